@@ -1,0 +1,43 @@
+//! Data bound to a checked model: plate sizes, labels and numbers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::hir::{PlateId, VarId};
+
+/// What the data files say about a model's plates and values.
+#[derive(Clone, Debug, Default)]
+pub struct Bound {
+    /// By `PlateId`, for every plate of the model.
+    pub plates: Vec<PlateData>,
+    /// Columns, data scalars and constants.
+    pub values: HashMap<VarId, Values>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct PlateData {
+    pub size: usize,
+    /// As many as `size`; shared, since a plate of rows can be long.
+    pub labels: Arc<[String]>,
+    /// Where row `i` stands in its file, for messages: `houses.csv:12`. Empty for plates that are not rows.
+    pub file: String,
+    pub lines: Arc<[u64]>,
+}
+
+/// One variable's numbers, first dimension contiguous: cell (i, j) of dims [n, m] is at `i + n·j`.
+/// Booleans are 0/1; key and category columns hold 0-based positions on their plate.
+#[derive(Clone, Debug)]
+pub struct Values {
+    pub dims: Vec<usize>,
+    pub numbers: Arc<[f64]>,
+}
+
+impl Bound {
+    pub fn plate(&self, id: PlateId) -> &PlateData {
+        &self.plates[id.0 as usize]
+    }
+
+    pub fn size(&self, id: PlateId) -> usize {
+        self.plate(id).size
+    }
+}

@@ -1,0 +1,167 @@
+//! The log joint on the unconstrained scale, as a graph of scalar expressions per cell of named plates.
+//! It is symbolic: plates have names, not sizes, so `vic show --stage joint` needs no data.
+
+use std::collections::HashMap;
+
+use crate::hir::{AxisId, PlateId, VarId};
+use crate::source::Span;
+
+pub use crate::lower::graph::{BinOp, UnOp};
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct SlotId(pub u32);
+
+/// A hash-consed expression: equal expressions have equal ids, operands come before their users.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Node {
+    /// Bits of an `f64`, so that nodes can be hashed.
+    Const(u64),
+    /// One cell of a slot; `index` has one entry per dimension of the slot.
+    Read {
+        slot: SlotId,
+        index: Vec<Ix>,
+    },
+    /// 0-based position on an axis, as a number.
+    Position(AxisId),
+    /// Number of cells of a plate.
+    Size(PlateId),
+    Unary(UnOp, NodeId),
+    Binary(BinOp, NodeId, NodeId),
+    Select(NodeId, NodeId, NodeId),
+    /// Combine `body` over all cells of `axes` for which `filter` (0/1) holds. `filter` depends on data and positions only.
+    Reduce {
+        op: Fold,
+        axes: Vec<AxisId>,
+        filter: Option<NodeId>,
+        body: NodeId,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Fold {
+    Sum,
+    Prod,
+    Min,
+    Max,
+    LogSumExp,
+}
+
+/// How one dimension of a slot is addressed.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Ix {
+    /// The current cell of this axis.
+    Axis(AxisId),
+    /// A position computed from data (0-based): reading a key column, a lag, an `if` over data. Never depends on a latent.
+    At(NodeId),
+    /// The cell with this label, found when data are bound. The span is the label's in the model.
+    Label(String, Span),
+}
+
+/// Named storage, one number per cell of `dims`.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    pub name: String,
+    pub dims: Vec<PlateId>,
+    pub kind: SlotKind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum SlotKind {
+    /// A data column, data scalar or constant, bound with the data. Key and category columns hold 0-based positions.
+    Data(VarId),
+    /// A slice of the unconstrained vector theta.
+    Unconstrained(VarId),
+    /// Filled by the `Def` of this slot.
+    Defined,
+    /// A constant table that depends on plate sizes only.
+    Table(Table),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Dims `[k, k-1]`: the isometric log-ratio basis, column j = (1,…,1,-j,0,…)/√(j(j+1)) (Egozcue et al. 2003).
+    IlrBasis,
+    /// Dims `[k, k]`: 1 where column ≤ row.
+    LowerTriangle,
+}
+
+/// `slot[axes] = value`, for every cell. Axes are one per dimension of the slot, in its order. Definitions are in dependency order.
+#[derive(Clone, Debug)]
+pub struct Def {
+    pub slot: SlotId,
+    pub axes: Vec<AxisId>,
+    pub value: NodeId,
+    pub span: Span,
+    /// The user-visible variable that this is, if any (constrained latents, lets, reports).
+    pub var: Option<VarId>,
+    /// Needed by no term: only for reports.
+    pub report_only: bool,
+}
+
+/// `log joint += Σ over axes where filter of value`.
+#[derive(Clone, Debug)]
+pub struct Term {
+    /// For people: `theta ~ Normal`, `observe y`, `log |d tau|`.
+    pub name: String,
+    pub kind: TermKind,
+    pub axes: Vec<AxisId>,
+    pub filter: Option<NodeId>,
+    pub value: NodeId,
+    pub span: Span,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TermKind {
+    Prior,
+    Likelihood,
+    Factor,
+    /// Log determinant of the transform from the unconstrained scale.
+    Jacobian,
+}
+
+/// One latent or param on the unconstrained scale.
+#[derive(Clone, Debug)]
+pub struct Unconstrained {
+    pub var: VarId,
+    pub slot: SlotId,
+    /// `param`: fitted to a point, without prior or entropy.
+    pub point: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Joint {
+    pub nodes: Vec<Node>,
+    interned: HashMap<Node, NodeId>,
+    pub slots: Vec<Slot>,
+    /// In the order of their slices in theta (declaration order).
+    pub unconstrained: Vec<Unconstrained>,
+    pub defs: Vec<Def>,
+    pub terms: Vec<Term>,
+}
+
+impl Joint {
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    pub fn slot(&self, id: SlotId) -> &Slot {
+        &self.slots[id.0 as usize]
+    }
+
+    /// The id of this expression, added if new.
+    pub fn intern(&mut self, node: Node) -> NodeId {
+        if let Some(&id) = self.interned.get(&node) {
+            return id;
+        }
+        let id = NodeId(self.nodes.len() as u32);
+        self.nodes.push(node.clone());
+        self.interned.insert(node, id);
+        id
+    }
+
+    pub fn constant(&mut self, v: f64) -> NodeId {
+        self.intern(Node::Const(v.to_bits()))
+    }
+}

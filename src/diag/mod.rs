@@ -1,0 +1,131 @@
+//! Diagnostics: what the compiler says to the user. Stages push values here; rendering happens once, at the edge.
+
+mod codes;
+mod render;
+
+pub use codes::{ALL, Code};
+pub use render::{RenderStyle, render};
+
+use crate::source::Span;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub enum Severity {
+    Warning,
+    Error,
+}
+
+/// A second place that matters, with what it says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Label {
+    pub span: Span,
+    pub text: String,
+}
+
+/// One finding: a stable code, the sentence, where, what else is involved, and the edit that would mend it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Diagnostic {
+    pub code: &'static Code,
+    pub severity: Severity,
+    pub message: String,
+    /// The place in the model (or library) source; `None` for trouble with flags or files.
+    pub span: Option<Span>,
+    /// Text of the primary label, under `span`. Empty: just underline.
+    pub label: String,
+    pub labels: Vec<Label>,
+    /// Places outside sources, already written as the user reads them: `houses.csv:12:3`.
+    pub places: Vec<String>,
+    pub notes: Vec<String>,
+    pub help: Option<String>,
+}
+
+impl Code {
+    /// A diagnostic of this code at a place in the model.
+    pub fn at(&'static self, span: Span, message: impl Into<String>) -> Diagnostic {
+        let mut d = self.plain(message);
+        d.span = Some(span);
+        d
+    }
+
+    /// A diagnostic of this code with no place in a source: flags, files.
+    pub fn plain(&'static self, message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            code: self,
+            severity: if self.warning { Severity::Warning } else { Severity::Error },
+            message: message.into(),
+            span: None,
+            label: String::new(),
+            labels: vec![],
+            places: vec![],
+            notes: vec![],
+            help: None,
+        }
+    }
+}
+
+impl Diagnostic {
+    /// Text shown under the primary span.
+    pub fn here(mut self, text: impl Into<String>) -> Self {
+        self.label = text.into();
+        self
+    }
+
+    /// A second place, with its text.
+    pub fn label(mut self, span: Span, text: impl Into<String>) -> Self {
+        self.labels.push(Label { span, text: text.into() });
+        self
+    }
+
+    /// A place in a data file, as `file:row:column`.
+    pub fn place(mut self, text: impl Into<String>) -> Self {
+        self.places.push(text.into());
+        self
+    }
+
+    pub fn note(mut self, text: impl Into<String>) -> Self {
+        self.notes.push(text.into());
+        self
+    }
+
+    /// The edit that would mend it.
+    pub fn help(mut self, text: impl Into<String>) -> Self {
+        self.help = Some(text.into());
+        self
+    }
+}
+
+/// The list that every stage pushes to.
+#[derive(Clone, Debug, Default)]
+pub struct Diags {
+    pub list: Vec<Diagnostic>,
+}
+
+impl Diags {
+    pub fn push(&mut self, d: Diagnostic) {
+        if !self.list.contains(&d) {
+            self.list.push(d);
+        }
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.list.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// Order by place (no place last), stable otherwise.
+    pub fn sorted(&self) -> Vec<&Diagnostic> {
+        let mut v: Vec<_> = self.list.iter().collect();
+        v.sort_by_key(|d| d.span.map_or((1, Span::default()), |s| (0, s)));
+        v
+    }
+}
+
+/// The candidate nearest to `name` by edit distance, if it is near enough to be meant.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = name.to_lowercase();
+    candidates
+        .into_iter()
+        .filter(|c| *c != name)
+        .map(|c| (strsim::damerau_levenshtein(&lower, &c.to_lowercase()), c))
+        .filter(|(d, c)| *d * 3 <= name.chars().count().max(c.chars().count()).max(3))
+        .min_by_key(|(d, c)| (*d, c.len()))
+        .map(|(_, c)| c)
+}

@@ -1,0 +1,362 @@
+//! The checked program: every name is an id, every value has its plates and type, every latent its support.
+
+use crate::source::Span;
+
+pub use crate::lower::graph::{BinOp, UnOp};
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct PlateId(pub u32);
+/// A named index over a plate. Every plate has one axis of its own (the bare plate); binders (`t in days`) add more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct AxisId(pub u32);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct VarId(pub u32);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct TableId(pub u32);
+/// A value bound inside an expression (`let` in a `fn`, an argument of a distribution).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct LocalId(pub u32);
+
+#[derive(Clone, Debug, Default)]
+pub struct Hir {
+    pub plates: Vec<Plate>,
+    pub axes: Vec<AxisInfo>,
+    pub tables: Vec<Table>,
+    pub vars: Vec<Var>,
+    /// Latents, params, lets, observes and factors in the order written.
+    pub steps: Vec<Step>,
+    /// What the user asked to see besides the latents, in order.
+    pub reports: Vec<VarId>,
+    pub guide: Guide,
+    pub fit: Vec<FitOption>,
+}
+
+impl Hir {
+    pub fn plate(&self, id: PlateId) -> &Plate {
+        &self.plates[id.0 as usize]
+    }
+
+    pub fn axis(&self, id: AxisId) -> &AxisInfo {
+        &self.axes[id.0 as usize]
+    }
+
+    pub fn var(&self, id: VarId) -> &Var {
+        &self.vars[id.0 as usize]
+    }
+
+    pub fn table(&self, id: TableId) -> &Table {
+        &self.tables[id.0 as usize]
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Plate {
+    pub name: String,
+    pub span: Span,
+    pub kind: PlateKind,
+    /// Its own axis.
+    pub axis: AxisId,
+}
+
+#[derive(Clone, Debug)]
+pub enum PlateKind {
+    /// The rows of a table; labels from its `key` column if it has one, else 1..n.
+    Rows(TableId),
+    /// The levels found in (or fixed for) category columns.
+    Levels { columns: Vec<VarId>, fixed: Option<Vec<String>> },
+    /// The labels of a vector column, from the header.
+    Header { column: VarId },
+    /// `plate k = EXPR`: labels 1..n. The expression depends on constants, data scalars and plate sizes.
+    Sized(Expr),
+    /// `plate zero = range(0, 4)`: labels 0..4, both ends included.
+    Range(Expr, Expr),
+    /// `plate c = ["a", "b"]`
+    Labels(Vec<String>),
+    /// One cell fewer than another plate: the unconstrained scale of a simplex. Made by `derive`, never named by a user.
+    OneLess(PlateId),
+}
+
+#[derive(Clone, Debug)]
+pub struct AxisInfo {
+    pub plate: PlateId,
+    /// The index name for a binder; the plate's name for its own axis.
+    pub name: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Table {
+    pub name: String,
+    pub span: Span,
+    pub plate: PlateId,
+    /// In the order declared; all are `VarKind::Column`.
+    pub columns: Vec<VarId>,
+    /// The `key` column, if any.
+    pub key: Option<VarId>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Var {
+    pub name: String,
+    pub span: Span,
+    pub kind: VarKind,
+    /// One per dimension, in the order written: for a column its table's axis and then its vector plates; for a
+    /// latent the `[ ]` plates and then the `over` plates (`joint` of them).
+    pub axes: Vec<AxisId>,
+    /// How many of the last `axes` are joint (`over`).
+    pub joint: usize,
+    pub ty: Ty,
+    /// The values it can take. For columns: what is checked. For latents: what the transform gives.
+    pub constraint: Constraint,
+}
+
+#[derive(Clone, Debug)]
+pub enum VarKind {
+    Column(Column),
+    /// `data D: real` beside the tables; the default if one is written.
+    DataValue {
+        default: Option<Expr>,
+    },
+    /// `const K = 3`; `--set` may override.
+    Const {
+        value: Expr,
+    },
+    Latent,
+    Param {
+        init: Expr,
+    },
+    Let,
+    Report,
+}
+
+/// How a column is found and read.
+#[derive(Clone, Debug)]
+pub struct Column {
+    pub table: TableId,
+    pub content: Content,
+    pub from: From,
+    pub optional: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    Real,
+    Int,
+    Bool,
+    /// Row labels.
+    Key,
+    /// Positions on a plate: `category`, a foreign key, or levels shared by columns.
+    Index(PlateId),
+    Date,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum From {
+    /// One column of this name in the file.
+    Name(String),
+    /// A vector column: every column that matches a pattern with one `*`, in file order.
+    Pattern(String),
+    /// A vector column: the columns from the first name to the last, in file order.
+    Range(String, String),
+    /// A vector column: these.
+    List(Vec<String>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ty {
+    Real,
+    Int,
+    Bool,
+    /// A position on a plate.
+    Index(PlateId),
+    Key,
+    Date,
+}
+
+/// A set of values, as an expression of other values where bounds depend on them.
+#[derive(Clone, Debug)]
+pub enum Constraint {
+    /// Every value of the type.
+    None,
+    Lower {
+        bound: Expr,
+        open: bool,
+    },
+    Upper {
+        bound: Expr,
+        open: bool,
+    },
+    Interval {
+        lower: Expr,
+        upper: Expr,
+        open: bool,
+    },
+    /// Non-negative, sums to 1 over the joint plate.
+    Simplex,
+    /// Increasing over the joint plate; `positive`: and above 0.
+    Ordered {
+        positive: bool,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub enum Step {
+    Latent {
+        var: VarId,
+        dist: DistUse,
+        centering: Centering,
+        span: Span,
+    },
+    Param {
+        var: VarId,
+        span: Span,
+    },
+    Let {
+        var: VarId,
+        value: Expr,
+        span: Span,
+    },
+    Observe {
+        name: String,
+        target: Expr,
+        over: Vec<AxisId>,
+        axes: Vec<AxisId>,
+        filter: Option<Expr>,
+        dist: DistUse,
+        span: Span,
+    },
+    Factor {
+        axes: Vec<AxisId>,
+        value: Expr,
+        span: Span,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Centering {
+    /// The compiler chooses.
+    Auto,
+    Centered,
+    Noncentered,
+}
+
+/// A distribution applied to arguments, its body from the library already in terms of them.
+#[derive(Clone, Debug)]
+pub struct DistUse {
+    pub name: String,
+    pub span: Span,
+    /// Argument values, bound in order before the bodies.
+    pub args: Vec<(LocalId, String, Expr)>,
+    /// The value whose density it is, in `logpdf`.
+    pub x: LocalId,
+    pub logpdf: Expr,
+    /// A draw, in terms of base noise; `None` when the library gives none.
+    pub sample: Option<Expr>,
+    pub support: Support,
+    /// Truncation to the latent's narrower type: log of the probability of the kept range, in terms of the arguments.
+    pub log_kept: Option<Expr>,
+}
+
+/// What a distribution can give.
+#[derive(Clone, Debug)]
+pub struct Support {
+    pub ty: Ty,
+    pub constraint: Constraint,
+}
+
+/// An expression per cell of `axes`.
+#[derive(Clone, Debug)]
+pub struct Expr {
+    pub kind: ExprKind,
+    pub ty: Ty,
+    /// What it varies over: sorted, no duplicates.
+    pub axes: Vec<AxisId>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub enum ExprKind {
+    Number(f64),
+    /// One cell of a variable: one index per dimension.
+    Read {
+        var: VarId,
+        index: Vec<Index>,
+    },
+    Local(LocalId),
+    Bind {
+        local: LocalId,
+        value: Box<Expr>,
+        body: Box<Expr>,
+    },
+    /// 0-based position on an axis.
+    Position(AxisId),
+    Size(PlateId),
+    Unary(UnOp, Box<Expr>),
+    Binary(BinOp, Box<Expr>, Box<Expr>),
+    If {
+        condition: Box<Expr>,
+        then: Box<Expr>,
+        otherwise: Box<Expr>,
+    },
+    Reduce {
+        op: Reduction,
+        axes: Vec<AxisId>,
+        filter: Option<Box<Expr>>,
+        body: Box<Expr>,
+    },
+    /// A draw of base noise, in `sample` bodies only.
+    Noise(Noise),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noise {
+    Normal,
+    Uniform,
+    /// Gamma(shape, 1); the shape is the operand of the call that holds it.
+    Gamma,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    Sum,
+    Mean,
+    /// Sample standard deviation, divisor n - 1.
+    Sd,
+    Min,
+    Max,
+    Prod,
+    LogSumExp,
+    Any,
+    All,
+}
+
+#[derive(Clone, Debug)]
+pub enum Index {
+    /// The current cell of this axis.
+    Axis(AxisId),
+    /// A computed position of type `Ty::Index(plate)`.
+    At(Box<Expr>),
+    /// A label, found when data are bound.
+    Label(String, Span),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Guide {
+    #[default]
+    Default,
+    MeanField,
+    FullRank,
+}
+
+/// One `name: value` of the `fit` block, checked by name and type.
+#[derive(Clone, Debug)]
+pub struct FitOption {
+    pub name: String,
+    pub span: Span,
+    pub value: FitValue,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum FitValue {
+    Number(f64),
+    Word(String),
+}

@@ -1,0 +1,22 @@
+//! What every inference engine sees of a model: a log joint over unconstrained reals, with its gradient.
+
+/// A model on its data. Shared by threads; each takes an [`Evaluator`] of its own.
+pub trait Target: Sync {
+    /// Length of theta.
+    fn dim(&self) -> usize;
+    /// For each coordinate, whether it belongs to a `param`: fitted to a point, without noise or entropy.
+    fn points(&self) -> Vec<bool> {
+        vec![false; self.dim()]
+    }
+    /// A name per coordinate, for messages and for keying random draws (`theta[Choate]`); unique.
+    fn names(&self) -> Vec<String>;
+    fn evaluator(&self) -> Box<dyn Evaluator + '_>;
+}
+
+/// Evaluates the log joint; holds the buffers that an evaluation writes, so that none is allocated per call.
+pub trait Evaluator: Send {
+    /// Log joint at `theta` (Jacobians included); writes d/d theta. May return a non-finite value, never panics.
+    fn value_grad(&mut self, theta: &[f64], grad: &mut [f64]) -> f64;
+    /// Log joint alone.
+    fn value(&mut self, theta: &[f64]) -> f64;
+}

@@ -1,0 +1,16 @@
+//! `vic`: a compiler for probabilistic models.
+//!
+//! ```text
+//! .vi text ─ syntax ─► Ast ─ check ─► Hir ─ derive ─► Joint, Guide ─ lower ─► Graph ─ codegen ─► Kernels
+//!                                                              data.csv ─ data ─► Bound ─┘          │
+//!                                         report ◄─ Fit ◄─ infer ◄─ tape (dfdx, over nodes and kernels)
+//! ```
+
+pub mod data;
+pub mod derive;
+pub mod diag;
+pub mod hir;
+pub mod infer;
+pub mod lower;
+pub mod source;
+pub mod syntax;

@@ -1,0 +1,226 @@
+//! The graph: loop nests over buffers. What the log joint and its gradient are once sizes are known.
+//!
+//! A [`Region`] is a nest of loops around a straight-line body in SSA form. Bodies read buffers through affine or
+//! gathered addresses, may hold inner reductions, and end in stores and accumulations. Everything later (kernels,
+//! the interpreter) runs regions in order; derivatives, hoisting and contraction are rewrites from regions to regions.
+
+use std::sync::Arc;
+
+use crate::source::Span;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct BufId(pub u32);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct ValId(pub u32);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct LoopId(pub u32);
+
+/// The compiled form of one model on one data set.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    pub buffers: Vec<Buffer>,
+    /// Value of the log joint: run in order; ends in `log_joint`.
+    pub value: Vec<Region>,
+    /// Value and gradient: run in order; ends in `log_joint` and `gradient`.
+    pub gradient: Vec<Region>,
+    /// Every constrained latent, `let` and `report` as the user named it: run in order.
+    pub report: Vec<Region>,
+    /// Length 1.
+    pub log_joint: Option<BufId>,
+    /// The unconstrained latents, length `dim`.
+    pub theta: Option<BufId>,
+    /// d log joint / d theta, length `dim`.
+    pub grad: Option<BufId>,
+    pub dim: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    pub name: String,
+    pub len: usize,
+    pub kind: BufKind,
+}
+
+#[derive(Clone, Debug)]
+pub enum BufKind {
+    /// Fixed numbers: columns, tables of constants.
+    Data(Arc<[f64]>),
+    /// Fixed positions, each already checked against the length of what it indexes. Only `AddrTerm::Gather` reads it.
+    Index(Arc<[u32]>),
+    /// Written by the caller before a run: theta.
+    Input,
+    /// Written by regions. `zeroed`: set to 0 at the start of every run (targets of `Accum`).
+    Scratch { zeroed: bool },
+}
+
+/// A loop nest. `loops` run outermost first; the last is the *lane* loop, which kernels run in blocks.
+/// No loops: the body runs once.
+#[derive(Clone, Debug)]
+pub struct Region {
+    /// For people: the declaration it comes from (`observe y`, `let K`, `d observe y`).
+    pub name: String,
+    /// The declaration's place in the model, for tracing a non-finite value.
+    pub span: Option<Span>,
+    pub loops: Vec<Loop>,
+    pub body: Vec<Stmt>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Loop {
+    pub id: LoopId,
+    pub size: usize,
+    /// The plate's name, for people.
+    pub plate: String,
+}
+
+#[derive(Clone, Debug)]
+pub enum Stmt {
+    Let(ValId, Op),
+    /// Run `body` for every index of `over` and combine: each `(out, op, value)` gives one reduced value.
+    /// Values defined in `body` are not visible outside except through `outs`. Stores and accumulations may stand in it.
+    Reduce {
+        over: Loop,
+        body: Vec<Stmt>,
+        outs: Vec<(ValId, ReduceOp, ValId)>,
+    },
+    /// `out = Σ_k a[k] · b[k]`, `a` data-like and varying with the lane loop, `b` not: a row of a matrix-vector product.
+    /// `k` steps through `over`; both addresses may use it.
+    Contract {
+        out: ValId,
+        over: Loop,
+        a: (BufId, Addr),
+        b: (BufId, Addr),
+    },
+    /// For every `k` in `over`: `target[k] += Σ_lanes value · a[k]`: the transposed product that gives the gradient of `b`.
+    /// `target` does not vary with the lane loop.
+    ContractT {
+        value: ValId,
+        over: Loop,
+        a: (BufId, Addr),
+        target: (BufId, Addr),
+    },
+    Store {
+        buf: BufId,
+        addr: Addr,
+        value: ValId,
+    },
+    /// `buf[addr] += value`. An address that does not vary with the lane loop is a sum over lanes; a gathered one a scatter-add.
+    Accum {
+        buf: BufId,
+        addr: Addr,
+        value: ValId,
+    },
+}
+
+/// Index into a buffer: `offset + Σ stride · term`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Addr {
+    pub offset: usize,
+    pub terms: Vec<(AddrTerm, usize)>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum AddrTerm {
+    /// The loop's counter.
+    Loop(LoopId),
+    /// The entry of an `Index` buffer.
+    Gather(BufId, Box<Addr>),
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Op {
+    Const(f64),
+    Load(BufId, Addr),
+    /// The counter of a loop, as a number (0-based).
+    Counter(LoopId),
+    Unary(UnOp, ValId),
+    Binary(BinOp, ValId, ValId),
+    /// `a·b + c`, rounded once.
+    Fma(ValId, ValId, ValId),
+    /// Condition (0 or 1), value if 1, value if 0. A plain choice: both sides are evaluated.
+    Select(ValId, ValId, ValId),
+}
+
+/// Functions of one real. Derivatives are in `lower/grad.rs`; scalar and vector code in `prim/`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum UnOp {
+    Neg,
+    Abs,
+    Sqrt,
+    Recip,
+    Floor,
+    Ceil,
+    Round,
+    /// 1 if zero, else 0.
+    Not,
+    /// -1, 0 or 1.
+    Sign,
+    Exp,
+    Log,
+    Log1p,
+    Expm1,
+    Tanh,
+    Sin,
+    Cos,
+    Atan,
+    /// 1 / (1 + e^-x)
+    Sigmoid,
+    /// log(1 + e^x)
+    Softplus,
+    /// log |Γ(x)| for x > 0
+    Lgamma,
+    /// d/dx log Γ(x)
+    Digamma,
+    /// d²/dx² log Γ(x)
+    Trigamma,
+    Erf,
+    /// Standard normal distribution function.
+    Phi,
+    /// Its logarithm, accurate in the lower tail.
+    LogPhi,
+    /// φ(x) / Φ(x), accurate in the lower tail: the derivative of `LogPhi`.
+    InvMills,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum BinOp {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    /// `a^b`; `a^0 = 1` and `0^0 = 1`. Integer constant exponents are lowered to products before.
+    Pow,
+    Min,
+    Max,
+    /// Comparisons give 1 or 0.
+    Less,
+    LessEq,
+    Equal,
+    NotEqual,
+    And,
+    Or,
+    /// `x · log y`, exactly 0 where `x = 0`.
+    XLogY,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ReduceOp {
+    Sum,
+    Prod,
+    Min,
+    Max,
+}
+
+impl Addr {
+    pub fn constant(offset: usize) -> Addr {
+        Addr { offset, terms: vec![] }
+    }
+
+    /// Whether the address depends on this loop, directly or through a gather.
+    pub fn uses(&self, id: LoopId) -> bool {
+        self.terms.iter().any(|(t, _)| match t {
+            AddrTerm::Loop(l) => *l == id,
+            AddrTerm::Gather(_, a) => a.uses(id),
+        })
+    }
+}

@@ -1,0 +1,3 @@
+//! From the log joint to loop nests over buffers, and the rewrites on them.
+
+pub mod graph;

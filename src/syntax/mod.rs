@@ -1,0 +1,3 @@
+//! Text to tree: lexing, parsing, formatting.
+
+pub mod ast;
