@@ -303,16 +303,27 @@ pub enum ExprKind {
         filter: Option<Box<Expr>>,
         body: Box<Expr>,
     },
-    /// A draw of base noise, in `sample` bodies only.
-    Noise(Noise),
+    /// `body` with the cell of `axis` replaced: indexing a value that is not stored (`p[x]` for an argument `p`).
+    At { body: Box<Expr>, axis: AxisId, index: Box<Index> },
+    /// One item per cell of `axis`.
+    List { axis: AxisId, items: Vec<Expr> },
+    /// A draw of base noise with these parameters, in `sample` bodies only. One draw per cell of the expression's axes.
+    Noise(Noise, Vec<Expr>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Noise {
     Normal,
+    /// On (0, 1), both ends excluded.
     Uniform,
-    /// Gamma(shape, 1); the shape is the operand of the call that holds it.
+    /// Gamma(shape, 1).
     Gamma,
+    /// Poisson(rate).
+    Poisson,
+    /// Binomial(n, p).
+    Binomial,
+    /// A position drawn with the probabilities that the parameter gives along this axis.
+    Categorical(AxisId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
