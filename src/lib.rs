@@ -12,5 +12,6 @@ pub mod diag;
 pub mod hir;
 pub mod infer;
 pub mod lower;
+pub mod report;
 pub mod source;
 pub mod syntax;

@@ -1,0 +1,112 @@
+//! A finished fit as plain data: what every way of printing it starts from.
+
+use std::sync::Arc;
+
+/// Everything that is said about one fit. The driver fills it; it knows nothing of how the fit was made.
+#[derive(Clone, Debug, Default)]
+pub struct FitReport {
+    /// The model file as the user typed it.
+    pub model: String,
+    /// The model and data files with their contents' hashes, as the user typed them.
+    pub files: Vec<FileHash>,
+    /// What the fit ran over, for the heading: `8 schools`, `919 houses`.
+    pub sizes: Vec<(String, usize)>,
+    /// Latents and params in the order declared, then reports.
+    pub vars: Vec<ReportVar>,
+    /// How many draws every variable has.
+    pub draws: usize,
+    /// `meanfield`, `fullrank`.
+    pub guide: String,
+    /// `saa`, `adam`.
+    pub method: String,
+    pub seed: u64,
+    /// Every option of the fit with its value, defaults included, for `fit.json`.
+    pub options: Vec<(String, String)>,
+    pub elbo: f64,
+    /// Monte Carlo standard error of `elbo`.
+    pub elbo_se: f64,
+    pub converged: bool,
+    /// Why the fit stopped, as the end of "stopped because …" or "converged: …".
+    pub stop_reason: String,
+    /// Evaluations of the log joint with its gradient.
+    pub gradients: u64,
+    pub seconds: f64,
+    /// Sentences that the reader should see before the numbers: non-finite evaluations, starts that disagree.
+    pub doubts: Vec<String>,
+    pub trace: Trace,
+}
+
+/// A file that went into a fit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileHash {
+    pub name: String,
+    /// 64 hexadecimal digits.
+    pub sha256: String,
+}
+
+/// One variable of the model with its draws.
+#[derive(Clone, Debug)]
+pub struct ReportVar {
+    pub name: String,
+    pub kind: ReportKind,
+    /// One per dimension, in the order written; none for a scalar.
+    pub dims: Vec<Dim>,
+    /// Draw `d` of cell `c` is at `c * draws + d`; cells in the order of [`crate::data::Values`], first dimension fastest.
+    pub draws: Vec<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportKind {
+    Latent,
+    Param,
+    Let,
+    Report,
+}
+
+/// A dimension of a reported variable.
+#[derive(Clone, Debug)]
+pub struct Dim {
+    pub plate: String,
+    pub labels: Arc<[String]>,
+}
+
+/// How the fit went, step by step: one row per step, as many numbers as columns.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<f64>>,
+}
+
+impl ReportVar {
+    /// How many scalars it holds.
+    pub fn cells(&self) -> usize {
+        self.dims.iter().map(|d| d.labels.len()).product()
+    }
+
+    /// The draws of one cell.
+    pub fn cell(&self, cell: usize, draws: usize) -> &[f64] {
+        &self.draws[cell * draws..(cell + 1) * draws]
+    }
+
+    /// Labels of one cell, one per dimension.
+    pub fn labels(&self, cell: usize) -> Vec<&str> {
+        let mut rest = cell;
+        self.dims
+            .iter()
+            .map(|d| {
+                let i = rest % d.labels.len();
+                rest /= d.labels.len();
+                d.labels[i].as_str()
+            })
+            .collect()
+    }
+
+    /// The name of one cell as the user reads it: `tau`, `theta[Choate]`, `u[3, slope]`.
+    pub fn cell_name(&self, cell: usize) -> String {
+        if self.dims.is_empty() {
+            self.name.clone()
+        } else {
+            format!("{}[{}]", self.name, self.labels(cell).join(", "))
+        }
+    }
+}
