@@ -304,9 +304,16 @@ pub enum ExprKind {
         body: Box<Expr>,
     },
     /// `body` with the cell of `axis` replaced: indexing a value that is not stored (`p[x]` for an argument `p`).
-    At { body: Box<Expr>, axis: AxisId, index: Box<Index> },
+    At {
+        body: Box<Expr>,
+        axis: AxisId,
+        index: Box<Index>,
+    },
     /// One item per cell of `axis`.
-    List { axis: AxisId, items: Vec<Expr> },
+    List {
+        axis: AxisId,
+        items: Vec<Expr>,
+    },
     /// A draw of base noise with these parameters, in `sample` bodies only. One draw per cell of the expression's axes.
     Noise(Noise, Vec<Expr>),
 }

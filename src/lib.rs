@@ -12,6 +12,8 @@ pub mod diag;
 pub mod hir;
 pub mod infer;
 pub mod lower;
+pub mod prim;
 pub mod report;
+pub mod run;
 pub mod source;
 pub mod syntax;

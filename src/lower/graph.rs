@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::hir::PlateId;
 use crate::source::Span;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -25,6 +26,9 @@ pub struct Graph {
     pub gradient: Vec<Region>,
     /// Every constrained latent, `let` and `report` as the user named it: run in order.
     pub report: Vec<Region>,
+    /// One region per definition and term, in program order, not fused: for finding where a value is not finite.
+    /// Regions without a span are helpers of the next one that has one.
+    pub trace: Vec<Region>,
     /// Length 1.
     pub log_joint: Option<BufId>,
     /// The unconstrained latents, length `dim`.
@@ -32,6 +36,36 @@ pub struct Graph {
     /// d log joint / d theta, length `dim`.
     pub grad: Option<BufId>,
     pub dim: usize,
+    /// Where each slot of the joint is stored.
+    pub layout: Layout,
+    /// The cells that loops over filtered plates stand for.
+    pub kept: Vec<Kept>,
+}
+
+/// Where the slots of the joint are stored, by `SlotId`. A slot that nothing needs has no place.
+#[derive(Clone, Debug, Default)]
+pub struct Layout {
+    pub places: Vec<Option<Place>>,
+}
+
+/// One slot's cells: cell (i, j) of dims [n, m] is at `offset + i + n·j` of the buffer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    pub name: String,
+    pub buf: BufId,
+    pub offset: usize,
+    pub dims: Vec<usize>,
+    pub plates: Vec<PlateId>,
+}
+
+/// A loop over the cells that pass a filter: cell `r` of the loop is position `positions[r]` of the plate.
+/// A filter over two plates has two of these.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub over: LoopId,
+    pub plate: String,
+    /// An `Index` buffer.
+    pub positions: BufId,
 }
 
 #[derive(Clone, Debug)]

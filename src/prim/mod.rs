@@ -1,0 +1,3 @@
+//! Primitive functions of reals: what the operations of the graph compute.
+
+pub mod scalar;

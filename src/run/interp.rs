@@ -1,0 +1,371 @@
+//! The block interpreter: runs regions 512 lanes at a time with the scalar functions of `prim`.
+
+use crate::lower::graph::{
+    Addr, AddrTerm, BufId, BufKind, Buffer, Graph, Loop, LoopId, Op, ReduceOp, Region, Stmt, ValId,
+};
+use crate::prim::scalar;
+
+/// Lanes per block. A register of one block is 4 KiB, so that a body's values stay in the first two cache levels.
+const BLOCK: usize = 512;
+
+/// A graph with the memory that its regions write.
+pub struct Interp<'g> {
+    graph: &'g Graph,
+    machine: Machine<'g>,
+}
+
+impl<'g> Interp<'g> {
+    pub fn new(graph: &'g Graph) -> Interp<'g> {
+        let mut machine = Machine::new(&graph.buffers);
+        let longest = [&graph.value, &graph.gradient, &graph.report].into_iter().flatten();
+        machine.reserve(longest);
+        Interp { graph, machine }
+    }
+
+    /// Log joint at `theta`.
+    pub fn value(&mut self, theta: &[f64]) -> f64 {
+        self.run(&self.graph.value, theta);
+        self.log_joint()
+    }
+
+    /// Log joint at `theta`, and its gradient.
+    pub fn value_grad(&mut self, theta: &[f64], grad: &mut [f64]) -> f64 {
+        self.run(&self.graph.gradient, theta);
+        if let Some(buf) = self.graph.grad {
+            grad.copy_from_slice(&self.machine.buffer(buf)[..grad.len()]);
+        }
+        self.log_joint()
+    }
+
+    /// Fill every defined slot at `theta`; then [`Interp::buffer`] holds them where the layout says.
+    pub fn report(&mut self, theta: &[f64]) {
+        self.run(&self.graph.report, theta);
+    }
+
+    /// The numbers of a buffer after the last run.
+    pub fn buffer(&self, id: BufId) -> &[f64] {
+        self.machine.buffer(id)
+    }
+
+    fn run(&mut self, program: &'g [Region], theta: &[f64]) {
+        if let Some(buf) = self.graph.theta {
+            self.machine.written[buf.0 as usize][..theta.len()].copy_from_slice(theta);
+        }
+        self.machine.zero();
+        for region in program {
+            self.machine.run(region);
+        }
+    }
+
+    fn log_joint(&self) -> f64 {
+        self.graph.log_joint.map_or(0.0, |b| self.machine.buffer(b)[0])
+    }
+}
+
+/// Runs single regions over a list of buffers.
+pub(crate) struct Machine<'g> {
+    buffers: &'g [Buffer],
+    /// By `BufId`; empty for data and index buffers, which are read where they are.
+    pub(crate) written: Vec<Vec<f64>>,
+    /// One block per value of the region at hand.
+    registers: Vec<f64>,
+    /// By `LoopId`: where each open loop stands; the lane loop stands at its block's start.
+    counters: Vec<usize>,
+    lane: Option<LoopId>,
+    lanes: usize,
+    /// When tracing: where the first non-finite number was stored or added.
+    pub(crate) watch: bool,
+    pub(crate) hit: Option<Hit>,
+}
+
+/// A non-finite number met while watching, with the counters of all open loops.
+#[derive(Clone, Debug)]
+pub(crate) struct Hit {
+    pub value: f64,
+    pub counters: Vec<(LoopId, usize)>,
+}
+
+impl<'g> Machine<'g> {
+    pub(crate) fn new(buffers: &'g [Buffer]) -> Machine<'g> {
+        let written = buffers
+            .iter()
+            .map(|b| match b.kind {
+                BufKind::Data(_) | BufKind::Index(_) => vec![],
+                BufKind::Input | BufKind::Scratch { .. } => vec![0.0; b.len],
+            })
+            .collect();
+        Machine { buffers, written, registers: vec![], counters: vec![], lane: None, lanes: 1, watch: false, hit: None }
+    }
+
+    /// Make room for these regions, so that running them allocates nothing.
+    pub(crate) fn reserve<'r>(&mut self, regions: impl IntoIterator<Item = &'r Region>) {
+        let (mut values, mut loops) = (0, 0);
+        for region in regions {
+            loops = region.loops.iter().fold(loops, |n, l| n.max(l.id.0 as usize + 1));
+            extent(&region.body, &mut values, &mut loops);
+        }
+        if self.registers.len() < values * BLOCK {
+            self.registers.resize(values * BLOCK, 0.0);
+        }
+        if self.counters.len() < loops {
+            self.counters.resize(loops, 0);
+        }
+    }
+
+    pub(crate) fn buffer(&self, id: BufId) -> &[f64] {
+        match &self.buffers[id.0 as usize].kind {
+            BufKind::Data(numbers) => numbers,
+            BufKind::Index(_) => &[],
+            BufKind::Input | BufKind::Scratch { .. } => &self.written[id.0 as usize],
+        }
+    }
+
+    /// Set the targets of accumulation to 0, as at the start of every run.
+    pub(crate) fn zero(&mut self) {
+        for (numbers, buffer) in self.written.iter_mut().zip(self.buffers) {
+            if matches!(buffer.kind, BufKind::Scratch { zeroed: true }) {
+                numbers.fill(0.0);
+            }
+        }
+    }
+
+    pub(crate) fn run(&mut self, region: &Region) {
+        self.reserve([region]);
+        self.nest(&region.loops, &region.body);
+    }
+
+    fn nest(&mut self, loops: &[Loop], body: &[Stmt]) {
+        match loops {
+            [] => {
+                (self.lane, self.lanes) = (None, 1);
+                self.body(body);
+            }
+            [lane] => {
+                let mut start = 0;
+                while start < lane.size {
+                    (self.lane, self.lanes) = (Some(lane.id), BLOCK.min(lane.size - start));
+                    self.counters[lane.id.0 as usize] = start;
+                    self.body(body);
+                    start += BLOCK;
+                }
+            }
+            [outer, inner @ ..] => {
+                for i in 0..outer.size {
+                    self.counters[outer.id.0 as usize] = i;
+                    self.nest(inner, body);
+                }
+            }
+        }
+    }
+
+    fn body(&mut self, body: &[Stmt]) {
+        for stmt in body {
+            self.stmt(stmt);
+        }
+    }
+
+    fn stmt(&mut self, stmt: &Stmt) {
+        match stmt {
+            Stmt::Let(out, op) => self.op(*out, op),
+            Stmt::Reduce { over, body, outs } => {
+                for (out, op, _) in outs {
+                    let start = identity(*op);
+                    self.fill(*out, |_, _| start);
+                }
+                for k in 0..over.size {
+                    self.counters[over.id.0 as usize] = k;
+                    self.body(body);
+                    for (out, op, value) in outs {
+                        let (out, value) = (at(*out), at(*value));
+                        for l in 0..self.lanes {
+                            self.registers[out + l] = combine(*op, self.registers[out + l], self.registers[value + l]);
+                        }
+                    }
+                }
+            }
+            Stmt::Contract { out, over, a, b } => {
+                self.fill(*out, |_, _| 0.0);
+                for k in 0..over.size {
+                    self.counters[over.id.0 as usize] = k;
+                    let (ia, ib) = (self.positions(&a.1), self.position(&b.1, 0));
+                    let b = self.buffer(b.0)[ib];
+                    for l in 0..self.lanes {
+                        let a = self.buffer(a.0)[ia[l]];
+                        let sum = &mut self.registers[at(*out) + l];
+                        *sum = a.mul_add(b, *sum);
+                    }
+                }
+            }
+            Stmt::ContractT { value, over, a, target } => {
+                for k in 0..over.size {
+                    self.counters[over.id.0 as usize] = k;
+                    let (ia, it) = (self.positions(&a.1), self.position(&target.1, 0));
+                    let numbers = self.buffer(a.0);
+                    let mut sum = 0.0;
+                    for l in 0..self.lanes {
+                        sum = self.registers[at(*value) + l].mul_add(numbers[ia[l]], sum);
+                    }
+                    self.written[target.0.0 as usize][it] += sum;
+                }
+            }
+            Stmt::Store { buf, addr, value } => {
+                self.look(*value);
+                let index = self.positions(addr);
+                for l in 0..self.lanes {
+                    self.written[buf.0 as usize][index[l]] = self.registers[at(*value) + l];
+                }
+            }
+            Stmt::Accum { buf, addr, value } => {
+                self.look(*value);
+                let index = self.positions(addr);
+                if self.lane.is_none_or(|lane| !addr.uses(lane)) {
+                    let from = at(*value);
+                    let sum: f64 = self.registers[from..from + self.lanes].iter().sum();
+                    self.written[buf.0 as usize][index[0]] += sum;
+                } else {
+                    for l in 0..self.lanes {
+                        self.written[buf.0 as usize][index[l]] += self.registers[at(*value) + l];
+                    }
+                }
+            }
+        }
+    }
+
+    fn op(&mut self, out: ValId, op: &Op) {
+        match op {
+            Op::Const(c) => self.fill(out, |_, _| *c),
+            Op::Load(buf, addr) => {
+                let index = self.positions(addr);
+                for l in 0..self.lanes {
+                    self.registers[at(out) + l] = self.buffer(*buf)[index[l]];
+                }
+            }
+            Op::Counter(id) => {
+                let (start, step) = (self.counters[id.0 as usize], usize::from(self.lane == Some(*id)));
+                self.fill(out, |_, l| (start + step * l) as f64);
+            }
+            Op::Unary(op, a) => self.fill(out, |r, l| scalar::unary(*op, r[at(*a) + l])),
+            Op::Binary(op, a, b) => self.fill(out, |r, l| scalar::binary(*op, r[at(*a) + l], r[at(*b) + l])),
+            Op::Fma(a, b, c) => self.fill(out, |r, l| r[at(*a) + l].mul_add(r[at(*b) + l], r[at(*c) + l])),
+            Op::Select(c, a, b) => {
+                self.fill(out, |r, l| if r[at(*c) + l] != 0.0 { r[at(*a) + l] } else { r[at(*b) + l] });
+            }
+        }
+    }
+
+    fn fill(&mut self, out: ValId, f: impl Fn(&[f64], usize) -> f64) {
+        for l in 0..self.lanes {
+            self.registers[at(out) + l] = f(&self.registers, l);
+        }
+    }
+
+    /// The address in each lane.
+    fn positions(&self, addr: &Addr) -> [usize; BLOCK] {
+        let mut index = [addr.offset; BLOCK];
+        let index_of = |id: LoopId| self.counters[id.0 as usize];
+        for (term, stride) in &addr.terms {
+            match term {
+                AddrTerm::Loop(id) if self.lane == Some(*id) => {
+                    let start = index_of(*id);
+                    for (l, i) in index[..self.lanes].iter_mut().enumerate() {
+                        *i += stride * (start + l);
+                    }
+                }
+                AddrTerm::Loop(id) => {
+                    let step = stride * index_of(*id);
+                    index[..self.lanes].iter_mut().for_each(|i| *i += step);
+                }
+                AddrTerm::Gather(buf, inner) => {
+                    let inner = self.positions(inner);
+                    let entries = entries(self.buffers, *buf);
+                    for (i, at) in index[..self.lanes].iter_mut().zip(inner) {
+                        *i += stride * entries[at] as usize;
+                    }
+                }
+            }
+        }
+        index
+    }
+
+    /// The address in one lane.
+    fn position(&self, addr: &Addr, l: usize) -> usize {
+        addr.terms.iter().fold(addr.offset, |i, (term, stride)| {
+            i + stride
+                * match term {
+                    AddrTerm::Loop(id) => self.counters[id.0 as usize] + if self.lane == Some(*id) { l } else { 0 },
+                    AddrTerm::Gather(buf, inner) => entries(self.buffers, *buf)[self.position(inner, l)] as usize,
+                }
+        })
+    }
+
+    /// When watching, remember the first non-finite lane.
+    fn look(&mut self, value: ValId) {
+        if !self.watch || self.hit.is_some() {
+            return;
+        }
+        let from = at(value);
+        if let Some(l) = self.registers[from..from + self.lanes].iter().position(|v| !v.is_finite()) {
+            let counters = self.counters.iter().enumerate().map(|(id, &i)| {
+                let id = LoopId(id as u32);
+                (id, if self.lane == Some(id) { i + l } else { i })
+            });
+            self.hit = Some(Hit { value: self.registers[from + l], counters: counters.collect() });
+        }
+    }
+}
+
+/// First lane of a value's register.
+fn at(value: ValId) -> usize {
+    value.0 as usize * BLOCK
+}
+
+fn entries(buffers: &[Buffer], id: BufId) -> &[u32] {
+    match &buffers[id.0 as usize].kind {
+        BufKind::Index(entries) => entries,
+        BufKind::Data(_) | BufKind::Input | BufKind::Scratch { .. } => {
+            unreachable!("verified graphs gather through index buffers only")
+        }
+    }
+}
+
+fn identity(op: ReduceOp) -> f64 {
+    match op {
+        ReduceOp::Sum => 0.0,
+        ReduceOp::Prod => 1.0,
+        ReduceOp::Min => f64::INFINITY,
+        ReduceOp::Max => f64::NEG_INFINITY,
+    }
+}
+
+fn combine(op: ReduceOp, a: f64, b: f64) -> f64 {
+    match op {
+        ReduceOp::Sum => a + b,
+        ReduceOp::Prod => a * b,
+        ReduceOp::Min => scalar::min(a, b),
+        ReduceOp::Max => scalar::max(a, b),
+    }
+}
+
+/// One more than the largest value and loop ids of a body.
+fn extent(body: &[Stmt], values: &mut usize, loops: &mut usize) {
+    for stmt in body {
+        match stmt {
+            Stmt::Let(out, _) => raise(values, out.0),
+            Stmt::Reduce { over, body, outs } => {
+                outs.iter().for_each(|(out, _, _)| raise(values, out.0));
+                raise(loops, over.id.0);
+                extent(body, values, loops);
+            }
+            Stmt::Contract { out, over, .. } => {
+                raise(values, out.0);
+                raise(loops, over.id.0);
+            }
+            Stmt::ContractT { over, .. } => raise(loops, over.id.0),
+            Stmt::Store { .. } | Stmt::Accum { .. } => {}
+        }
+    }
+}
+
+fn raise(count: &mut usize, id: u32) {
+    *count = (*count).max(id as usize + 1);
+}
