@@ -6,6 +6,7 @@
 //!                                         report ◄─ Fit ◄─ infer ◄─ tape (dfdx, over nodes and kernels)
 //! ```
 
+pub mod check;
 pub mod data;
 pub mod derive;
 pub mod diag;

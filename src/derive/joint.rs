@@ -85,6 +85,8 @@ pub enum Table {
     IlrBasis,
     /// Dims `[k, k]`: 1 where column ≤ row.
     LowerTriangle,
+    /// Dims `[k]`: 0, 1, 2, …
+    Positions,
 }
 
 /// `slot[axes] = value`, for every cell. Axes are one per dimension of the slot, in its order. Definitions are in dependency order.
@@ -128,6 +130,10 @@ pub struct Unconstrained {
     pub slot: SlotId,
     /// `param`: fitted to a point, without prior or entropy.
     pub point: bool,
+    /// Where a `param` starts, on the unconstrained scale, per cell of `axes`; it depends on data only.
+    pub start: Option<NodeId>,
+    /// One per dimension of the slot.
+    pub axes: Vec<AxisId>,
 }
 
 #[derive(Clone, Debug, Default)]

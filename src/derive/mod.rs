@@ -1,3 +1,381 @@
 //! The log joint and the guide programs, from the checked model.
 
+mod bijector;
+pub mod guide;
 pub mod joint;
+mod print;
+pub use print::print;
+mod translate;
+
+use std::collections::{HashMap, HashSet};
+
+use crate::hir::{AxisId, Centering, Constraint, DistUse, Expr, ExprKind, Hir, PlateId, Step, Ty, VarId, VarKind};
+use crate::source::Span;
+use bijector::{Simplex, Support};
+use joint::*;
+use translate::{Source, Translator};
+
+/// The log joint density on the unconstrained scale. Expects a program without errors; adds the plates that
+/// constrained latents need to `hir`.
+pub fn joint(hir: &mut Hir) -> Joint {
+    let steps = hir.steps.clone();
+    let mut t = Translator { hir, joint: Joint::default(), sources: HashMap::new(), locals: HashMap::new() };
+    t.data_slots();
+    for step in &steps {
+        match step {
+            Step::Latent { var, dist, centering, span } => t.latent(*var, dist, *centering, *span),
+            Step::Param { var, span } => t.param(*var, *span),
+            Step::Let { var, value, span } => t.let_(*var, value, *span),
+            Step::Observe { name, target, over, axes, filter, dist, span } => {
+                let x = t.expr(target);
+                let value = t.density(dist, x);
+                let axes = t.term_axes(value, axes, over);
+                let filter = filter.as_ref().map(|f| t.expr(f));
+                let name = format!("observe {name}");
+                t.joint.terms.push(Term { name, kind: TermKind::Likelihood, axes, filter, value, span: *span });
+            }
+            Step::Factor { axes, value, span } => {
+                let value = t.expr(value);
+                let axes = axes.clone();
+                t.joint.terms.push(Term {
+                    name: "factor".into(),
+                    kind: TermKind::Factor,
+                    axes,
+                    filter: None,
+                    value,
+                    span: *span,
+                });
+            }
+        }
+    }
+    let mut joint = t.joint;
+    joint.mark_report_only();
+    joint
+}
+
+/// Whether a latent is drawn as location + scale · noise, and why.
+pub fn centering(hir: &Hir, var: VarId, dist: &DistUse, asked: Centering) -> (bool, &'static str) {
+    if !crate::check::is_location_scale(dist) {
+        return (false, "");
+    }
+    match asked {
+        Centering::Noncentered => (true, "asked for"),
+        Centering::Centered => (false, "asked for"),
+        Centering::Auto => {
+            let scale = dist.args.iter().find(|(_, n, _)| n == "sigma");
+            let latent_scale = scale.is_some_and(|(_, _, e)| reads_latent(hir, e));
+            let several = !hir.var(var).axes.is_empty();
+            match (several, latent_scale) {
+                (true, true) => (true, "its scale is a latent"),
+                _ => (false, "its scale is fixed"),
+            }
+        }
+    }
+}
+
+fn reads_latent(hir: &Hir, e: &Expr) -> bool {
+    match &e.kind {
+        ExprKind::Read { var, .. } => match hir.var(*var).kind {
+            VarKind::Latent | VarKind::Param { .. } => true,
+            VarKind::Let | VarKind::Report => hir
+                .steps
+                .iter()
+                .any(|s| matches!(s, Step::Let { var: v, value, .. } if v == var && reads_latent(hir, value))),
+            _ => false,
+        },
+        ExprKind::Bind { value, body, .. } => reads_latent(hir, value) || reads_latent(hir, body),
+        ExprKind::Unary(_, a) => reads_latent(hir, a),
+        ExprKind::Binary(_, a, b) => reads_latent(hir, a) || reads_latent(hir, b),
+        ExprKind::If { condition, then, otherwise } => {
+            reads_latent(hir, condition) || reads_latent(hir, then) || reads_latent(hir, otherwise)
+        }
+        ExprKind::Reduce { body, .. } | ExprKind::At { body, .. } => reads_latent(hir, body),
+        ExprKind::List { items, .. } | ExprKind::Noise(_, items) => items.iter().any(|i| reads_latent(hir, i)),
+        ExprKind::Number(_) | ExprKind::Local(_) | ExprKind::Position(_) | ExprKind::Size(_) => false,
+    }
+}
+
+/// The slot that holds 0, 1, 2, … along a plate.
+fn position_slot(joint: &mut Joint, hir: &Hir, plate: PlateId) -> SlotId {
+    let kind = SlotKind::Table(Table::Positions);
+    if let Some(i) = joint.slots.iter().position(|s| s.kind == kind && s.dims == [plate]) {
+        return SlotId(i as u32);
+    }
+    joint.slots.push(Slot { name: format!("positions of {}", hir.plate(plate).name), dims: vec![plate], kind });
+    SlotId(joint.slots.len() as u32 - 1)
+}
+
+impl Translator<'_> {
+    fn slot(&mut self, name: String, dims: Vec<PlateId>, kind: SlotKind) -> SlotId {
+        self.joint.slots.push(Slot { name, dims, kind });
+        SlotId(self.joint.slots.len() as u32 - 1)
+    }
+
+    fn plates(&self, axes: &[AxisId]) -> Vec<PlateId> {
+        axes.iter().map(|&a| self.hir.axis(a).plate).collect()
+    }
+
+    fn data_slots(&mut self) {
+        for i in 0..self.hir.vars.len() {
+            let v = &self.hir.vars[i];
+            let data = matches!(v.kind, VarKind::Column(_) | VarKind::DataValue { .. } | VarKind::Const { .. });
+            if data && v.ty != Ty::Key {
+                let (name, axes) = (v.name.clone(), v.axes.clone());
+                let var = VarId(i as u32);
+                let slot = self.slot(name, self.plates(&axes), SlotKind::Data(var));
+                self.sources.insert(var, Source::Slot(slot));
+            }
+        }
+    }
+
+    fn read_all(&mut self, slot: SlotId, axes: &[AxisId]) -> NodeId {
+        self.joint.intern(Node::Read { slot, index: axes.iter().map(|&a| Ix::Axis(a)).collect() })
+    }
+
+    /// The log density at `x`, arguments bound.
+    fn density(&mut self, dist: &DistUse, x: NodeId) -> NodeId {
+        for (local, _, value) in &dist.args {
+            let v = self.expr(value);
+            self.locals.insert(*local, v);
+        }
+        self.density_with_locals(dist, x)
+    }
+
+    fn density_with_locals(&mut self, dist: &DistUse, x: NodeId) -> NodeId {
+        self.locals.insert(dist.x, x);
+        let lp = self.expr(&dist.logpdf);
+        match &dist.log_kept {
+            Some(k) => {
+                let k = self.expr(k);
+                self.joint.binary(BinOp::Sub, lp, k)
+            }
+            None => lp,
+        }
+    }
+
+    /// A term runs over the independent plates, and over the joint ones if the density is per element.
+    fn term_axes(&self, value: NodeId, axes: &[AxisId], over: &[AxisId]) -> Vec<AxisId> {
+        let elementwise = over.iter().any(|a| self.joint.varies_over(value, *a));
+        axes.iter().chain(over.iter().filter(|_| elementwise)).copied().collect()
+    }
+
+    fn latent(&mut self, var: VarId, dist: &DistUse, asked: Centering, span: Span) {
+        let v = self.hir.var(var).clone();
+        let (independent, over) = v.axes.split_at(v.axes.len() - v.joint);
+        let (noncentered, _) = centering(self.hir, var, dist, asked);
+        let prior = format!("{} ~ {}", v.name, dist.name);
+        if noncentered {
+            let slot = self.slot(format!("{} noise", v.name), self.plates(&v.axes), SlotKind::Unconstrained(var));
+            let z = self.read_all(slot, &v.axes);
+            self.joint.unconstrained.push(Unconstrained { var, slot, point: false, start: None, axes: v.axes.clone() });
+            let mut location_scale = vec![];
+            for (local, name, value) in &dist.args {
+                let node = self.expr(value);
+                let standard = match name.as_str() {
+                    "mu" => self.joint.constant(0.0),
+                    "sigma" => self.joint.constant(1.0),
+                    _ => node,
+                };
+                if matches!(name.as_str(), "mu" | "sigma") {
+                    location_scale.push((name.clone(), node));
+                }
+                self.locals.insert(*local, standard);
+            }
+            let get = |n: &str| location_scale.iter().find(|(x, _)| x == n).map(|x| x.1);
+            let (mu, sigma) = (get("mu").expect("a location"), get("sigma").expect("a scale"));
+            let value = self.density_with_locals(dist, z);
+            self.joint.terms.push(Term {
+                name: prior,
+                kind: TermKind::Prior,
+                axes: v.axes.clone(),
+                filter: None,
+                value,
+                span,
+            });
+            let scaled = self.joint.binary(BinOp::Mul, sigma, z);
+            let x = self.joint.binary(BinOp::Add, mu, scaled);
+            self.define(var, &v.name, &v.axes, x, span);
+            return;
+        }
+        let x = self.constrained(var, false, None, span);
+        let value = self.density(dist, x);
+        let axes = self.term_axes(value, independent, over);
+        self.joint.terms.push(Term { name: prior, kind: TermKind::Prior, axes, filter: None, value, span });
+    }
+
+    fn param(&mut self, var: VarId, span: Span) {
+        let VarKind::Param { init } = &self.hir.var(var).kind else { return };
+        let init = init.clone();
+        let start = self.expr(&init);
+        self.constrained(var, true, Some(start), span);
+    }
+
+    /// Storage for a latent or param, its transform, and (for a latent) the Jacobian's term. Returns the value per cell.
+    fn constrained(&mut self, var: VarId, point: bool, start: Option<NodeId>, span: Span) -> NodeId {
+        let v = self.hir.var(var).clone();
+        let kind = SlotKind::Unconstrained(var);
+        if let (Constraint::Simplex, Some(&k)) = (&v.constraint, v.axes.last()) {
+            let plate = self.hir.axis(k).plate;
+            let simplex = Simplex::new(self.hir, &mut self.joint, plate);
+            let independent = &v.axes[..v.axes.len() - 1];
+            let mut dims = self.plates(independent);
+            dims.push(simplex.free);
+            let slot = self.slot(format!("{} log-ratios", v.name), dims, kind);
+            let mut axes = independent.to_vec();
+            axes.push(simplex.free_axis);
+            let u = self.read_all(slot, &axes);
+            let start = start.map(|s| simplex.unconstrain(&mut self.joint, s, k));
+            self.joint.unconstrained.push(Unconstrained { var, slot, point, start, axes });
+            let y = simplex.logits(&mut self.joint, u, k);
+            let y_slot = self.slot(format!("{} logits", v.name), self.plates(&v.axes), SlotKind::Defined);
+            self.joint.defs.push(Def {
+                slot: y_slot,
+                axes: v.axes.clone(),
+                value: y,
+                span,
+                var: None,
+                report_only: false,
+            });
+            let y = self.read_all(y_slot, &v.axes);
+            let (x, jacobian) = simplex.probabilities(&mut self.joint, y, k, plate);
+            self.define(var, &v.name, &v.axes, x, span);
+            if !point {
+                self.jacobian(&v.name, independent.to_vec(), jacobian, span);
+            }
+            return x;
+        }
+        let name = match &v.constraint {
+            Constraint::None => v.name.clone(),
+            _ => format!("{} unconstrained", v.name),
+        };
+        let slot = self.slot(name, self.plates(&v.axes), kind);
+        let u = self.read_all(slot, &v.axes);
+        let support = match &v.constraint {
+            Constraint::Lower { bound, .. } => Support::Lower(self.expr(bound)),
+            Constraint::Upper { bound, .. } => Support::Upper(self.expr(bound)),
+            Constraint::Interval { lower, upper, .. } => Support::Interval(self.expr(lower), self.expr(upper)),
+            Constraint::None | Constraint::Simplex | Constraint::Ordered { .. } => Support::Real,
+        };
+        let start = start.map(|s| self.joint.unconstrain(support, s));
+        self.joint.unconstrained.push(Unconstrained { var, slot, point, start, axes: v.axes.clone() });
+        let (x, jacobian) = self.joint.constrain(support, u);
+        self.define(var, &v.name, &v.axes, x, span);
+        if let (Some(j), false) = (jacobian, point) {
+            self.jacobian(&v.name, v.axes.clone(), j, span);
+        }
+        x
+    }
+
+    fn jacobian(&mut self, name: &str, axes: Vec<AxisId>, value: NodeId, span: Span) {
+        let name = format!("log |d {name}|");
+        self.joint.terms.push(Term { name, kind: TermKind::Jacobian, axes, filter: None, value, span });
+    }
+
+    /// Store a value under a variable's name; later reads see the stored value.
+    fn define(&mut self, var: VarId, name: &str, axes: &[AxisId], value: NodeId, span: Span) {
+        // An identity transform needs no copy to be read, only one to be reported.
+        let identity = match self.joint.node(value) {
+            Node::Read { slot, index } => {
+                let same = index.iter().zip(axes).all(|(i, a)| *i == Ix::Axis(*a)) && index.len() == axes.len();
+                same.then_some(*slot)
+            }
+            _ => None,
+        };
+        let slot = self.slot(name.to_string(), self.plates(axes), SlotKind::Defined);
+        self.joint.defs.push(Def { slot, axes: axes.to_vec(), value, span, var: Some(var), report_only: false });
+        self.sources.insert(var, Source::Slot(identity.unwrap_or(slot)));
+    }
+
+    fn let_(&mut self, var: VarId, value: &Expr, span: Span) {
+        let v = self.hir.var(var).clone();
+        let node = self.expr(value);
+        if matches!(v.ty, Ty::Index(_)) {
+            self.sources.insert(var, Source::Inline(node, v.axes.clone()));
+            return;
+        }
+        let slot = self.slot(v.name.clone(), self.plates(&v.axes), SlotKind::Defined);
+        self.joint.defs.push(Def { slot, axes: v.axes.clone(), value: node, span, var: Some(var), report_only: false });
+        self.sources.insert(var, Source::Slot(slot));
+    }
+}
+
+impl Joint {
+    /// Whether an expression depends on the cell of an axis.
+    pub fn varies_over(&self, node: NodeId, axis: AxisId) -> bool {
+        self.free_axes(node).contains(&axis)
+    }
+
+    /// The axes on whose cell an expression depends, sorted.
+    pub fn free_axes(&self, node: NodeId) -> Vec<AxisId> {
+        fn visit(j: &Joint, node: NodeId, done: &mut HashMap<NodeId, Vec<AxisId>>) -> Vec<AxisId> {
+            if let Some(v) = done.get(&node) {
+                return v.clone();
+            }
+            let mut out: Vec<AxisId> = match j.node(node) {
+                Node::Position(a) => vec![*a],
+                Node::Read { index, .. } => {
+                    index.iter().filter_map(|ix| if let Ix::Axis(a) = ix { Some(*a) } else { None }).collect()
+                }
+                _ => vec![],
+            };
+            for operand in j.operands(node) {
+                out.extend(visit(j, operand, done));
+            }
+            if let Node::Reduce { axes, .. } = j.node(node) {
+                out.retain(|a| !axes.contains(a));
+            }
+            out.sort_unstable();
+            out.dedup();
+            done.insert(node, out.clone());
+            out
+        }
+        visit(self, node, &mut HashMap::new())
+    }
+
+    /// The nodes that a node is computed from, those inside its indices included.
+    pub fn operands(&self, node: NodeId) -> Vec<NodeId> {
+        match self.node(node) {
+            Node::Const(_) | Node::Size(_) | Node::Position(_) => vec![],
+            Node::Read { index, .. } => {
+                index.iter().filter_map(|ix| if let Ix::At(n) = ix { Some(*n) } else { None }).collect()
+            }
+            Node::Unary(_, a) => vec![*a],
+            Node::Binary(_, a, b) => vec![*a, *b],
+            Node::Select(c, t, o) => vec![*c, *t, *o],
+            Node::Reduce { filter, body, .. } => filter.iter().chain([body]).copied().collect(),
+        }
+    }
+
+    /// Add the slots that an expression reads.
+    fn reads(&self, node: NodeId, out: &mut HashSet<SlotId>) {
+        let mut seen = HashSet::new();
+        let mut stack = vec![node];
+        while let Some(n) = stack.pop() {
+            if seen.insert(n) {
+                if let Node::Read { slot, .. } = self.node(n) {
+                    out.insert(*slot);
+                }
+                stack.extend(self.operands(n));
+            }
+        }
+    }
+
+    /// Definitions that no term needs are for reports only.
+    fn mark_report_only(&mut self) {
+        let mut needed = HashSet::new();
+        for t in &self.terms {
+            self.reads(t.value, &mut needed);
+            if let Some(f) = t.filter {
+                self.reads(f, &mut needed);
+            }
+        }
+        for i in (0..self.defs.len()).rev() {
+            let d = &self.defs[i];
+            let mine = needed.contains(&d.slot);
+            if mine {
+                self.reads(d.value, &mut needed);
+            }
+            self.defs[i].report_only = !mine;
+        }
+    }
+}

@@ -30,12 +30,96 @@ codes! {
     // V01xx: syntax
     UNEXPECTED_TOKEN "V0101" error "a word or sign that does not fit here";
     // V02xx: names
+    DUPLICATE_NAME "V0201" error "a name declared twice";
+    UNKNOWN_NAME "V0202" error "a name that is not declared";
+    USED_BEFORE_DECLARED "V0203" error "a name used before it is declared";
+    AMBIGUOUS_COLUMN "V0204" error "a column name of several tables";
+    PLATE_AS_VALUE "V0205" error "a plate or table used as a value";
+    FUNCTION_AS_VALUE "V0206" error "a function used without its arguments";
+    UNKNOWN_FUNCTION "V0207" error "a function that is not declared";
+    UNKNOWN_FIELD "V0208" error "a table or column that is not declared";
+    UNKNOWN_PLATE "V0209" error "a plate that is not declared";
+    UNKNOWN_TYPE "V0210" error "a type that does not exist";
+    UNKNOWN_ATTRIBUTE "V0211" error "an attribute that does not exist or does not belong here";
+    INDEX_NAME_TAKEN "V0212" error "an index name that hides another name";
+    NOT_VISIBLE_IN_BODY "V0213" error "a model value in the body of a function";
+    RECURSIVE_FUNCTION "V0214" error "a function that calls itself";
+    KEY_AS_VALUE "V0215" error "a row label used as a number";
+    DECLARED_TWICE "V0216" error "a second guide or fit";
+    REPORT_OF_DATA "V0217" error "a report of data";
+    TWO_KEYS "V0218" error "a table with two keys";
+    DUPLICATE_LABEL "V0219" error "a label that stands twice";
     // V03xx: plates and indices
+    PLATE_MISMATCH "V0301" error "a value that varies over a plate the left side does not have";
+    REDUCE_OVER_WHICH "V0302" error "a reduction without its plate";
+    NOTHING_TO_REDUCE "V0303" error "a reduction of a value that does not vary";
+    OVER_MISPLACED "V0304" error "`over` where nothing is reduced";
+    NOT_AN_INDEX "V0305" error "an index that is a number";
+    INDEX_OF_OTHER_PLATE "V0306" error "an index of another plate";
+    TOO_MANY_INDICES "V0307" error "more indices than plates";
+    UNKNOWN_LABEL "V0308" error "a label that the plate does not have";
+    LABEL_FITS_SEVERAL "V0309" error "a label that fits several plates";
+    BARE_MATRIX "V0310" error "a matrix without its indices";
+    SAME_PLATE_TWICE "V0311" error "one plate twice without index names";
+    MIXED_HEADS "V0312" error "names of one declaration with different plates";
+    NOT_A_PLATE "V0313" error "a value where a plate is needed";
+    JOINT_ON_INDEPENDENT "V0314" error "a joint distribution without `over`";
+    OVER_ON_SCALAR "V0315" error "`over` with nothing joint";
+    JOINT_WITHOUT_PLATE "V0316" error "a joint distribution with no plate to run over";
+    BINDER_MISPLACED "V0317" error "an index name introduced where it cannot be";
+    LIST_WITHOUT_PLATE "V0318" error "a list with no plate to run over";
+    LIST_LENGTH "V0319" error "a list that does not fit its plate";
+    VECTOR_WITHOUT_PLATE "V0320" error "several columns without a plate for them";
+    VECTOR_SOURCE "V0341" error "a vector column read from a single column";
+    PLATE_SIZE "V0342" error "a plate size that is not a whole number known before fitting";
+    PLATE_LABEL "V0343" error "a plate label that is not text";
     // V04xx: types, supports, constraints
+    SUPPORT_MISMATCH "V0401" error "an observation that the distribution cannot give";
+    DOMAIN "V0402" error "an argument that may leave its domain";
+    NOT_A_CONDITION "V0403" error "a number where a condition is needed";
+    LATENT_CONDITION "V0404" error "a condition on a latent";
+    INDEX_AS_NUMBER "V0405" error "an index used as a number";
+    TEXT_AS_NUMBER "V0406" error "text used as a number";
+    EMPTY_RANGE "V0407" error "a range that holds no value";
+    CANNOT_TRUNCATE "V0408" error "a type narrower than a prior that cannot be cut";
+    OBSERVE_LATENT "V0409" error "an observation of what is not data";
+    PARAM_START "V0410" error "a starting value that is not known";
+    CONST_NOT_CONSTANT "V0411" error "a constant that depends on data";
     // V05xx: distributions, guides, fit options
+    UNKNOWN_DISTRIBUTION "V0501" error "a distribution that does not exist";
+    NOT_A_DISTRIBUTION "V0502" error "something else where a distribution is needed";
+    DIST_AS_VALUE "V0503" error "a distribution used as a value";
+    WRONG_ARGUMENT_COUNT "V0504" error "too few or too many arguments";
+    UNKNOWN_ARGUMENT "V0505" error "an argument name that does not exist";
+    ARGUMENT_TWICE "V0506" error "an argument given twice";
+    ARGUMENTS_CLASH "V0507" error "arguments that do not go together";
+    NAMED_ARGUMENT_MISPLACED "V0508" error "a named argument where names mean nothing";
+    DIST_WITHOUT_DENSITY "V0509" error "a distribution whose density is missing or not one number";
+    NOISE_OUTSIDE_SAMPLE "V0510" error "a random draw outside `sample()`";
+    CANNOT_NONCENTER "V0511" error "a distribution that cannot be noncentred";
+    FLAT_OBSERVED "V0512" error "`flat()` as a likelihood";
+    UNKNOWN_GUIDE "V0513" error "a guide that does not exist";
+    UNKNOWN_FIT_OPTION "V0514" error "a fit option that does not exist";
+    FIT_OPTION_VALUE "V0515" error "a fit option with an unusable value";
     // V06xx: not there yet
+    NOT_YET_DISCRETE "V0601" error "a discrete latent";
+    NOT_YET_DIST "V0602" error "a distribution of a later version";
+    NOT_YET_FUNCTION "V0603" error "a function of a later version";
+    NOT_YET_LAG "V0604" error "a lag";
+    NOT_YET_WALK "V0605" error "a walk";
+    NOT_YET_TYPE "V0606" error "a type of a later version";
+    NOT_YET_MISSING "V0607" error "missing cells";
+    NOT_YET_NET "V0608" error "a net";
+    NOT_YET_GUIDE "V0609" error "a guide of a later version";
+    NOT_YET_FIT_OPTION "V0610" error "a fit option of a later version";
+    NOT_YET_IMPORT "V0611" error "an import";
+    NOT_YET_ARRAY "V0612" error "an array beside a table";
     // V07xx: data files
     // V08xx: numbers at run time
     // V09xx: flags and files
     // V1xxx: warnings
+    LATENT_UNREACHED "V1001" warning "a latent that never reaches the data";
+    UNUSED_COLUMN "V1002" warning "a column that is not used";
+    UNUSED_LET "V1003" warning "a computed value that is not used";
+    NOTHING_OBSERVED "V1004" warning "a model without data";
 }

@@ -1,0 +1,138 @@
+//! The `guide` and `fit` declarations.
+
+use super::*;
+use crate::diag::{Code, nearest};
+use crate::syntax::ast::{ExprKind as A, FitItem};
+
+/// Options of the `fit` block: name, and what its value must be.
+const OPTIONS: &[(&str, Kind)] = &[
+    ("draws", Kind::Whole),
+    ("starts", Kind::Whole),
+    ("seed", Kind::Whole),
+    ("max_steps", Kind::Whole),
+    ("learning_rate", Kind::Positive),
+    ("tolerance", Kind::Positive),
+    ("method", Kind::Word(&["lbfgs", "adam"])),
+];
+
+/// Options that belong to parts of the language that are not there yet.
+const LATER_OPTIONS: &[&str] = &["batch", "optimizer", "epochs", "precision"];
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Whole,
+    Positive,
+    Word(&'static [&'static str]),
+}
+
+impl<'a> Checker<'a, '_> {
+    pub(super) fn guide_and_fit(&mut self, model: &'a Ast) {
+        let mut guide_at: Option<Span> = None;
+        let mut fit_at: Option<Span> = None;
+        for decl in &model.decls {
+            match &decl.kind {
+                DeclKind::GuideFamily { family } => {
+                    self.only_once(decl.span, &mut guide_at, "guide");
+                    self.family(family);
+                }
+                DeclKind::Guide { .. } => {
+                    self.only_once(decl.span, &mut guide_at, "guide");
+                    self.diags.push(
+                        Code::NOT_YET_GUIDE
+                            .at(decl.span, "a guide written out by hand is not part of this version of the language")
+                            .help("write `guide meanfield` or `guide fullrank`"),
+                    );
+                }
+                DeclKind::Fit { items } => {
+                    self.only_once(decl.span, &mut fit_at, "fit");
+                    for item in items {
+                        self.fit_item(item);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn only_once(&mut self, span: Span, seen: &mut Option<Span>, what: &str) {
+        if let Some(old) = seen.replace(span) {
+            self.diags.push(
+                Code::DECLARED_TWICE
+                    .at(span, format!("a model has one `{what}`"))
+                    .label(old, "the first one")
+                    .help("remove one of them"),
+            );
+        }
+    }
+
+    fn family(&mut self, family: &ast::Expr) {
+        let name = match &family.kind {
+            A::Name(n) => n.as_str(),
+            A::Call { callee, .. } => match &callee.kind {
+                A::Name(n) => n.as_str(),
+                _ => "",
+            },
+            A::Error => return,
+            _ => "",
+        };
+        match name {
+            "meanfield" => self.hir.guide = Guide::MeanField,
+            "fullrank" => self.hir.guide = Guide::FullRank,
+            "lowrank" | "flow" | "amortised" | "amortized" => self.diags.push(
+                Code::NOT_YET_GUIDE
+                    .at(family.span, format!("the guide `{name}` is not part of this version of the language"))
+                    .help("write `guide meanfield` or `guide fullrank`"),
+            ),
+            _ => {
+                let mut d = Code::UNKNOWN_GUIDE.at(family.span, "there is no such guide");
+                d = match nearest(name, ["meanfield", "fullrank"]) {
+                    Some(n) => d.help(format!("did you mean `guide {n}`?")),
+                    None => d.help("the guides are `meanfield` and `fullrank`"),
+                };
+                self.diags.push(d);
+            }
+        }
+    }
+
+    fn fit_item(&mut self, item: &'a FitItem) {
+        let name = item.name.name.as_str();
+        if LATER_OPTIONS.contains(&name) {
+            self.diags.push(
+                Code::NOT_YET_FIT_OPTION
+                    .at(item.name.span, format!("the fit option `{name}` is not part of this version of the language"))
+                    .help("remove it: the whole data set is used in every step"),
+            );
+            return;
+        }
+        let Some((_, kind)) = OPTIONS.iter().find(|(n, _)| *n == name) else {
+            let mut d = Code::UNKNOWN_FIT_OPTION.at(item.name.span, format!("there is no fit option called `{name}`"));
+            let known: Vec<&str> = OPTIONS.iter().map(|o| o.0).collect();
+            d = match nearest(name, known.iter().copied()) {
+                Some(n) => d.help(format!("did you mean `{n}`?")),
+                None => d.help(format!("the options are {}", known.join(", "))),
+            };
+            self.diags.push(d);
+            return;
+        };
+        let value = match (&item.value.kind, kind) {
+            (A::Number { value, .. }, Kind::Whole) if value.fract() == 0.0 && *value >= 1.0 => {
+                Some(FitValue::Number(*value))
+            }
+            (A::Number { value, .. }, Kind::Whole) if name == "seed" && *value == 0.0 => Some(FitValue::Number(0.0)),
+            (A::Number { value, .. }, Kind::Positive) if *value > 0.0 => Some(FitValue::Number(*value)),
+            (A::Name(w), Kind::Word(words)) if words.contains(&w.as_str()) => Some(FitValue::Word(w.clone())),
+            _ => None,
+        };
+        match value {
+            Some(value) => self.hir.fit.push(FitOption { name: name.to_string(), span: item.span, value }),
+            None => {
+                let wanted = match kind {
+                    Kind::Whole => "a whole number, 1 or more".to_string(),
+                    Kind::Positive => "a positive number".to_string(),
+                    Kind::Word(w) => format!("one of {}", w.join(", ")),
+                };
+                self.diags.push(Code::FIT_OPTION_VALUE.at(item.value.span, format!("`{name}` must be {wanted}")));
+            }
+        }
+    }
+}

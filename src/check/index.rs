@@ -1,0 +1,334 @@
+//! Indexing goes by plate: an index replaces the axis of its own plate.
+
+use super::expr::{bad, is_bad};
+use super::*;
+use crate::diag::Code;
+use crate::syntax::ast::{ExprKind as A, IndexItem};
+
+/// One index as written, before it is known which dimension it fills.
+enum Item {
+    Axis(AxisId),
+    At(Expr),
+    Label(String, Span),
+    Bad,
+}
+
+impl<'a> Checker<'a, '_> {
+    pub(super) fn index(&mut self, e: &'a ast::Expr, base: &'a ast::Expr, items: &'a [IndexItem], env: &Env) -> Expr {
+        if let A::Name(n) = &base.kind
+            && self.names.get(n).is_none_or(|x| x.var.is_none())
+            && !env.locals.iter().any(|(l, _)| l == n)
+            && self.fns.contains_key(n.as_str())
+        {
+            self.diags.push(
+                Code::FUNCTION_AS_VALUE
+                    .at(e.span, format!("`{n}` is a function"))
+                    .help(format!("its plates go in `[ ]`, its arguments after: `{n}[plate](…)`")),
+            );
+            return bad(e.span);
+        }
+        let items: Vec<(Item, Span)> = items.iter().map(|i| self.index_item(i, env)).collect();
+        if items.iter().any(|(i, _)| matches!(i, Item::Bad)) {
+            return bad(e.span);
+        }
+        // A stored value: each index fills one of its dimensions.
+        if let Some(var) = self.stored(base, env) {
+            let dims = self.hir.var(var).axes.clone();
+            self.used.insert(var);
+            let Some(filled) = self.fill(&dims, items, base.span, e.span) else { return bad(e.span) };
+            let index: Vec<Index> = filled.into_iter().zip(&dims).map(|(f, &a)| f.unwrap_or(Index::Axis(a))).collect();
+            let mut axes = vec![];
+            for i in &index {
+                match i {
+                    Index::Axis(a) => axes = union(&axes, &[*a]),
+                    Index::At(x) => axes = union(&axes, &x.axes),
+                    Index::Label(..) => {}
+                }
+            }
+            return Expr { kind: ExprKind::Read { var, index }, ty: self.hir.var(var).ty, axes, span: e.span };
+        }
+        // Anything else: replace axes of the value.
+        let body = self.expr(base, env);
+        if is_bad(&body) {
+            return body;
+        }
+        let dims = body.axes.clone();
+        let Some(filled) = self.fill(&dims, items, base.span, e.span) else { return bad(e.span) };
+        let mut out = body;
+        for (f, axis) in filled.into_iter().zip(dims) {
+            let Some(index) = f else { continue };
+            let rest = minus(&out.axes, &[axis]);
+            let axes = match &index {
+                Index::Axis(a) => union(&rest, &[*a]),
+                Index::At(x) => union(&rest, &x.axes),
+                Index::Label(..) => rest,
+            };
+            let ty = out.ty;
+            out = Expr { kind: ExprKind::At { body: out.into(), axis, index: index.into() }, ty, axes, span: e.span };
+        }
+        out
+    }
+
+    /// The variable that a base names, if it is one and may be read here.
+    fn stored(&mut self, base: &ast::Expr, env: &Env) -> Option<VarId> {
+        match &base.kind {
+            A::Name(n) => {
+                if env.closed || env.locals.iter().any(|(l, _)| l == n) {
+                    return None;
+                }
+                self.names.get(n).and_then(|x| x.var)
+            }
+            A::Field { base, name } => {
+                let A::Name(t) = &base.kind else { return None };
+                let table = self.names.get(t)?.table?;
+                self.hir.table(table).columns.iter().copied().find(|v| self.hir.var(*v).name == name.name)
+            }
+            _ => None,
+        }
+    }
+
+    fn index_item(&mut self, item: &'a IndexItem, env: &Env) -> (Item, Span) {
+        let e = match item {
+            IndexItem::Expr(e) => e,
+            IndexItem::Axis(a) => {
+                self.diags.push(
+                    Code::BINDER_MISPLACED
+                        .at(a.span, "an index name is introduced on the left side of a declaration only")
+                        .help("write the index that is meant, or move `… in …` to the left side"),
+                );
+                return (Item::Bad, a.span);
+            }
+        };
+        let out = match &e.kind {
+            A::Number { text, .. } => Item::Label(text.clone(), e.span),
+            A::Text(t) => Item::Label(t.clone(), e.span),
+            A::Name(n) if env.binders.iter().any(|(b, _)| b == n) => {
+                let axis = env.binders.iter().rev().find(|(b, _)| b == n).map(|x| x.1);
+                Item::Axis(axis.expect("the guard has seen it"))
+            }
+            A::Name(n) if env.plates.iter().any(|(b, _)| b == n) => {
+                let axis = env.plates.iter().rev().find(|(b, _)| b == n).map(|x| x.1);
+                Item::Axis(axis.expect("the guard has seen it"))
+            }
+            // A plate's own name, where no column of that name stands in the way: its current cell.
+            A::Name(n) if self.names.get(n).is_some_and(|x| x.plate.is_some() && x.var.is_none()) => {
+                let plate = self.names.get(n).and_then(|x| x.plate).expect("the guard has seen it");
+                Item::Axis(self.hir.plate(plate).axis)
+            }
+            A::Binary { left, .. } if matches!(&left.kind, A::Name(n) if env.binders.iter().any(|(b, _)| b == n)) => {
+                self.diags.push(
+                    Code::NOT_YET_LAG
+                        .at(e.span, "lags and index arithmetic are not part of this version of the language")
+                        .here("reads another row")
+                        .help("put the lagged value in a column of the data file"),
+                );
+                Item::Bad
+            }
+            _ => {
+                let x = self.expr(e, env);
+                match x.ty {
+                    _ if is_bad(&x) => Item::Bad,
+                    Ty::Index(_) => {
+                        if let Some((var, span)) = self.latent_in(&x) {
+                            let name = self.hir.var(var).name.clone();
+                            self.diags.push(Code::NOT_YET_DISCRETE.at(
+                                span,
+                                format!("indexing by the latent `{name}` needs discrete latents, which this version does not fit"),
+                            ));
+                            return (Item::Bad, e.span);
+                        }
+                        Item::At(x)
+                    }
+                    _ => {
+                        self.not_an_index(&x);
+                        Item::Bad
+                    }
+                }
+            }
+        };
+        (out, e.span)
+    }
+
+    fn not_an_index(&mut self, x: &Expr) {
+        let mut d = Code::NOT_AN_INDEX
+            .at(x.span, "this is a number; an index picks a cell by its key or label")
+            .here("not an index");
+        d = match &x.kind {
+            ExprKind::Read { var, .. } => {
+                let v = self.hir.var(*var);
+                let d = d.label(v.span, "declared here");
+                match v.kind {
+                    VarKind::Column(_) => {
+                        d.help(format!("declare the column `{}: category`; its name is then also its plate", v.name))
+                    }
+                    _ => d,
+                }
+            }
+            _ => d.help("index with a `category` column, a key of another table, or a label such as `[1]`"),
+        };
+        self.diags.push(d);
+    }
+
+    /// Which index fills which dimension. Dimensions left `None` stay as they are.
+    fn fill(
+        &mut self,
+        dims: &[AxisId],
+        items: Vec<(Item, Span)>,
+        base: Span,
+        whole: Span,
+    ) -> Option<Vec<Option<Index>>> {
+        let mut filled: Vec<Option<Index>> = vec![None; dims.len()];
+        if items.len() > dims.len() {
+            self.diags.push(
+                Code::TOO_MANY_INDICES
+                    .at(whole, format!("{} indices for a value that varies over {}", items.len(), self.axes_text(dims)))
+                    .help(if dims.is_empty() {
+                        "it is a single number: remove the index".to_string()
+                    } else {
+                        "remove the extra index".into()
+                    }),
+            );
+            return None;
+        }
+        let all_given = items.len() == dims.len();
+        for (position, (item, span)) in items.into_iter().enumerate() {
+            let free = |c: &Self, p: PlateId, filled: &[Option<Index>]| {
+                (0..dims.len()).find(|&d| filled[d].is_none() && c.plate_of(dims[d]) == p)
+            };
+            let (slot, index) = match item {
+                Item::Axis(a) => (free(self, self.plate_of(a), &filled), Index::Axis(a)),
+                Item::At(x) => {
+                    let Ty::Index(p) = x.ty else { return None };
+                    (free(self, p, &filled), Index::At(x.into()))
+                }
+                Item::Label(text, at) => {
+                    let slot = self.label_slot(&text, at, dims, &filled, all_given.then_some(position))?;
+                    (Some(slot), Index::Label(text, at))
+                }
+                Item::Bad => return None,
+            };
+            let Some(slot) = slot else {
+                let plate = match &index {
+                    Index::Axis(a) => self.plate_of(*a),
+                    Index::At(x) => match x.ty {
+                        Ty::Index(p) => p,
+                        _ => return None,
+                    },
+                    Index::Label(..) => return None,
+                };
+                let name = self.hir.plate(plate).name.clone();
+                self.diags.push(
+                    Code::INDEX_OF_OTHER_PLATE
+                        .at(
+                            span,
+                            format!(
+                                "this index picks a cell of `{name}`, and the value varies over {}",
+                                self.axes_text(dims)
+                            ),
+                        )
+                        .here(format!("an index of `{name}`"))
+                        .label(base, format!("varies over {}", self.axes_text(dims)))
+                        .help(self.index_advice(dims)),
+                );
+                return None;
+            };
+            filled[slot] = Some(index);
+        }
+        Some(filled)
+    }
+
+    /// A label must fit one axis.
+    fn label_slot(
+        &mut self,
+        text: &str,
+        at: Span,
+        dims: &[AxisId],
+        filled: &[Option<Index>],
+        position: Option<usize>,
+    ) -> Option<usize> {
+        let free: Vec<usize> = (0..dims.len()).filter(|&d| filled[d].is_none()).collect();
+        let fits: Vec<usize> =
+            free.iter().copied().filter(|&d| self.may_have_label(self.plate_of(dims[d]), text)).collect();
+        match (fits.as_slice(), position) {
+            ([one], _) => Some(*one),
+            (several, Some(p)) if several.contains(&p) => Some(p),
+            ([], _) => {
+                let plate = self.plate_of(dims[free[0]]);
+                let name = self.hir.plate(plate).name.clone();
+                let labels = self.known_labels(plate).unwrap_or_default();
+                let mut d = Code::UNKNOWN_LABEL
+                    .at(at, format!("`{name}` has no cell labelled {text}"))
+                    .label(self.hir.plate(plate).span, "the plate");
+                let near = crate::diag::nearest(text, labels.iter().map(String::as_str)).map(str::to_string);
+                d = match near {
+                    Some(n) => d.help(format!("did you mean \"{n}\"?")),
+                    None if !labels.is_empty() => d.help(format!("its labels are {}", summarize(&labels))),
+                    None => d,
+                };
+                self.diags.push(d);
+                None
+            }
+            _ => {
+                self.diags.push(
+                    Code::LABEL_FITS_SEVERAL
+                        .at(
+                            at,
+                            format!(
+                                "the label {text} could belong to {}",
+                                self.axes_text(&fits.iter().map(|&d| dims[d]).collect::<Vec<_>>())
+                            ),
+                        )
+                        .help("give an index for every plate, in the order of the declaration"),
+                );
+                None
+            }
+        }
+    }
+
+    /// Labels that are known without data.
+    fn known_labels(&self, plate: PlateId) -> Option<Vec<String>> {
+        let literal = |e: &Expr| match e.kind {
+            ExprKind::Number(v) => Some(v as i64),
+            ExprKind::Read { var, .. } => match &self.hir.var(var).kind {
+                VarKind::Const { .. } => None, // `--set` may change it
+                _ => None,
+            },
+            _ => None,
+        };
+        match &self.hir.plate(plate).kind {
+            PlateKind::Labels(l) => Some(l.clone()),
+            PlateKind::Levels { fixed: Some(l), .. } => Some(l.clone()),
+            PlateKind::Sized(e) => literal(e).map(|n| (1..=n).map(|i| i.to_string()).collect()),
+            PlateKind::Range(a, b) => Some((literal(a)?..=literal(b)?).map(|i| i.to_string()).collect()),
+            PlateKind::Header { column } => match &self.hir.var(*column).kind {
+                VarKind::Column(Column { from: From::List(l), .. }) => Some(l.clone()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn may_have_label(&self, plate: PlateId, text: &str) -> bool {
+        self.known_labels(plate).is_none_or(|l| l.iter().any(|x| x == text))
+    }
+
+    /// How to index a value that varies over these plates: by the key columns that lead to them.
+    pub(super) fn index_advice(&self, dims: &[AxisId]) -> String {
+        let keys: Vec<String> = dims
+            .iter()
+            .map(|&a| {
+                let plate = self.plate_of(a);
+                let column = self.hir.vars.iter().find(|v| v.ty == Ty::Index(plate));
+                column.map_or_else(|| self.plate_name(a).to_string(), |v| v.name.clone())
+            })
+            .collect();
+        format!("index it by `[{}]`", keys.join(", "))
+    }
+}
+
+/// The first few labels, quoted.
+fn summarize(labels: &[String]) -> String {
+    let first: Vec<String> = labels.iter().take(6).map(|l| format!("\"{l}\"")).collect();
+    let more = labels.len().saturating_sub(6);
+    if more > 0 { format!("{} and {more} more", first.join(", ")) } else { first.join(", ") }
+}
