@@ -29,6 +29,33 @@ macro_rules! codes {
 codes! {
     // V01xx: syntax
     UNEXPECTED_TOKEN "V0101" error "a word or sign that does not fit here";
+    UNEXPECTED_END "V0102" error "a line that ends too early";
+    BAD_CHARACTER "V0103" error "a character that means nothing here";
+    UNCLOSED_TEXT "V0104" error "quoted text without a closing quote";
+    BRACKETS "V0105" error "brackets that do not match";
+    CHAINED_COMPARISON "V0106" error "comparisons that are chained";
+    IF_NEEDS_PARENTHESES "V0107" error "an `if` as an operand without parentheses";
+    SEMICOLON "V0108" error "a semicolon at the end of a line";
+    FOREIGN_ASSIGNMENT "V0109" error "an assignment sign of another language";
+    FOREIGN_OPERATOR "V0110" error "an operator of another language";
+    QUOTES "V0111" error "quotes other than straight double quotes";
+    FOREIGN_BLOCK "V0112" error "a block around declarations";
+    FOREIGN_DECLARATION "V0113" error "a type before a name";
+    TARGET_INCREMENT "V0114" error "`target +=`";
+    LOOP "V0115" error "a loop";
+    LATENT_OR_OBSERVE "V0116" error "a distribution statement that does not say whether it is prior or data";
+    NO_DECLARATION_WORD "V0117" error "a line that does not start with a declaration word";
+    TILDE_OR_EQUALS "V0118" error "`~` and `=` confused, or missing";
+    NUMBER_FORM "V0119" error "a number that is not written as one";
+    NAME_FORM "V0120" error "a name that cannot be used";
+    IF_FORM "V0121" error "an `if` without its `then` or `else`";
+    HALF_OPEN_INTERVAL "V0122" error "an interval that is open at one end only";
+    MISSING_TYPE "V0123" error "a column or parameter without a type";
+    AXIS_FORM "V0124" error "a plate written in a form that it does not have";
+    TABLE_NAME "V0125" error "a table without a name";
+    COMMENT_SIGN "V0126" error "a comment sign of another language";
+    EQUALS_SIGN "V0127" error "`=` inside an expression";
+    TOO_DEEP "V0128" error "an expression that nests too deep";
     // V02xx: names
     DUPLICATE_NAME "V0201" error "a name declared twice";
     UNKNOWN_NAME "V0202" error "a name that is not declared";

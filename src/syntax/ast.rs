@@ -20,6 +20,20 @@ pub struct Text {
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Ast {
     pub decls: Vec<Decl>,
+    /// Names whose declaration or column did not parse: it is no use to report them as unknown.
+    pub broken: Vec<Ident>,
+    /// Every comment, in order.
+    pub comments: Vec<Comment>,
+}
+
+/// `# …` up to the end of its line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comment {
+    /// Without the `#` and one space after it.
+    pub text: String,
+    pub span: Span,
+    /// Whether it has its line to itself.
+    pub own_line: bool,
 }
 
 /// One declaration.

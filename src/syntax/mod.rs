@@ -1,3 +1,19 @@
-//! Text to tree: lexing, parsing, formatting.
+//! Text to tree: lexing, layout, parsing, printing.
 
 pub mod ast;
+mod build;
+mod depth;
+mod explain;
+mod habits;
+mod layout;
+mod parse;
+mod problem;
+pub mod token;
+
+pub use parse::parse;
+
+lalrpop_util::lalrpop_mod!(
+    #[allow(clippy::all, dead_code, unused_imports, unused_parens)]
+    grammar,
+    "/grammar/vi.rs"
+);

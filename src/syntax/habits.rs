@@ -1,0 +1,310 @@
+//! Signs that other languages write and this one does not: each is reported and read as what was meant.
+
+use super::ast::Comment;
+use super::token::{Lexeme, Token, lex};
+use crate::diag::{Code, Diags};
+use crate::source::{FileId, Span};
+use std::collections::BTreeMap;
+
+/// The tokens of a text without its comments and foreign signs.
+pub struct Clean<'s> {
+    pub tokens: Vec<Lexeme<'s>>,
+    pub comments: Vec<Comment>,
+    /// Where something could not be read as what was meant, so that errors nearby are its consequences.
+    pub damaged: Vec<usize>,
+}
+
+pub fn clean<'s>(file: FileId, text: &'s str, diags: &mut Diags) -> Clean<'s> {
+    let mut out = Clean { tokens: vec![], comments: vec![], damaged: vec![] };
+    let mut seen = Repeats::new(file, text);
+    let mut own_line = true;
+    let mut last_bad = None;
+    for (start, token, end) in lex(text) {
+        let span = Span::new(file, start, end);
+        let here = &text[start..end];
+        let kept = match token {
+            Token::Comment => {
+                out.comments.push(comment(&here[1..], span, own_line));
+                continue;
+            }
+            Token::SlashComment => {
+                seen.add(Habit::SlashComment, span);
+                out.comments.push(comment(&here[2..], span, own_line));
+                continue;
+            }
+            Token::StarStar => {
+                seen.add(Habit::StarStar, span);
+                Token::Caret
+            }
+            Token::Ampersand => {
+                seen.add(Habit::Ampersand, span);
+                Token::And
+            }
+            Token::Bar => {
+                seen.add(Habit::Bar, span);
+                Token::Or
+            }
+            Token::Bang => {
+                seen.add(Habit::Bang, span);
+                Token::Not
+            }
+            Token::ForeignText(value) => {
+                seen.add(Habit::Quotes, span);
+                Token::Text(value)
+            }
+            Token::UnclosedText(value) => {
+                diags.push(
+                    Code::UNCLOSED_TEXT
+                        .at(span, "this quoted text has no closing quote on its line")
+                        .here("opened here")
+                        .help(format!("close it where it ends: `\"{}\"`", first_word(value))),
+                );
+                out.damaged.push(start);
+                Token::Text(value)
+            }
+            Token::BareDecimal(digits) => {
+                let full = if digits.starts_with('.') { format!("0{digits}") } else { format!("{digits}0") };
+                diags.push(
+                    Code::NUMBER_FORM
+                        .at(span, format!("the number `{digits}` needs digits on both sides of its point"))
+                        .help(format!("write `{full}`, or `{}`", full.trim_end_matches(".0"))),
+                );
+                Token::Number(digits)
+            }
+            Token::ForeignName(name) => {
+                let plain = transliterate(name);
+                let d = Code::NAME_FORM
+                    .at(span, format!("the name `{name}` has a letter outside a-z"))
+                    .note("names are made of a-z, A-Z, 0-9 and `_`");
+                diags.push(match plain {
+                    Some(plain) => d.help(format!("write `{plain}`")),
+                    None => d.help("spell it with plain letters; a label in quotes may hold any character"),
+                });
+                Token::Name(name)
+            }
+            Token::Number(digits) if digits.parse().is_ok_and(f64::is_infinite) => {
+                diags.push(
+                    Code::NUMBER_FORM
+                        .at(span, format!("the number `{digits}` is too large"))
+                        .note("the largest number is about 1.8e308")
+                        .help("rescale the quantity that it belongs to"),
+                );
+                token
+            }
+            Token::Bad => {
+                // A run of them is one mistake.
+                let joined = last_bad == Some(start);
+                last_bad = Some(end);
+                let (meant, hint) = meant_by(here);
+                if !joined {
+                    let shown = shown(here);
+                    let d = Code::BAD_CHARACTER.at(span, format!("{shown} means nothing here"));
+                    diags.push(d.help(hint.unwrap_or_else(|| "remove it".to_string())));
+                }
+                match meant {
+                    Meant::Token(token) => token,
+                    Meant::Space => continue,
+                    Meant::Unknown => {
+                        out.damaged.push(start);
+                        continue;
+                    }
+                }
+            }
+            token => token,
+        };
+        own_line = kept == Token::Newline;
+        out.tokens.push((start, kept, end));
+    }
+    seen.report(diags);
+    out
+}
+
+fn comment(text: &str, span: Span, own_line: bool) -> Comment {
+    let text = text.strip_prefix(' ').unwrap_or(text).trim_end();
+    Comment { text: text.to_string(), span, own_line }
+}
+
+fn first_word(text: &str) -> &str {
+    text.split([' ', ',', ')', ']', '}']).next().unwrap_or("")
+}
+
+/// A foreign sign that is read as ours.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Habit {
+    Semicolon,
+    SlashComment,
+    StarStar,
+    Ampersand,
+    Bar,
+    Bang,
+    Quotes,
+}
+
+/// One report per habit, however often it occurs.
+pub struct Repeats<'s> {
+    file: FileId,
+    text: &'s str,
+    seen: BTreeMap<Habit, Vec<Span>>,
+}
+
+impl<'s> Repeats<'s> {
+    pub fn new(file: FileId, text: &'s str) -> Repeats<'s> {
+        Repeats { file, text, seen: BTreeMap::new() }
+    }
+
+    pub fn add(&mut self, habit: Habit, span: Span) {
+        debug_assert_eq!(span.file, self.file);
+        self.seen.entry(habit).or_default().push(span);
+    }
+
+    pub fn report(self, diags: &mut Diags) {
+        for (habit, spans) in &self.seen {
+            let sign = &self.text[spans[0].start as usize..spans[0].end as usize];
+            let d = match habit {
+                Habit::Semicolon => Code::SEMICOLON
+                    .at(spans[0], "a declaration ends with its line, without `;`")
+                    .help("remove the `;`, and give each declaration a line of its own"),
+                Habit::SlashComment => {
+                    Code::COMMENT_SIGN.at(spans[0], "a comment starts with `#`").help("write `# …` for `// …`")
+                }
+                Habit::StarStar => {
+                    Code::FOREIGN_OPERATOR.at(spans[0], "a power is written `^`").help("write `x^2` for `x**2`")
+                }
+                Habit::Ampersand => operator(spans[0], sign, "and", "a > 0 and b > 0"),
+                Habit::Bar => operator(spans[0], sign, "or", "a > 0 or b > 0"),
+                Habit::Bang => operator(spans[0], sign, "not", "not first(t)"),
+                Habit::Quotes => Code::QUOTES
+                    .at(spans[0], "quoted text stands between straight double quotes")
+                    .help(format!("write `\"{}\"`", sign.trim_matches(['\'', '“', '”']))),
+            };
+            let lines = further_lines(self.text, spans);
+            diags.push(match lines.len() {
+                0 => d,
+                1 => d.note(format!("also on line {}", lines[0])),
+                2..=8 => {
+                    let (last, init) = lines.split_last().expect("two or more");
+                    let init: Vec<String> = init.iter().map(usize::to_string).collect();
+                    d.note(format!("also on lines {} and {last}", init.join(", ")))
+                }
+                n => d.note(format!("also on {n} further lines")),
+            });
+        }
+    }
+}
+
+/// The lines of the spans that lie below the first; spans are in order.
+fn further_lines(text: &str, spans: &[Span]) -> Vec<usize> {
+    let (mut line, mut offset) = (1, 0);
+    let mut lines = vec![];
+    for span in spans {
+        line += text[offset..span.start as usize].matches('\n').count();
+        offset = span.start as usize;
+        lines.push(line);
+    }
+    lines.dedup();
+    lines.split_off(1)
+}
+
+fn operator(span: Span, sign: &str, word: &str, example: &str) -> crate::diag::Diagnostic {
+    Code::FOREIGN_OPERATOR
+        .at(span, format!("`{sign}` is written as the word `{word}`"))
+        .help(format!("write `{word}`, as in `{example}`"))
+}
+
+enum Meant {
+    Token(Token<'static>),
+    Space,
+    Unknown,
+}
+
+/// What an unknown character was probably meant to be, and what to say.
+fn meant_by(text: &str) -> (Meant, Option<String>) {
+    let write = |sign: &str| Some(format!("write `{sign}`"));
+    match text.chars().next().unwrap_or(' ') {
+        '−' | '–' | '—' => (Meant::Token(Token::Minus), write("-")),
+        '×' | '·' | '∗' => (Meant::Token(Token::Star), write("*")),
+        '÷' => (Meant::Token(Token::Slash), write("/")),
+        '≤' => (Meant::Token(Token::LessEq), write("<=")),
+        '≥' => (Meant::Token(Token::GreaterEq), write(">=")),
+        '≠' => (Meant::Token(Token::NotEqual), write("!=")),
+        '→' => (Meant::Token(Token::Arrow), write("->")),
+        '∼' | '˜' => (Meant::Token(Token::Tilde), write("~")),
+        '∧' => (Meant::Token(Token::And), write("and")),
+        '∨' => (Meant::Token(Token::Or), write("or")),
+        '¬' => (Meant::Token(Token::Not), write("not")),
+        '“' | '”' | '„' | '‘' | '’' | '\'' | '`' => {
+            (Meant::Unknown, Some("quoted text stands between straight double quotes, `\"like this\"`".into()))
+        }
+        '²' => (Meant::Unknown, write("^2")),
+        '³' => (Meant::Unknown, write("^3")),
+        '%' => (Meant::Unknown, Some("for a product summed over a plate, write `sum(x * beta over feature)`".into())),
+        '$' => (Meant::Unknown, Some("columns are used by their bare name".into())),
+        '\\' => (Meant::Space, Some("remove it: a line goes on by itself after an operator or inside brackets".into())),
+        c if c.is_whitespace() || is_invisible(c) => (Meant::Space, Some("replace it with an ordinary space".into())),
+        _ => (Meant::Unknown, None),
+    }
+}
+
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{AD}')
+}
+
+/// A character as a message can show it.
+fn shown(text: &str) -> String {
+    let c = text.chars().next().unwrap_or(' ');
+    if c.is_control() || c.is_whitespace() || is_invisible(c) {
+        format!("an invisible character (U+{:04X})", c as u32)
+    } else {
+        format!("the character `{c}`")
+    }
+}
+
+/// A name in plain letters, if every letter has an obvious spelling.
+fn transliterate(name: &str) -> Option<String> {
+    let mut plain = String::new();
+    for c in name.chars() {
+        match greek(c) {
+            Some(word) => plain.push_str(word),
+            None if c.is_ascii() => plain.push(c),
+            None => return None,
+        }
+    }
+    Some(plain)
+}
+
+fn greek(c: char) -> Option<&'static str> {
+    Some(match c {
+        'α' => "alpha",
+        'β' => "beta",
+        'γ' => "gamma",
+        'Γ' => "Gamma",
+        'δ' => "delta",
+        'Δ' => "Delta",
+        'ε' | 'ϵ' => "epsilon",
+        'ζ' => "zeta",
+        'η' => "eta",
+        'θ' | 'ϑ' => "theta",
+        'Θ' => "Theta",
+        'ι' => "iota",
+        'κ' => "kappa",
+        'λ' => "lambda",
+        'Λ' => "Lambda",
+        'μ' | 'µ' => "mu",
+        'ν' => "nu",
+        'ξ' => "xi",
+        'π' => "pi",
+        'ρ' => "rho",
+        'σ' | 'ς' => "sigma",
+        'Σ' => "Sigma",
+        'τ' => "tau",
+        'υ' => "upsilon",
+        'φ' | 'ϕ' => "phi",
+        'Φ' => "Phi",
+        'χ' => "chi",
+        'ψ' => "psi",
+        'Ψ' => "Psi",
+        'ω' => "omega",
+        'Ω' => "Omega",
+        _ => return None,
+    })
+}
