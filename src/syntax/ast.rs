@@ -312,7 +312,7 @@ pub enum ExprKind {
     },
     /// `["a", "b"]`, `[log_d1: log(d1), group: group]`
     List(Vec<ListItem>),
-    /// `{ let a = …  a + 1 }`: the body of a `fn`.
+    /// `{ let a = …  a + 1 }`: the body of a `fn`, or of a part of a `dist`.
     Block {
         lets: Vec<(Head, Expr)>,
         value: Box<Expr>,

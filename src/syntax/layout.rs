@@ -237,8 +237,13 @@ impl<'s> Maker<'s, '_> {
             }
             Token::LBrace => {
                 use Token::{Data, Dist, Fit, Fn, Guide};
+                let body = self.prev() == Some(Token::Equals);
                 let kind = match self.declaration {
                     Some(keyword @ (Data | Dist | Fit | Fn | Guide)) if self.outside() => Kind::Block(keyword),
+                    // The body of a part of a `dist` is one like that of a `fn`.
+                    Some(Dist) if body && self.stack.last().is_some_and(|o| o.token == Token::LBrace) => {
+                        Kind::Block(Fn)
+                    }
                     _ => Kind::Foreign,
                 };
                 self.stack.push(Open { token, start, kind });

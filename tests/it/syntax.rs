@@ -1,11 +1,11 @@
-//! Every model of `tests/models` parses; no text makes the parser panic or point outside it.
+//! Every model of the repository parses; no text makes the parser panic or point outside it.
 
 use std::path::{Path, PathBuf};
 use vic::diag::{Diags, RenderStyle, render};
 use vic::source::Sources;
 use vic::syntax::parse;
 
-/// Every `.vi` file under `tests/models`, in order.
+/// Every `.vi` file of the library, the examples and `tests/models`, in order.
 fn models() -> Vec<PathBuf> {
     fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(dir).expect("the directory is part of the repository") {
@@ -18,7 +18,12 @@ fn models() -> Vec<PathBuf> {
         }
     }
     let mut files = vec![];
-    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models"), &mut files);
+    for dir in ["stdlib", "tests/models", "examples"] {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
+        if dir.exists() {
+            collect(&dir, &mut files);
+        }
+    }
     files.sort();
     files
 }
