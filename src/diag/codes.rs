@@ -142,6 +142,31 @@ codes! {
     NOT_YET_IMPORT "V0611" error "an import";
     NOT_YET_ARRAY "V0612" error "an array beside a table";
     // V07xx: data files
+    DATA_NO_FILE "V0701" error "a table has no data file";
+    DATA_EXTRA_FILE "V0702" error "a data file that no table takes";
+    DATA_UNKNOWN_TABLE "V0703" error "a data file is given for a table that the model does not have";
+    DATA_TABLE_TWICE "V0704" error "two data files are given for one table";
+    DATA_NOT_TEXT "V0705" error "a data file is not CSV in UTF-8";
+    DATA_EMPTY "V0706" error "a data file or column holds nothing";
+    DATA_RAGGED "V0707" error "rows with more or fewer cells than the header";
+    DATA_BLANK_LINE "V0708" error "an empty line between rows";
+    DATA_NO_COLUMN "V0709" error "a declared column is not in the file";
+    DATA_COLUMN_TWICE "V0710" error "a header names a column twice";
+    DATA_NO_MATCH "V0711" error "a vector column finds no columns in the header";
+    DATA_MISSING "V0712" error "missing cells";
+    DATA_NOT_NUMBER "V0713" error "cells that are not of the declared type";
+    DATA_NOT_WHOLE "V0714" error "whole numbers were declared, others found";
+    DATA_OUT_OF_RANGE "V0715" error "cells outside the declared range";
+    DATA_KEY_TWICE "V0716" error "a key that does not tell rows apart";
+    DATA_NO_ROW "V0717" error "cells that name no row of another table";
+    DATA_NO_LEVEL "V0718" error "cells that are not among the levels";
+    DATA_LABELS "V0719" error "columns of a vector do not fit its plate";
+    DATA_SET_UNKNOWN "V0720" error "--set names nothing that can be set";
+    DATA_SET_VALUE "V0721" error "a --set value that does not fit";
+    DATA_VALUE_MISSING "V0722" error "a data value is not given";
+    PLATE_SIZE "V0723" error "a plate's size is not a whole number of at least 1";
+    DATA_NO_LABEL "V0724" error "a label that the plate does not have";
+    NOT_FROM_DATA "V0725" error "a size, range or constant that depends on more than data";
     // V08xx: numbers at run time
     // V09xx: flags and files
     // V1xxx: warnings

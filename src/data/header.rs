@@ -1,0 +1,152 @@
+//! Finding the columns that a model declares in the header of a file.
+
+use super::assign::listed;
+use super::cells::quoted;
+use crate::diag::{Code, Diagnostic, Diags, nearest};
+use crate::hir::{Column, From, Var};
+
+/// Where a declared column stands in the file: one field, or one per label for a vector column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Positions in a row, from 0.
+    pub fields: Vec<usize>,
+    /// As many as `fields`; what a plate declared by this column is labelled with.
+    pub labels: Vec<String>,
+}
+
+/// Find `var` in `header`, or say what is wrong and which columns there are.
+pub fn find(var: &Var, column: &Column, header: &[String], file: &str, diags: &mut Diags) -> Option<Found> {
+    let mut search = Search { var, header, file, diags };
+    match &column.from {
+        From::Name(name) => search.list(std::slice::from_ref(name)),
+        From::List(names) => search.list(names),
+        From::Pattern(pattern) => search.pattern(pattern),
+        From::Range(first, last) => search.range(first, last),
+    }
+}
+
+struct Search<'a> {
+    var: &'a Var,
+    header: &'a [String],
+    file: &'a str,
+    diags: &'a mut Diags,
+}
+
+impl Search<'_> {
+    fn list(&mut self, names: &[String]) -> Option<Found> {
+        // Every name that is missing is reported, not only the first.
+        let fields: Vec<Option<usize>> = names.iter().map(|name| self.one(name)).collect();
+        Some(Found { fields: fields.into_iter().collect::<Option<_>>()?, labels: names.to_vec() })
+    }
+
+    /// What `*` matched labels the cells. Each header name that matches is taken, in file order.
+    fn pattern(&mut self, pattern: &str) -> Option<Found> {
+        let (before, after) = pattern.split_once('*').unwrap_or((pattern, ""));
+        let mut found = Found { fields: vec![], labels: vec![] };
+        for (field, name) in self.header.iter().enumerate() {
+            let Some(label) = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)) else { continue };
+            if label.is_empty() {
+                continue;
+            }
+            if let Some(first) = found.labels.iter().position(|l| l == label) {
+                self.twice(name, found.fields[first], field);
+                return None;
+            }
+            found.fields.push(field);
+            found.labels.push(label.to_owned());
+        }
+        if found.fields.is_empty() {
+            let d = Code::DATA_NO_MATCH
+                .at(self.var.span, format!("no column of `{}` matches `{pattern}`", self.file))
+                .here("needs at least one column");
+            self.missing(d, before);
+            return None;
+        }
+        Some(found)
+    }
+
+    fn range(&mut self, first: &str, last: &str) -> Option<Found> {
+        let (start, end) = (self.one(first), self.one(last));
+        let (start, end) = (start?, end?);
+        if start > end {
+            self.diags.push(
+                Code::DATA_NO_MATCH
+                    .at(self.var.span, format!("in `{}`, `{first}` stands after `{last}`", self.file))
+                    .here("a header range goes from left to right")
+                    .help(format!("write `from \"{last}\"..\"{first}\"`")),
+            );
+            return None;
+        }
+        let fields: Vec<usize> = (start..=end).collect();
+        let labels: Vec<String> = self.header[start..=end].to_vec();
+        for (i, name) in labels.iter().enumerate() {
+            if let Some(j) = labels[..i].iter().position(|l| l == name) {
+                self.twice(name, start + j, start + i);
+                return None;
+            }
+        }
+        Some(Found { fields, labels })
+    }
+
+    fn one(&mut self, name: &str) -> Option<usize> {
+        let mut places = self.header.iter().enumerate().filter(|(_, n)| *n == name).map(|(i, _)| i);
+        match (places.next(), places.next()) {
+            (Some(field), None) => Some(field),
+            (Some(first), Some(second)) => {
+                self.twice(name, first, second);
+                None
+            }
+            (None, _) => {
+                let d = Code::DATA_NO_COLUMN
+                    .at(self.var.span, format!("`{}` has no column `{name}`", self.file))
+                    .here(format!("`{}` is read from it", self.var.name));
+                self.missing(d, name);
+                None
+            }
+        }
+    }
+
+    fn twice(&mut self, name: &str, first: usize, second: usize) {
+        self.diags.push(
+            Code::DATA_COLUMN_TWICE
+                .at(self.var.span, format!("`{}` has two columns named `{name}`", self.file))
+                .here("which one is meant?")
+                .place(format!("{}:1:{}: {}", self.file, first + 1, quoted(name)))
+                .place(format!("{}:1:{}: {}", self.file, second + 1, quoted(name)))
+                .help("rename one of them in the header"),
+        );
+    }
+
+    /// Push `d`, which says that a column is missing, with what may have been meant.
+    fn missing(&mut self, d: Diagnostic, name: &str) {
+        let d = d.note(format!("its columns are: {}", listed(self.header.iter().map(String::as_str))));
+        let near = nearest(name, self.header.iter().map(String::as_str).filter(|n| !n.is_empty()));
+        let d = match (near, self.separator()) {
+            (_, Some(separator)) => d.help(format!(
+                "the first line reads as one name: separate the columns by commas instead of {separator}"
+            )),
+            (Some(near), _) if name == self.var.name => d.help(format!(
+                "did you mean `{near}`? Write `{}: … from \"{near}\"`, or rename the column",
+                self.var.name
+            )),
+            (Some(near), _) => d.help(format!("did you mean `{near}`?")),
+            (None, _) if self.header.iter().all(|n| n.parse::<f64>().is_ok()) => {
+                d.help("the first line holds numbers: put the names of the columns above it")
+            }
+            (None, _) if name == self.var.name => {
+                d.help(format!("to read it from a column of another name: `{}: … from \"that name\"`", self.var.name))
+            }
+            (None, _) => d,
+        };
+        self.diags.push(d);
+    }
+
+    /// The sign that seems to separate the columns, if it is not the comma.
+    fn separator(&self) -> Option<&'static str> {
+        let [only] = self.header else { return None };
+        [(';', "semicolons"), ('\t', "tabs"), ('|', "bars")]
+            .iter()
+            .find(|(c, _)| only.contains(*c))
+            .map(|(_, word)| *word)
+    }
+}

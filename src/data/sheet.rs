@@ -1,0 +1,426 @@
+//! One CSV file, read once: the declared columns as numbers or as words, and every cell that is not what was declared.
+
+use std::collections::HashMap;
+
+use super::DataFile;
+use super::cells::{self, Cell, Problems, counted, quoted};
+use super::header::{self, Found};
+use crate::diag::{Code, Diags};
+use crate::hir::{Content, Hir, Table, Var, VarId, VarKind};
+
+/// The rows of one table.
+#[derive(Debug)]
+pub struct Sheet {
+    /// The file as the user typed it.
+    pub file: String,
+    /// The line of the file that each row starts on.
+    pub lines: Vec<u64>,
+    /// The columns that were found.
+    pub columns: HashMap<VarId, SheetColumn>,
+}
+
+#[derive(Debug)]
+pub struct SheetColumn {
+    pub found: Found,
+    /// One per field of `found`, each as long as the table.
+    pub parts: Vec<Part>,
+}
+
+/// The cells of one field.
+#[derive(Debug)]
+pub enum Part {
+    /// `real`, `int`, `bool`, `date`; NaN where missing.
+    Numbers(Vec<f64>),
+    /// `key`, `category` and foreign keys: positions are known once every file has been read.
+    Words(Words),
+}
+
+/// Words numbered in the order of their first use.
+#[derive(Debug, Default)]
+pub struct Words {
+    /// Per row; `MISSING` where the cell is empty.
+    pub ids: Vec<u32>,
+    pub words: Vec<String>,
+    known: HashMap<String, u32>,
+}
+
+pub const MISSING: u32 = u32::MAX;
+
+impl Words {
+    fn push(&mut self, word: &str) {
+        let id = match self.known.get(word) {
+            Some(&id) => id,
+            None => {
+                let id = self.words.len() as u32;
+                self.words.push(word.to_owned());
+                self.known.insert(word.to_owned(), id);
+                id
+            }
+        };
+        self.ids.push(id);
+    }
+}
+
+/// What was wrong with the cells of one variable, over all its fields.
+#[derive(Default)]
+struct Trouble {
+    missing: Problems,
+    unreadable: Problems,
+    not_whole: Problems,
+}
+
+/// One field being read.
+struct Reader {
+    field: usize,
+    /// Which of the table's columns it belongs to.
+    column: usize,
+    content: Content,
+    optional: bool,
+    part: Part,
+}
+
+/// Read one table's file. `None` when there are no rows to speak of; otherwise what was found, with diagnostics for the rest.
+pub fn read(hir: &Hir, table: &Table, file: &DataFile, diags: &mut Diags) -> Option<Sheet> {
+    let text = text_of(file, diags)?;
+    let mut csv = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut record = csv::ByteRecord::new();
+    // Reading from memory cannot fail; a flexible reader takes records of any length.
+    if !csv.read_byte_record(&mut record).unwrap_or(false) || record.iter().all(|f| f.trim_ascii().is_empty()) {
+        diags.push(
+            Code::DATA_EMPTY
+                .at(table.span, format!("`{}` is empty", file.name))
+                .here("the rows of this table")
+                .help("the first line names the columns, each further line is a row"),
+        );
+        return None;
+    }
+    let header: Vec<String> = record.iter().map(|f| utf8(f).trim().to_owned()).collect();
+
+    let mut columns: Vec<(VarId, Option<Found>)> = vec![];
+    let mut readers: Vec<Reader> = vec![];
+    for &id in &table.columns {
+        let var = hir.var(id);
+        let VarKind::Column(column) = &var.kind else { continue };
+        let found = header::find(var, column, &header, &file.name, diags);
+        for &field in found.iter().flat_map(|f| &f.fields) {
+            let part = match column.content {
+                Content::Real | Content::Int | Content::Bool | Content::Date => Part::Numbers(vec![]),
+                Content::Key | Content::Index(_) => Part::Words(Words::default()),
+            };
+            let (content, optional) = (column.content, column.optional);
+            readers.push(Reader { field, column: columns.len(), content, optional, part });
+        }
+        columns.push((id, found));
+    }
+    let mut trouble: Vec<Trouble> = columns.iter().map(|_| Trouble::default()).collect();
+
+    let mut lines = Lines::new(text.as_bytes());
+    let mut starts: Vec<u64> = vec![];
+    let (mut ragged, mut blank) = (Ragged::default(), vec![]);
+    loop {
+        let at = csv.position().byte() as usize;
+        if !csv.read_byte_record(&mut record).unwrap_or(false) {
+            break;
+        }
+        let line = lines.start_of_record(at, &mut blank);
+        starts.push(line);
+        if record.len() != header.len() {
+            ragged.add(line, &record);
+        }
+        for reader in &mut readers {
+            // A row that is too short has been reported as a whole.
+            let Some(cell) = record.get(reader.field) else {
+                reader.part.push_missing();
+                continue;
+            };
+            reader.read(utf8(cell), line, &mut trouble[reader.column]);
+        }
+    }
+    if starts.is_empty() {
+        diags.push(
+            Code::DATA_EMPTY
+                .at(table.span, format!("`{}` has a header but no rows", file.name))
+                .here("the rows of this table")
+                .help("give a file with at least one row"),
+        );
+        return None;
+    }
+    report_blank(&file.name, &blank, table, diags);
+    ragged.report(&file.name, header.len(), table, diags);
+    let mut sheet = Sheet { file: file.name.clone(), lines: starts, columns: HashMap::new() };
+    let mut readers = readers.into_iter().peekable();
+    for (i, (id, found)) in columns.into_iter().enumerate() {
+        let mut parts = vec![];
+        while let Some(reader) = readers.next_if(|r| r.column == i) {
+            parts.push(reader.part);
+        }
+        report(hir.var(id), &trouble[i], &file.name, diags);
+        if let Some(found) = found {
+            sheet.columns.insert(id, SheetColumn { found, parts });
+        }
+    }
+    Some(sheet)
+}
+
+/// The file's text without a byte-order mark, or why it is not text.
+fn text_of<'a>(file: &'a DataFile, diags: &mut Diags) -> Option<&'a str> {
+    let bytes = &file.bytes;
+    let magic: [(&[u8], &str); 6] = [
+        (b"PK\x03\x04", "a spreadsheet or a zip archive: save the sheet as CSV"),
+        (b"\x1f\x8b", "compressed: unpack it first"),
+        (b"PAR1", "a Parquet file: write it as CSV"),
+        (b"\xff\xfe", "UTF-16 text: save it as CSV in UTF-8"),
+        (b"\xfe\xff", "UTF-16 text: save it as CSV in UTF-8"),
+        (b"{", "a JSON file: write its arrays as the columns of a CSV file"),
+    ];
+    let bad = |why: String| Code::DATA_NOT_TEXT.plain(format!("`{}` is not a CSV file in UTF-8", file.name)).help(why);
+    if let Some((_, what)) = magic.iter().find(|(start, _)| bytes.starts_with(start)) {
+        diags.push(bad(format!("it looks like {what}")));
+        return None;
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(e) => {
+            let before = &bytes[..e.valid_up_to()];
+            let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
+            diags.push(
+                bad("save it as UTF-8; in Latin-1, for instance, `é` is one byte and in UTF-8 two".into())
+                    .place(format!("{}:{line}: byte 0x{:02x}", file.name, bytes[e.valid_up_to()])),
+            );
+            None
+        }
+    }
+}
+
+/// A field of a text that is UTF-8: a field is cut at ASCII signs only.
+fn utf8(field: &[u8]) -> &str {
+    std::str::from_utf8(field).expect("the whole file is UTF-8, and fields are cut at ASCII signs")
+}
+
+/// Counts lines while records are read: the csv crate's own count lags behind CRLF and empty lines.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    newline: u8,
+    at: usize,
+    line: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        let newline = if bytes.contains(&b'\n') { b'\n' } else { b'\r' };
+        Lines { bytes, newline, at: 0, line: 1 }
+    }
+
+    /// The line on which the record that follows byte `end` starts; empty lines before it are added to `blank`.
+    fn start_of_record(&mut self, end: usize, blank: &mut Vec<u64>) -> u64 {
+        let read = &self.bytes[self.at..end];
+        self.line += read.iter().filter(|&&b| b == self.newline).count() as u64;
+        self.at = end;
+        if self.newline == b'\n' && end > 0 && self.bytes[end - 1] == b'\r' && self.bytes.get(end) == Some(&b'\n') {
+            self.line += 1;
+            self.at += 1;
+        }
+        while let Some(b @ (b'\r' | b'\n')) = self.bytes.get(self.at) {
+            if *b == self.newline {
+                blank.push(self.line);
+                self.line += 1;
+            }
+            self.at += 1;
+        }
+        self.line
+    }
+}
+
+impl Part {
+    fn push_missing(&mut self) {
+        match self {
+            Part::Numbers(v) => v.push(f64::NAN),
+            Part::Words(w) => w.ids.push(MISSING),
+        }
+    }
+}
+
+impl Reader {
+    #[inline]
+    fn read(&mut self, raw: &str, line: u64, trouble: &mut Trouble) {
+        let cell = match &mut self.part {
+            Part::Words(words) => {
+                if !cells::is_missing(raw.trim_ascii()) {
+                    words.push(raw);
+                    return;
+                }
+                Cell::Missing
+            }
+            Part::Numbers(_) => match self.content {
+                Content::Bool => cells::bool(raw.trim_ascii()),
+                Content::Date => cells::date(raw.trim_ascii()),
+                Content::Real | Content::Int | Content::Key | Content::Index(_) => cells::real(raw.trim_ascii()),
+            },
+        };
+        match cell {
+            Cell::Number(x) => {
+                if self.content == Content::Int && !cells::is_whole(x) {
+                    trouble.not_whole.add(line, self.field + 1, || raw.to_owned());
+                }
+                if let Part::Numbers(v) = &mut self.part {
+                    v.push(x);
+                }
+                return;
+            }
+            Cell::Missing if self.optional => {}
+            Cell::Missing => trouble.missing.add(line, self.field + 1, || raw.to_owned()),
+            Cell::Bad => trouble.unreadable.add(line, self.field + 1, || raw.to_owned()),
+        }
+        self.part.push_missing();
+    }
+}
+
+fn report(var: &Var, trouble: &Trouble, file: &str, diags: &mut Diags) {
+    let VarKind::Column(column) = &var.kind else { return };
+    let name = &var.name;
+    if !trouble.missing.is_empty() {
+        let p = &trouble.missing;
+        let verb = if p.count == 1 { "is" } else { "are" };
+        let d = Code::DATA_MISSING
+            .at(var.span, format!("{} of `{name}` {verb} missing", p.cells()))
+            .here("every row needs a value")
+            .help(match column.content {
+                Content::Real | Content::Int | Content::Bool => {
+                    format!("fill the cells, leave the rows out, or admit missing values with `{name}: …?`")
+                }
+                Content::Key | Content::Index(_) | Content::Date => "fill the cells, or leave the rows out".into(),
+            });
+        diags.push(p.show(file, d));
+    }
+    if !trouble.unreadable.is_empty() {
+        let p = &trouble.unreadable;
+        let (what, help) = unreadable(column.content, &p.first[0].text);
+        let verb = if p.count == 1 { "is not" } else { "are not" };
+        let what = if p.count == 1 { what.0 } else { what.1 };
+        let d = Code::DATA_NOT_NUMBER
+            .at(var.span, format!("{} of `{name}` {verb} {what}", p.cells()))
+            .here(format!("declared `{}` here", word(column.content)))
+            .help(help);
+        diags.push(p.show(file, d));
+    }
+    if !trouble.not_whole.is_empty() {
+        let p = &trouble.not_whole;
+        let what = if p.count == 1 { "is not a whole number" } else { "are not whole numbers" };
+        let d = Code::DATA_NOT_WHOLE
+            .at(var.span, format!("{} of `{name}` {what}", p.cells()))
+            .here("declared `int` here")
+            .help(format!("declare `{name}: real`, or mend the cells"));
+        diags.push(p.show(file, d));
+    }
+}
+
+fn word(content: Content) -> &'static str {
+    match content {
+        Content::Real => "real",
+        Content::Int => "int",
+        Content::Bool => "bool",
+        Content::Date => "date",
+        Content::Key => "key",
+        Content::Index(_) => "category",
+    }
+}
+
+/// What the cells are not (one, several), and what may help, judging by the first of them.
+fn unreadable(content: Content, text: &str) -> ((&'static str, &'static str), String) {
+    let text = text.trim();
+    let missing = ["nan", "null", "none", "n/a", "na", "#n/a", "missing", ".", "?", "-"];
+    let what = match content {
+        Content::Bool => ("true or false", "true or false"),
+        Content::Date => ("a date", "dates"),
+        Content::Real | Content::Int | Content::Key | Content::Index(_) => ("a number", "numbers"),
+    };
+    let help = if missing.contains(&text.to_ascii_lowercase().as_str()) {
+        format!(
+            "if {} stands for a missing value, leave the cell empty or write NA, and declare the column with `?`",
+            quoted(text)
+        )
+    } else {
+        match content {
+            Content::Bool => "a `bool` cell is 0 or 1, true or false, yes or no".into(),
+            Content::Date => "a date is written as year-month-day: 2024-02-29".into(),
+            _ if text.contains(',') && text.replace(',', ".").parse::<f64>().is_ok() => {
+                "write a point for the decimal comma".into()
+            }
+            _ if text.contains(',') && text.replace(',', "").parse::<f64>().is_ok() => {
+                "leave out the commas between thousands".into()
+            }
+            _ if text.parse::<f64>().is_ok() => "cells hold finite numbers".into(),
+            _ if text.strip_suffix('%').is_some_and(|t| t.trim().parse::<f64>().is_ok()) => {
+                "leave out the percent sign".into()
+            }
+            _ => "mend the cells; words that name groups are a `category`".into(),
+        }
+    };
+    (what, help)
+}
+
+/// Rows with more or fewer cells than the header.
+#[derive(Default)]
+struct Ragged {
+    first: Vec<(u64, usize)>,
+    count: usize,
+    /// A cell that runs over lines suggests a quote that was never closed.
+    runs_over: bool,
+}
+
+impl Ragged {
+    fn add(&mut self, line: u64, record: &csv::ByteRecord) {
+        if self.first.len() < cells::SHOWN {
+            self.first.push((line, record.len()));
+        }
+        self.count += 1;
+        self.runs_over |= record.iter().any(|f| f.contains(&b'\n'));
+    }
+
+    fn report(&self, file: &str, width: usize, table: &Table, diags: &mut Diags) {
+        if self.count == 0 {
+            return;
+        }
+        let mut d = Code::DATA_RAGGED
+            .at(
+                table.span,
+                format!(
+                    "{} of `{file}` {} not have {}, as the header has",
+                    counted(self.count, "row"),
+                    if self.count == 1 { "does" } else { "do" },
+                    counted(width, "cell")
+                ),
+            )
+            .here("the rows of this table");
+        for (line, cells) in &self.first {
+            d = d.place(format!("{file}:{line}: {}", counted(*cells, "cell")));
+        }
+        let rest = self.count - self.first.len();
+        if rest > 0 {
+            d = d.note(cells::and_more(rest, "row"));
+        }
+        diags.push(d.help(if self.runs_over {
+            "a quote that opens a cell there may never be closed"
+        } else {
+            "add or take away commas; a cell that holds a comma stands in quotes"
+        }));
+    }
+}
+
+fn report_blank(file: &str, blank: &[u64], table: &Table, diags: &mut Diags) {
+    if blank.is_empty() {
+        return;
+    }
+    let mut d = Code::DATA_BLANK_LINE
+        .at(table.span, format!("`{file}` has {} between its rows", counted(blank.len(), "empty line")))
+        .here("the rows of this table")
+        .help("delete the empty lines; for a missing value write NA");
+    for line in blank.iter().take(cells::SHOWN) {
+        d = d.place(format!("{file}:{line}"));
+    }
+    if blank.len() > cells::SHOWN {
+        d = d.note(cells::and_more(blank.len() - cells::SHOWN, "line"));
+    }
+    diags.push(d);
+}
