@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::resolve::Resolved;
-use crate::hir::{AxisId, BinOp, Expr, ExprKind, Hir, Index, LocalId, Reduction, UnOp, VarKind};
+use crate::hir::{AxisId, Expr, ExprKind, Hir, Index, LocalId, Reduction, VarKind};
+use crate::prim::scalar;
 use crate::source::Span;
 
 /// Why there is no value.
@@ -53,11 +54,8 @@ impl<'a> Eval<'a> {
             }
             ExprKind::Position(axis) => self.at(*axis)? as f64,
             ExprKind::Size(plate) => self.known.plate(*plate).ok_or(Stop::NotYet)?.size as f64,
-            ExprKind::Unary(op, a) => {
-                let a = self.eval(a)?;
-                unary(*op, a).ok_or_else(|| Stop::Never(e.span, "this function is computed only in a fit".into()))?
-            }
-            ExprKind::Binary(op, a, b) => binary(*op, self.eval(a)?, self.eval(b)?),
+            ExprKind::Unary(op, a) => scalar::unary(*op, self.eval(a)?),
+            ExprKind::Binary(op, a, b) => scalar::binary(*op, self.eval(a)?, self.eval(b)?),
             ExprKind::If { condition, then, otherwise } => {
                 let side = if self.eval(condition)? != 0.0 { then } else { otherwise };
                 self.eval(side)?
@@ -128,60 +126,6 @@ impl<'a> Eval<'a> {
             done?;
         }
         Ok(())
-    }
-}
-
-/// `None` for the functions of probability theory, which live with the kernels.
-fn unary(op: UnOp, a: f64) -> Option<f64> {
-    Some(match op {
-        UnOp::Neg => -a,
-        UnOp::Abs => a.abs(),
-        UnOp::Sqrt => a.sqrt(),
-        UnOp::Recip => a.recip(),
-        UnOp::Floor => a.floor(),
-        UnOp::Ceil => a.ceil(),
-        UnOp::Round => a.round(),
-        UnOp::Not => f64::from(a == 0.0),
-        UnOp::Sign => f64::from(i8::from(a > 0.0) - i8::from(a < 0.0)),
-        UnOp::Exp => a.exp(),
-        UnOp::Log => a.ln(),
-        UnOp::Log1p => a.ln_1p(),
-        UnOp::Expm1 => a.exp_m1(),
-        UnOp::Tanh => a.tanh(),
-        UnOp::Sin => a.sin(),
-        UnOp::Cos => a.cos(),
-        UnOp::Atan => a.atan(),
-        UnOp::Sigmoid => 1.0 / (1.0 + (-a).exp()),
-        // log(1 + e^a) without overflow.
-        UnOp::Softplus => a.max(0.0) + (-a.abs()).exp().ln_1p(),
-        UnOp::Lgamma | UnOp::Digamma | UnOp::Trigamma | UnOp::Erf | UnOp::Phi | UnOp::LogPhi | UnOp::InvMills => {
-            return None;
-        }
-    })
-}
-
-fn binary(op: BinOp, a: f64, b: f64) -> f64 {
-    match op {
-        BinOp::Add => a + b,
-        BinOp::Sub => a - b,
-        BinOp::Mul => a * b,
-        BinOp::Div => a / b,
-        BinOp::Pow => a.powf(b),
-        BinOp::Min => a.min(b),
-        BinOp::Max => a.max(b),
-        BinOp::Less => f64::from(a < b),
-        BinOp::LessEq => f64::from(a <= b),
-        BinOp::Equal => f64::from(a == b),
-        BinOp::NotEqual => f64::from(a != b),
-        BinOp::And => f64::from(a != 0.0 && b != 0.0),
-        BinOp::Or => f64::from(a != 0.0 || b != 0.0),
-        BinOp::XLogY => {
-            if a == 0.0 {
-                0.0
-            } else {
-                a * b.ln()
-            }
-        }
     }
 }
 

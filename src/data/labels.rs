@@ -111,7 +111,7 @@ impl Walk<'_> {
         }
         let names = || labels.iter().map(String::as_str);
         let plate = &self.hir.plate(plate);
-        let d = Code::DATA_NO_LABEL
+        let d = Code::UNKNOWN_LABEL
             .at(span, format!("`{}` has no cell labelled `{label}`", plate.name))
             .here("a literal index is a label, never a position")
             .note(format!("its labels are: {}", listed(names())));

@@ -455,10 +455,10 @@ fn sizes_follow_constants_and_other_plates() {
     let b = m.bind_with(&file, &[("K", "3")]).0.expect("sizes are fine");
     assert_eq!((b.size(half), b.size(k)), (1, 3));
 
-    has(&m.bind_with(&file, &[("K", "4")]).1, &["V0723 the plate `half` would have the size 1.5"]);
-    has(&m.bind_with(&file, &[("K", "-1")]).1, &["V0723 the plate `k` has -1 cells"]);
+    has(&m.bind_with(&file, &[("K", "4")]).1, &["V0342 the plate `half` would have the size 1.5"]);
+    has(&m.bind_with(&file, &[("K", "-1")]).1, &["V0342 the plate `k` has -1 cells"]);
     has(&m.bind_with(&file, &[("K", "1e300")]).1, &["V0721 `--set K=1e300`: `1e300` is not a whole number"]);
-    has(&m.bind_with(&file, &[("K", "999999999999")]).1, &["V0723", "more than a fit can hold"]);
+    has(&m.bind_with(&file, &[("K", "999999999999")]).1, &["V0342", "more than a fit can hold"]);
 }
 
 #[test]
@@ -505,7 +505,7 @@ fn labels_in_the_model_must_be_on_the_plate() {
     let value = expr(ExprKind::Read { var: beta, index: vec![label] });
     m.0.steps.push(crate::hir::Step::Factor { axes: vec![], value, span: Span::default() });
     let text = m.refused(&[("t.csv", "x_dist,x_arsenic\n1,2\n")]);
-    has(&text, &["V0724 `feature` has no cell labelled `arsenik`", "did you mean `arsenic`?", "`dist`, `arsenic`"]);
+    has(&text, &["V0308 `feature` has no cell labelled `arsenik`", "did you mean `arsenic`?", "`dist`, `arsenic`"]);
     let b = m.bound(&[("t.csv", "x_dist,x_arsenik\n1,2\n")]);
     assert_eq!(b.values[&x].dims, [1, 2]);
 }

@@ -164,9 +164,7 @@ codes! {
     DATA_SET_UNKNOWN "V0720" error "--set names nothing that can be set";
     DATA_SET_VALUE "V0721" error "a --set value that does not fit";
     DATA_VALUE_MISSING "V0722" error "a data value is not given";
-    PLATE_SIZE "V0723" error "a plate's size is not a whole number of at least 1";
-    DATA_NO_LABEL "V0724" error "a label that the plate does not have";
-    NOT_FROM_DATA "V0725" error "a size, range or constant that depends on more than data";
+    NOT_FROM_DATA "V0723" error "a size, range or constant that depends on more than data";
     // V08xx: numbers at run time
     // V09xx: flags and files
     // V1xxx: warnings
