@@ -20,9 +20,9 @@ impl<'a> Checker<'a, '_> {
             match &decl.kind {
                 DeclKind::Const { name, value } => self.declare_const(name, value),
                 DeclKind::DataValue { names, ty, from, default } => {
-                    self.declare_values(names, ty, from.as_ref(), default.as_ref())
+                    self.declare_values(names, ty, from.as_ref(), default.as_ref());
                 }
-                DeclKind::Plate { name, value } => self.declare_plate(name, value),
+                DeclKind::Plate { name, value } if !measures_a_plate(value) => self.declare_plate(name, value),
                 _ => {}
             }
         }
@@ -33,6 +33,14 @@ impl<'a> Checker<'a, '_> {
                 for field in fields {
                     self.declare_field(table, field);
                 }
+            }
+        }
+        // Sizes that come from other plates, those of columns included.
+        for decl in &model.decls {
+            if let DeclKind::Plate { name, value } = &decl.kind
+                && measures_a_plate(value)
+            {
+                self.declare_plate(name, value);
             }
         }
     }
@@ -376,5 +384,15 @@ impl<'a> Checker<'a, '_> {
             )),
         };
         self.diags.push(d);
+    }
+}
+
+/// Whether a plate's size is computed from other plates.
+fn measures_a_plate(e: &ast::Expr) -> bool {
+    match &e.kind {
+        A::Call { callee, .. } => matches!(&callee.kind, A::Name(n) if n == "size"),
+        A::Unary { operand, .. } => measures_a_plate(operand),
+        A::Binary { left, right, .. } => measures_a_plate(left) || measures_a_plate(right),
+        _ => false,
     }
 }

@@ -541,32 +541,33 @@ impl<'a> Checker<'a, '_> {
             );
             return;
         }
-        // A latent used directly as a scale, though it may be negative.
+        // A latent used directly as a scale, though it may be negative. Data are judged by their values, when bound.
         if let ExprKind::Read { var, .. } = &v.kind
             && (got.lower < wanted.lower || got.upper > wanted.upper)
+            && matches!(self.hir.var(*var).kind, VarKind::Latent | VarKind::Param { .. })
         {
             let x = self.hir.var(*var);
-            let (xname, at) = (x.name.clone(), x.span);
-            let kind_word = match x.kind {
-                VarKind::Latent => "latent",
-                VarKind::Column(_) | VarKind::DataValue { .. } => "data",
-                _ => return,
-            };
             let d = Code::DOMAIN
                 .at(
                     v.span,
                     format!(
-                        "`{what}` of `{name}` must be {}, and `{xname}` can be any number{}",
+                        "`{what}` of `{name}` must be {}, and the latent `{}` can be any number",
                         domain_text(wanted, open),
-                        if got == Range::ALL { "" } else { " outside it" }
+                        x.name
                     ),
                 )
                 .here(format!("may not be {}", domain_text(wanted, open)))
-                .label(at, "declared here");
-            let d = match kind_word {
-                "latent" if wanted.upper == f64::INFINITY => d.help(format!("give it a positive prior, `latent {xname} ~ HalfNormal(1)`, or a type, `latent {xname}: real > 0 ~ …`")),
-                "latent" => d.help(format!("give it a prior on (0, 1), `latent {xname} ~ Beta(1, 1)`, or pass a logit: `{name}(logit: {xname})`")),
-                _ => d.help(format!("declare what it can be: `{xname}: real > 0`")),
+                .label(x.span, "declared here");
+            let d = if wanted.upper == f64::INFINITY {
+                d.help(format!(
+                    "give it a positive prior, `latent {0} ~ HalfNormal(1)`, or a type, `latent {0}: real > 0 ~ …`",
+                    x.name
+                ))
+            } else {
+                d.help(format!(
+                    "give it a prior on (0, 1), `latent {0} ~ Beta(1, 1)`, or pass a logit: `{name}(logit: {0})`",
+                    x.name
+                ))
             };
             self.diags.push(d);
         }

@@ -10,6 +10,7 @@ mod fit;
 mod index;
 mod lints;
 mod names;
+mod print;
 mod steps;
 
 use std::collections::{HashMap, HashSet};
@@ -21,6 +22,7 @@ use crate::syntax::ast::{self, Ast, DeclKind, Ident};
 use names::Names;
 
 pub use builtins::{BUILTINS, CONSTANTS};
+pub use print::print;
 pub use steps::is_location_scale;
 
 /// A function of the library or the model.

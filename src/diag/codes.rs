@@ -166,6 +166,8 @@ codes! {
     DATA_VALUE_MISSING "V0722" error "a data value is not given";
     NOT_FROM_DATA "V0723" error "a size, range or constant that depends on more than data";
     // V08xx: numbers at run time
+    NONFINITE_START "V0801" error "a log joint that is not finite where the fit starts";
+    NONFINITE_GRADIENT "V0802" error "a gradient that is not finite where the fit starts";
     // V09xx: flags and files
     // V1xxx: warnings
     LATENT_UNREACHED "V1001" warning "a latent that never reaches the data";
