@@ -1,4 +1,23 @@
 //! Fitting: estimator × family × optimiser, over a [`Target`].
 
+mod draws;
+mod engine;
+mod frame;
+mod lbfgs;
+mod linalg;
+mod objective;
+mod options;
+mod pool;
+mod result;
+mod rng;
+mod stages;
 mod target;
+#[cfg(test)]
+mod tests;
+mod whiten;
+
+pub use engine::fit;
+pub use options::{FitOptions, GuideKind, Method, Progress, Stage};
+pub use result::{Fit, FitError, Scale, StartSummary, StopReason};
+pub use rng::{Stream, normal_quantile};
 pub use target::{Evaluator, Target};

@@ -1,0 +1,335 @@
+//! The coordinates in which the optimiser works, and the guide as a tape node in them.
+//!
+//! A guide is θ = m + T z with z standard normal. The optimiser sees m = centre + W u, where W whitens the mean's
+//! problem, and T = B C, where B is a fixed basis and C is diagonal or lower triangular with a positive diagonal e^ℓ.
+//! Parameters: `u`, then `ℓ`, then the strict lower triangle of C row by row. Coordinates with noise come first; the rest
+//! (`param`) belong to the mean alone.
+
+use super::linalg::{axpy, cholesky, dot, lower_times, lower_times_lower, lower_transposed_times, solve_lower};
+use crate::tape::Node;
+
+/// A fixed linear map: diagonal, or lower triangular (a full square, row-major).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Basis {
+    Diagonal(Vec<f64>),
+    Lower(Vec<f64>),
+}
+
+/// Which C the guide may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Diagonal,
+    Lower,
+}
+
+#[derive(Clone, Debug)]
+pub struct Frame {
+    pub centre: Vec<f64>,
+    /// W, over all coordinates.
+    pub mean: Basis,
+    /// B, over the coordinates with noise.
+    pub noise: Basis,
+    pub shape: Shape,
+}
+
+impl Basis {
+    /// `out = basis · x`.
+    pub fn times(&self, x: &[f64], out: &mut [f64]) {
+        match self {
+            Basis::Diagonal(d) => out.iter_mut().zip(d.iter().zip(x)).for_each(|(o, (d, x))| *o = d * x),
+            Basis::Lower(l) => lower_times(l, x.len(), x, out),
+        }
+    }
+
+    /// `out += basisᵀ · x`.
+    pub fn transposed_times(&self, x: &[f64], out: &mut [f64]) {
+        match self {
+            Basis::Diagonal(d) => out.iter_mut().zip(d.iter().zip(x)).for_each(|(o, (d, x))| *o += d * x),
+            Basis::Lower(l) => lower_transposed_times(l, x.len(), x, out),
+        }
+    }
+
+    /// `x ← basis⁻¹ · x`.
+    pub fn solve(&self, x: &mut [f64]) {
+        match self {
+            Basis::Diagonal(d) => x.iter_mut().zip(d).for_each(|(x, d)| *x /= d),
+            Basis::Lower(l) => solve_lower(l, x.len(), x),
+        }
+    }
+
+    /// log |det|.
+    pub fn log_det(&self, n: usize) -> f64 {
+        (0..n).map(|i| self.diagonal(n, i).ln()).sum()
+    }
+
+    fn diagonal(&self, n: usize, i: usize) -> f64 {
+        match self {
+            Basis::Diagonal(d) => d[i],
+            Basis::Lower(l) => l[i * n + i],
+        }
+    }
+
+    /// Standard deviation of each coordinate of basis · z.
+    pub fn row_norms(&self, n: usize) -> Vec<f64> {
+        match self {
+            Basis::Diagonal(d) => d.clone(),
+            Basis::Lower(l) => (0..n).map(|i| dot(&l[i * n..i * n + i + 1], &l[i * n..i * n + i + 1]).sqrt()).collect(),
+        }
+    }
+
+    /// As a full lower square.
+    pub fn to_lower(&self, n: usize) -> Vec<f64> {
+        match self {
+            Basis::Lower(l) => l.clone(),
+            Basis::Diagonal(d) => {
+                let mut l = vec![0.0; n * n];
+                (0..n).for_each(|i| l[i * n + i] = d[i]);
+                l
+            }
+        }
+    }
+
+    /// `self · right` for a lower triangle `right`.
+    pub fn times_lower(&self, right: &[f64], n: usize) -> Vec<f64> {
+        let mut out = vec![0.0; n * n];
+        match self {
+            Basis::Lower(l) => lower_times_lower(l, right, n, &mut out),
+            Basis::Diagonal(d) => {
+                for i in 0..n {
+                    out[i * n..i * n + i + 1].iter_mut().zip(&right[i * n..]).for_each(|(o, r)| *o = d[i] * r);
+                }
+            }
+        }
+        out
+    }
+}
+
+impl Frame {
+    /// Number of coordinates.
+    pub fn dim(&self) -> usize {
+        self.centre.len()
+    }
+
+    /// Number of coordinates with noise.
+    pub fn noisy(&self) -> usize {
+        match &self.noise {
+            Basis::Diagonal(d) => d.len(),
+            // A full square.
+            Basis::Lower(l) => l.len().isqrt(),
+        }
+    }
+
+    /// Length of the parameter vector.
+    pub fn parameters(&self) -> usize {
+        let n = self.noisy();
+        let strict = if self.shape == Shape::Lower { n * n.saturating_sub(1) / 2 } else { 0 };
+        self.dim() + n + strict
+    }
+
+    /// Whether T is diagonal.
+    pub fn is_diagonal(&self) -> bool {
+        self.shape == Shape::Diagonal && matches!(self.noise, Basis::Diagonal(_))
+    }
+
+    /// The guide's mean at `phi`.
+    pub fn mean_at(&self, phi: &[f64], out: &mut [f64]) {
+        self.mean.times(&phi[..self.dim()], out);
+        axpy(1.0, &self.centre, out);
+    }
+
+    /// T at `phi`. A diagonal in a diagonal frame, else a lower square.
+    pub fn scale_at(&self, phi: &[f64]) -> Basis {
+        let mut work = Scale::new(self);
+        work.fill(self, phi);
+        if self.is_diagonal() { Basis::Diagonal(work.t) } else { Basis::Lower(work.t) }
+    }
+
+    /// The same guide as at `phi`, as the origin of a frame with these bases.
+    pub fn recentred(&self, phi: &[f64], mean: Basis, noise: Basis, shape: Shape) -> Frame {
+        let mut centre = vec![0.0; self.dim()];
+        self.mean_at(phi, &mut centre);
+        Frame { centre, mean, noise, shape }
+    }
+}
+
+/// T and what it is made of, in reused buffers.
+struct Scale {
+    n: usize,
+    /// T: `n` numbers when diagonal, else `n × n`.
+    t: Vec<f64>,
+    /// C, when triangular.
+    c: Vec<f64>,
+    /// d objective / d T.
+    dt: Vec<f64>,
+}
+
+impl Scale {
+    fn new(frame: &Frame) -> Scale {
+        let n = frame.noisy();
+        let square = if frame.is_diagonal() { n } else { n * n };
+        let c = if frame.shape == Shape::Lower { n * n } else { 0 };
+        Scale { n, t: vec![0.0; square], c: vec![0.0; c], dt: vec![0.0; square] }
+    }
+
+    fn fill(&mut self, frame: &Frame, phi: &[f64]) {
+        let n = self.n;
+        let (logs, strict) = phi[frame.dim()..].split_at(n);
+        if frame.shape == Shape::Lower {
+            let mut k = 0;
+            for i in 0..n {
+                self.c[i * n..i * n + i].copy_from_slice(&strict[k..k + i]);
+                self.c[i * n + i] = logs[i].exp();
+                k += i;
+            }
+        }
+        match (&frame.noise, frame.shape) {
+            (Basis::Diagonal(b), Shape::Diagonal) => (0..n).for_each(|j| self.t[j] = b[j] * logs[j].exp()),
+            (Basis::Lower(b), Shape::Diagonal) => {
+                for i in 0..n {
+                    for j in 0..=i {
+                        self.t[i * n + j] = b[i * n + j] * logs[j].exp();
+                    }
+                }
+            }
+            (Basis::Diagonal(b), Shape::Lower) => {
+                for i in 0..n {
+                    for j in 0..=i {
+                        self.t[i * n + j] = b[i] * self.c[i * n + j];
+                    }
+                }
+            }
+            (Basis::Lower(b), Shape::Lower) => lower_times_lower(b, &self.c, n, &mut self.t),
+        }
+    }
+
+    /// From d/dT to d/d(ℓ, strict lower triangle), added to `out`.
+    fn pull_back(&mut self, frame: &Frame, phi: &[f64], out: &mut [f64]) {
+        let n = self.n;
+        let logs = &phi[frame.dim()..frame.dim() + n];
+        let (dlogs, dstrict) = out[frame.dim()..].split_at_mut(n);
+        match (&frame.noise, frame.shape) {
+            (Basis::Diagonal(_), Shape::Diagonal) => (0..n).for_each(|j| dlogs[j] += self.dt[j] * self.t[j]),
+            (Basis::Lower(_), Shape::Diagonal) => {
+                for i in 0..n {
+                    for j in 0..=i {
+                        dlogs[j] += self.dt[i * n + j] * self.t[i * n + j];
+                    }
+                }
+            }
+            (basis, Shape::Lower) => {
+                // dC = Bᵀ dT on the lower triangle, over C, which is not needed any more.
+                self.c.fill(0.0);
+                for i in 0..n {
+                    let from = match basis {
+                        Basis::Diagonal(_) => i,
+                        Basis::Lower(_) => 0,
+                    };
+                    for j in from..=i {
+                        let b = match basis {
+                            Basis::Diagonal(b) => b[i],
+                            Basis::Lower(b) => b[i * n + j],
+                        };
+                        axpy(b, &self.dt[i * n..i * n + j + 1], &mut self.c[j * n..j * n + j + 1]);
+                    }
+                }
+                let mut k = 0;
+                for i in 0..n {
+                    axpy(1.0, &self.c[i * n..i * n + i], &mut dstrict[k..k + i]);
+                    dlogs[i] += self.c[i * n + i] * logs[i].exp();
+                    k += i;
+                }
+            }
+        }
+    }
+}
+
+/// (φ, Z) ↦ the rows θ_k = m + T z_k, then the rows m − T z_k.
+pub struct GuideNode {
+    frame: Frame,
+    scale: Scale,
+    mean: Vec<f64>,
+    offset: Vec<f64>,
+}
+
+impl GuideNode {
+    pub fn new(frame: Frame) -> GuideNode {
+        let (dim, scale) = (frame.dim(), Scale::new(&frame));
+        GuideNode { frame, scale, mean: vec![0.0; dim], offset: vec![0.0; dim] }
+    }
+}
+
+impl Node for GuideNode {
+    fn forward(&mut self, operands: &[&[f64]], out: &mut [f64]) {
+        let (phi, z) = (operands[0], operands[1]);
+        let (dim, n) = (self.frame.dim(), self.scale.n);
+        self.frame.mean_at(phi, &mut self.mean);
+        self.scale.fill(&self.frame, phi);
+        let half = out.len() / dim.max(1) / 2;
+        let (plus, minus) = out.split_at_mut(half * dim);
+        for k in 0..half {
+            let zk = &z[k * n..(k + 1) * n];
+            let offset = &mut self.offset[..n];
+            if self.frame.is_diagonal() {
+                offset.iter_mut().zip(self.scale.t.iter().zip(zk)).for_each(|(o, (t, z))| *o = t * z);
+            } else {
+                lower_times(&self.scale.t, n, zk, offset);
+            }
+            for (i, m) in self.mean.iter().enumerate() {
+                // Points have offset 0.
+                plus[k * dim + i] = m + self.offset[i];
+                minus[k * dim + i] = m - self.offset[i];
+            }
+        }
+    }
+
+    fn backward(&mut self, operands: &[&[f64]], out: &[f64], upstream: &[f64], adjoints: &mut [&mut [f64]]) {
+        let (phi, z) = (operands[0], operands[1]);
+        let (dim, n) = (self.frame.dim(), self.scale.n);
+        let half = out.len() / dim.max(1) / 2;
+        let (plus, minus) = upstream.split_at(half * dim);
+        self.mean.fill(0.0);
+        self.scale.dt.fill(0.0);
+        let diagonal = self.frame.is_diagonal();
+        for k in 0..half {
+            let (p, m) = (&plus[k * dim..(k + 1) * dim], &minus[k * dim..(k + 1) * dim]);
+            let zk = &z[k * n..(k + 1) * n];
+            for i in 0..dim {
+                self.mean[i] += p[i] + m[i];
+            }
+            if diagonal {
+                for j in 0..n {
+                    self.scale.dt[j] += (p[j] - m[j]) * zk[j];
+                }
+            } else {
+                for i in 0..n {
+                    axpy(p[i] - m[i], &zk[..i + 1], &mut self.scale.dt[i * n..i * n + i + 1]);
+                }
+            }
+        }
+        self.frame.mean.transposed_times(&self.mean, &mut adjoints[0][..dim]);
+        self.scale.pull_back(&self.frame, phi, adjoints[0]);
+    }
+}
+
+/// Lower Cholesky factor of `t tᵀ` after a change of order: row `i` of the result's covariance is row `order[i]` of `t`'s.
+/// Exact up to rounding; `t` has full rank.
+pub fn reordered_factor(t: &[f64], n: usize, order: &[usize]) -> Vec<f64> {
+    let mut cov = vec![0.0; n * n];
+    for i in 0..n {
+        for j in 0..n {
+            let (a, b) = (order[i], order[j]);
+            let k = a.min(b) + 1;
+            cov[i * n + j] = dot(&t[a * n..a * n + k], &t[b * n..b * n + k]);
+        }
+    }
+    if cholesky(&mut cov, n) {
+        return cov;
+    }
+    // Rounding has eaten the smallest directions of a nearly singular guide: the sds at least are right.
+    let mut l = vec![0.0; n * n];
+    for i in 0..n {
+        let row = &t[order[i] * n..order[i] * n + n];
+        l[i * n + i] = dot(row, row).sqrt();
+    }
+    l
+}

@@ -1,0 +1,109 @@
+//! What a fit is asked to do and what it says while it runs.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// The family of guides, on the unconstrained scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuideKind {
+    /// Independent normals.
+    MeanField,
+    /// One multivariate normal.
+    FullRank,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// L-BFGS on the lower bound over fixed draws: deterministic, converges to a gradient tolerance.
+    Lbfgs,
+    /// Stochastic Adam with fresh draws each step.
+    Adam,
+}
+
+#[derive(Clone, Debug)]
+pub struct FitOptions {
+    pub guide: GuideKind,
+    pub method: Method,
+    pub seed: u64,
+    /// Starting points: the first is 0, the others uniform on (-2, 2).
+    pub starts: usize,
+    /// The results have the same bits for any number.
+    pub threads: usize,
+    /// On the largest gradient component, in units of the guide's own standard deviations.
+    pub tolerance: f64,
+    /// Per stage.
+    pub max_iterations: usize,
+    /// Evaluations of the log joint's gradient, all stages together.
+    pub max_gradients: Option<usize>,
+    /// Draws in the last stage. By default chosen by dimension and guide, and doubled until the means' Monte Carlo error
+    /// is small.
+    pub draws: Option<usize>,
+    /// Draws for the reported lower bound.
+    pub elbo_draws: usize,
+    /// Adam: the first step length, in units of the guide's standard deviations, and the number of steps.
+    pub learning_rate: f64,
+    pub steps: usize,
+    /// Set to true from elsewhere to end the fit early.
+    pub cancel: Option<Arc<AtomicBool>>,
+}
+
+impl Default for FitOptions {
+    fn default() -> Self {
+        FitOptions {
+            guide: GuideKind::MeanField,
+            method: Method::Lbfgs,
+            seed: 1,
+            starts: 4,
+            threads: 1,
+            tolerance: 1e-3,
+            max_iterations: 1000,
+            max_gradients: None,
+            draws: None,
+            elbo_draws: 1024,
+            learning_rate: 0.1,
+            steps: 10_000,
+            cancel: None,
+        }
+    }
+}
+
+/// Parts of a fit, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// From each start, loosely.
+    Explore,
+    /// The best start, in coordinates whitened by the posterior's curvature.
+    Whiten,
+    /// The other starts in the same coordinates, to see whether they agree.
+    Compare,
+    /// To the requested tolerance, on many draws.
+    Refine,
+    /// Stochastic steps.
+    Adam,
+}
+
+impl Stage {
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Explore => "explore",
+            Stage::Whiten => "whiten",
+            Stage::Compare => "compare",
+            Stage::Refine => "refine",
+            Stage::Adam => "adam",
+        }
+    }
+}
+
+/// One iteration, as reported while running and kept in the trace.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    pub stage: Stage,
+    pub start: usize,
+    pub iteration: usize,
+    /// Gradients of the log joint so far.
+    pub gradients: usize,
+    /// The negative lower bound over this stage's draws. Stages use different draws.
+    pub objective: f64,
+    pub gradient_norm: f64,
+    pub seconds: f64,
+}

@@ -1,0 +1,155 @@
+//! What a fit gives back.
+
+use std::fmt;
+
+use super::draws;
+use super::frame::Basis;
+use super::options::{GuideKind, Progress};
+
+/// The fitted guide on the unconstrained scale, in the target's order, and how it was found.
+#[derive(Clone, Debug)]
+pub struct Fit {
+    pub guide: GuideKind,
+    pub names: Vec<String>,
+    /// Coordinates fitted to a point.
+    pub points: Vec<bool>,
+    pub mean: Vec<f64>,
+    pub scale: Scale,
+    /// Evidence lower bound over fresh draws, and its Monte Carlo standard error.
+    pub elbo: f64,
+    pub elbo_se: f64,
+    /// Largest Monte Carlo error of a mean that comes from using finitely many draws, in posterior standard deviations.
+    pub mean_error: f64,
+    pub converged: bool,
+    pub stop_reason: StopReason,
+    /// Evaluations of the log joint with its gradient.
+    pub gradients: usize,
+    /// Evaluations of the log joint, with or without gradient.
+    pub log_joints: usize,
+    /// Of those, how many were not finite.
+    pub non_finite: usize,
+    /// Draws in the last stage's objective.
+    pub draws: usize,
+    pub starts: Vec<StartSummary>,
+    pub trace: Vec<Progress>,
+    pub seconds: f64,
+    pub(super) sampler: Sampler,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scale {
+    /// Log standard deviations; minus infinity for points.
+    MeanField(Vec<f64>),
+    /// Lower Cholesky factor of the covariance, row-major, dim × dim; rows and columns of points are 0.
+    FullRank(Vec<f64>),
+}
+
+/// Where one start led.
+#[derive(Clone, Debug)]
+pub struct StartSummary {
+    pub start: usize,
+    /// The negative lower bound where it ended, over the comparison's draws; infinite if it could not begin.
+    pub objective: f64,
+    /// Largest difference of its means from the reported ones, in posterior standard deviations.
+    pub distance: f64,
+    pub iterations: usize,
+}
+
+/// Why the optimiser ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StopReason {
+    Converged,
+    Iterations,
+    Gradients,
+    Cancelled,
+    /// No lower point could be found although the gradient is not small.
+    Stuck,
+    /// The guide's standard deviation of this coordinate grew without bound.
+    Improper(String),
+    /// Adam's average still moves.
+    Drifting,
+}
+
+impl StopReason {
+    /// One sentence for a person.
+    pub fn sentence(&self) -> String {
+        match self {
+            StopReason::Converged => "The gradient of the lower bound fell below the tolerance.".into(),
+            StopReason::Iterations => "The iteration limit was reached before the gradient became small.".into(),
+            StopReason::Gradients => "The limit on gradient evaluations was reached before the gradient became small.".into(),
+            StopReason::Cancelled => "The fit was interrupted.".into(),
+            StopReason::Stuck => {
+                "No better guide could be found although the gradient is not small; the log joint may have a jump or a kink.".into()
+            }
+            StopReason::Improper(name) => format!(
+                "The guide's spread of `{name}` grew without bound: the model and the data seem to leave it undetermined (an improper posterior)."
+            ),
+            StopReason::Drifting => "The average of the iterates still moved at the last step.".into(),
+        }
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.sentence())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum FitError {
+    /// The log joint is not finite at any start; this is a point (in the target's order) where it is not.
+    NonFiniteStart { theta: Vec<f64>, start: usize },
+}
+
+impl fmt::Display for FitError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            FitError::NonFiniteStart { .. } => f.write_str("the log joint is not finite at any starting point"),
+        }
+    }
+}
+
+impl std::error::Error for FitError {}
+
+/// The guide in the order in which draws are made (by name), which does not depend on the order of declarations.
+#[derive(Clone, Debug)]
+pub(super) struct Sampler {
+    /// `order[i]` is the target's index of coordinate `i`.
+    pub order: Vec<usize>,
+    /// Names of the coordinates with noise, which come first.
+    pub names: Vec<String>,
+    pub mean: Vec<f64>,
+    pub scale: Basis,
+}
+
+impl Fit {
+    /// `n` independent draws from the guide, row-major, `n × dim`.
+    pub fn sample(&self, n: usize, seed: u64) -> Vec<f64> {
+        self.sampler.sample("posterior draws", n, seed)
+    }
+
+    /// Standard deviation of each coordinate under the guide; 0 for points.
+    pub fn sds(&self) -> Vec<f64> {
+        let mut sds = vec![0.0; self.mean.len()];
+        for (&i, sd) in self.sampler.order.iter().zip(self.sampler.scale.row_norms(self.sampler.names.len())) {
+            sds[i] = sd;
+        }
+        sds
+    }
+}
+
+impl Sampler {
+    pub fn sample(&self, purpose: &str, n: usize, seed: u64) -> Vec<f64> {
+        let (dim, noisy) = (self.mean.len(), self.names.len());
+        let mut out = vec![0.0; n * dim];
+        let mut offset = vec![0.0; dim];
+        let z = draws::plain(seed, purpose, &self.names, 0, n);
+        for k in 0..n {
+            self.scale.times(&z[k * noisy..(k + 1) * noisy], &mut offset[..noisy]);
+            for (i, &at) in self.order.iter().enumerate() {
+                out[k * dim + at] = self.mean[i] + offset[i];
+            }
+        }
+        out
+    }
+}

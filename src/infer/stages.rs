@@ -1,0 +1,381 @@
+//! The stages of a deterministic fit: explore from several starts, whiten, compare, refine.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::draws::matched;
+use super::frame::{Basis, Frame, Shape};
+use super::lbfgs::{End, Function, Limits, State, minimise};
+use super::linalg::axpy;
+use super::objective::Objective;
+use super::options::{FitOptions, GuideKind, Progress, Stage};
+use super::pool::Pool;
+use super::result::{StartSummary, StopReason};
+use super::rng::Stream;
+use super::whiten::{DENSE, whiten};
+
+/// Logs of the standard deviations tried at a start, until the log joint is finite.
+const FIRST_LOG_SDS: [f64; 4] = [-2.0, -4.0, -7.0, -10.0];
+/// A standard deviation on the unconstrained scale that no proper posterior of sensible data reaches.
+const IMPROPER_SD: f64 = 1e10;
+/// Rounds of whitening before the last stage takes what there is.
+const ROUNDS: usize = 8;
+/// Doubling of draws ends when the means' Monte Carlo error is below this many posterior sds.
+const MEAN_ERROR: f64 = 0.05;
+
+/// What all stages share.
+pub struct Session<'a, 't> {
+    pub options: &'a FitOptions,
+    pub pool: &'a RefCell<Pool<'t>>,
+    /// Coordinates with noise, by name; they come first.
+    pub noisy: &'a [String],
+    pub points: &'a [String],
+    pub started: Instant,
+    pub trace: Vec<Progress>,
+    pub progress: &'a mut dyn FnMut(&Progress),
+    /// Why the whole fit must end now.
+    pub halt: Option<StopReason>,
+}
+
+/// A guide: a frame and a place in it.
+#[derive(Clone)]
+pub struct Place {
+    pub frame: Frame,
+    pub phi: Vec<f64>,
+    pub objective: f64,
+    pub end: End,
+    pub iterations: usize,
+}
+
+/// The outcome of the stages.
+pub struct Outcome {
+    pub place: Place,
+    pub reason: StopReason,
+    pub starts: Vec<StartSummary>,
+    pub draws: usize,
+    pub mean_error: f64,
+}
+
+struct Bound<'o, 'p> {
+    objective: &'o mut Objective<'p>,
+    logs: Range<usize>,
+}
+
+impl Function for Bound<'_, '_> {
+    fn value_grad(&mut self, x: &[f64], gradient: &mut [f64]) -> f64 {
+        self.objective.value_grad(x, gradient)
+    }
+
+    fn longest_step(&self, direction: &[f64]) -> f64 {
+        // A log sd moves by at most 3 at once: beyond, the objective's exponentials tell nothing useful.
+        3.0 / direction[self.logs.clone()].iter().fold(0.0, |m: f64, d| m.max(d.abs()))
+    }
+}
+
+impl<'a, 't> Session<'a, 't> {
+    fn dim(&self) -> usize {
+        self.noisy.len() + self.points.len()
+    }
+
+    fn full_rank(&self) -> bool {
+        self.options.guide == GuideKind::FullRank
+    }
+
+    /// All stages. Err: a point where the log joint is not finite, and its start.
+    pub fn run(&mut self) -> Result<Outcome, (Vec<f64>, usize)> {
+        let n = self.noisy.len();
+        let few = (n + 1).clamp(8, 16);
+        let z = matched(self.options.seed, "explore", self.noisy, few);
+        let mut found: Vec<(usize, Place)> = vec![];
+        let mut summaries = vec![];
+        let mut failure = None;
+        for start in 0..self.options.starts.max(1) {
+            let frame = match self.begin(start, &z, few) {
+                Ok(frame) => frame,
+                Err(theta) => {
+                    failure.get_or_insert((theta, start));
+                    summaries.push(StartSummary {
+                        start,
+                        objective: f64::INFINITY,
+                        distance: f64::INFINITY,
+                        iterations: 0,
+                    });
+                    continue;
+                }
+            };
+            let place = self.descend(frame, None, &z, few, 0.1, 100, Stage::Explore, start);
+            found.push((start, place));
+            if self.halt.is_some() {
+                break;
+            }
+        }
+        if found.is_empty() {
+            return Err(failure.expect("every start that is not found has failed"));
+        }
+        found.sort_by(|a, b| a.1.objective.total_cmp(&b.1.objective));
+        let (best, place) = found.remove(0);
+        let mut place = self.settle(place, best);
+        let mut others = vec![];
+        for (start, other) in found {
+            if self.halt.is_some() {
+                others.push((start, other));
+                continue;
+            }
+            let other = self.compare(&place, other, start);
+            if other.objective < place.objective - 0.5 {
+                let better = self.settle(other, start);
+                others.push((best, std::mem::replace(&mut place, better)));
+            } else {
+                others.push((start, other));
+            }
+        }
+        let (draws, mean_error, reason) = self.refine(&mut place, best);
+        let sds = place.frame.mean.row_norms(self.dim());
+        let mean = mean_of(&place);
+        summaries.push(StartSummary {
+            start: best,
+            objective: place.objective,
+            distance: 0.0,
+            iterations: place.iterations,
+        });
+        for (start, other) in others {
+            let theirs = mean_of(&other);
+            let distance = (0..mean.len()).map(|i| (theirs[i] - mean[i]).abs() / sds[i]).fold(0.0, f64::max);
+            summaries.push(StartSummary { start, objective: other.objective, distance, iterations: other.iterations });
+        }
+        summaries.sort_by_key(|s| s.start);
+        Ok(Outcome { place, reason, starts: summaries, draws, mean_error })
+    }
+
+    /// A frame around a starting point in which the log joint is finite and no direction is much too steep.
+    fn begin(&mut self, start: usize, z: &[f64], half: usize) -> Result<Frame, Vec<f64>> {
+        let (dim, n) = (self.dim(), self.noisy.len());
+        let seed = self.options.seed;
+        let centre: Vec<f64> = self
+            .noisy
+            .iter()
+            .chain(self.points)
+            .map(|name| match start {
+                0 => 0.0,
+                _ => 4.0 * Stream::at(seed, "starts", name, start).uniform() - 2.0,
+            })
+            .collect();
+        let mut failure = centre.clone();
+        for (attempt, log_sd) in FIRST_LOG_SDS.into_iter().enumerate() {
+            let sd = log_sd.exp();
+            let mut frame = Frame {
+                centre: centre.clone(),
+                mean: Basis::Diagonal(vec![sd; dim]),
+                noise: Basis::Diagonal(vec![sd; n]),
+                shape: Shape::Diagonal,
+            };
+            let mut objective = Objective::new(&frame, z, half, self.pool);
+            let phi = vec![0.0; frame.parameters()];
+            let mut gradient = phi.clone();
+            if objective.value_grad(&phi, &mut gradient).is_finite() {
+                // ∂f/∂ℓ_j + 1 is the curvature in units of sd²: shrink where that is too steep.
+                let shrink = |j: usize| (gradient[dim + j] + 1.0).clamp(1.0, 1e12).powf(-0.5);
+                if let (Basis::Diagonal(mean), Basis::Diagonal(noise)) = (&mut frame.mean, &mut frame.noise) {
+                    for j in 0..n {
+                        noise[j] *= shrink(j);
+                        mean[j] = noise[j];
+                    }
+                }
+                return Ok(frame);
+            }
+            if attempt == 0 || attempt + 1 == FIRST_LOG_SDS.len() {
+                failure = objective.first_non_finite().unwrap_or(failure);
+            }
+        }
+        Err(failure)
+    }
+
+    /// Minimise over these draws from `phi` (the frame's origin if None).
+    #[allow(clippy::too_many_arguments)]
+    fn descend(
+        &mut self,
+        frame: Frame,
+        phi: Option<Vec<f64>>,
+        z: &[f64],
+        half: usize,
+        tolerance: f64,
+        iterations: usize,
+        stage: Stage,
+        start: usize,
+    ) -> Place {
+        let mut objective = Objective::new(&frame, z, half, self.pool);
+        let mut phi = phi.unwrap_or_else(|| vec![0.0; frame.parameters()]);
+        let logs = frame.dim()..frame.dim() + frame.noisy();
+        let widths: Vec<f64> = frame.noise.row_norms(frame.noisy());
+        let mut bound = Bound { objective: &mut objective, logs: logs.clone() };
+        let limits = Limits { tolerance, iterations };
+        let (options, pool, started, noisy) = (self.options, self.pool, self.started, self.noisy);
+        let (trace, progress, halt) = (&mut self.trace, &mut *self.progress, &mut self.halt);
+        let mut watch = |state: &State, x: &[f64]| {
+            let row = Progress {
+                stage,
+                start,
+                iteration: state.iteration,
+                gradients: pool.borrow().gradients,
+                objective: state.value,
+                gradient_norm: state.gradient_norm,
+                seconds: started.elapsed().as_secs_f64(),
+            };
+            trace.push(row);
+            progress(&row);
+            let grown = x[logs.clone()].iter().zip(&widths).position(|(l, w)| l.exp() * w > IMPROPER_SD);
+            *halt = if options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed)) {
+                Some(StopReason::Cancelled)
+            } else if options.max_gradients.is_some_and(|max| row.gradients >= max) {
+                Some(StopReason::Gradients)
+            } else {
+                grown.map(|j| StopReason::Improper(noisy[j].clone()))
+            };
+            halt.is_some()
+        };
+        let (end, state) = minimise(&mut bound, &mut phi, limits, &mut watch);
+        drop(objective);
+        Place { frame, phi, objective: state.value, end, iterations: state.iteration }
+    }
+
+    /// Whiten and descend until the coordinates fit the posterior.
+    fn settle(&mut self, mut place: Place, start: usize) -> Place {
+        let n = self.noisy.len();
+        let half = if self.dim() > DENSE { 32 } else { (2 * n).max(16) };
+        let probe = matched(self.options.seed, "whiten", self.noisy, half);
+        let few = (n + 1).clamp(16, 128);
+        let z = matched(self.options.seed, "settle", self.noisy, few);
+        for _ in 0..ROUNDS {
+            if self.halt.is_some() {
+                break;
+            }
+            let Some(frame) = whiten(&place.frame, &place.phi, &probe, half, self.pool, self.full_rank()) else {
+                break;
+            };
+            if self.undetermined(&frame) {
+                break;
+            }
+            let next = self.descend(frame, None, &z, few, 0.02, 40, Stage::Whiten, start);
+            if next.end == End::NonFinite {
+                break;
+            }
+            let settled = next.end == End::Converged && next.iterations <= 12;
+            place = next;
+            if settled {
+                break;
+            }
+        }
+        place
+    }
+
+    /// Whether whitening has found a direction without curvature however far it looks.
+    fn undetermined(&mut self, frame: &Frame) -> bool {
+        let sds = frame.mean.row_norms(self.dim());
+        let worst = (0..sds.len()).max_by(|&a, &b| sds[a].total_cmp(&sds[b]));
+        let Some(j) = worst.filter(|&j| sds[j] > IMPROPER_SD) else { return false };
+        let name = self.noisy.iter().chain(self.points).nth(j).expect("a name per coordinate");
+        self.halt = Some(StopReason::Improper(name.clone()));
+        true
+    }
+
+    /// Continue another start in the best one's coordinates.
+    fn compare(&mut self, best: &Place, other: Place, start: usize) -> Place {
+        let n = self.noisy.len();
+        let few = (n + 1).clamp(16, 128);
+        let z = matched(self.options.seed, "settle", self.noisy, few);
+        let mut phi = vec![0.0; best.frame.parameters()];
+        let dim = self.dim();
+        other.frame.mean_at(&other.phi, &mut phi[..dim]);
+        axpy(-1.0, &best.frame.centre, &mut phi[..dim]);
+        best.frame.mean.solve(&mut phi[..dim]);
+        phi[dim..].copy_from_slice(&best.phi[dim..]);
+        let place = self.descend(best.frame.clone(), Some(phi), &z, few, 0.1, 30, Stage::Compare, start);
+        if place.end == End::NonFinite { other } else { place }
+    }
+
+    /// The final family and tolerance, on enough draws.
+    fn refine(&mut self, place: &mut Place, start: usize) -> (usize, f64, StopReason) {
+        let n = self.noisy.len();
+        let shape = if self.full_rank() { Shape::Lower } else { Shape::Diagonal };
+        let mut half = match self.options.draws {
+            Some(m) => m.div_ceil(2).max(1),
+            None if n == 0 => 1,
+            // A triangular factor has n/2 parameters per coordinate, which as many draws must pin down.
+            None if self.full_rank() && n <= 150 => (8 * n).max(64),
+            None if self.full_rank() => 2 * n.max(600),
+            None => (2 * n).clamp(64, 512),
+        };
+        let cap = half.max(512);
+        loop {
+            let z = matched(self.options.seed, "refine", self.noisy, half);
+            if self.halt.is_none()
+                && let Some(mut frame) = whiten(&place.frame, &place.phi, &z, half, self.pool, self.full_rank())
+                && !self.undetermined(&frame)
+            {
+                frame.shape = shape;
+                let limit = self.options.max_iterations;
+                let next = self.descend(frame, None, &z, half, self.options.tolerance, limit, Stage::Refine, start);
+                if next.end != End::NonFinite {
+                    *place = next;
+                }
+            }
+            if let Some(reason) = self.halt.clone() {
+                return (2 * half, f64::INFINITY, reason);
+            }
+            let error = self.mean_error(place, &z, half);
+            let enough = self.options.draws.is_some() || n == 0 || error < MEAN_ERROR || 2 * half > cap;
+            if enough || place.end != End::Converged {
+                let reason = match place.end {
+                    End::Converged => StopReason::Converged,
+                    End::Iterations => StopReason::Iterations,
+                    End::Stuck | End::Stopped | End::NonFinite => StopReason::Stuck,
+                };
+                return (2 * half, error, reason);
+            }
+            half *= 2;
+        }
+    }
+
+    /// Largest standard error of a mean from the choice of draws, in posterior sds: an M-estimator's, with scores averaged
+    /// over ± pairs.
+    fn mean_error(&mut self, place: &Place, z: &[f64], half: usize) -> f64 {
+        let dim = self.dim();
+        if half < 2 || dim == 0 {
+            return 0.0;
+        }
+        let mut objective = Objective::new(&place.frame, z, half, self.pool);
+        let mut gradient = vec![0.0; place.frame.parameters()];
+        if !objective.value_grad(&place.phi, &mut gradient).is_finite() {
+            return f64::INFINITY;
+        }
+        let (plus, minus) = objective.theta_adjoint().split_at(half * dim);
+        let (mut white, mut step) = (vec![0.0; dim], vec![0.0; dim]);
+        let (mut sum, mut squares) = (vec![0.0; dim], vec![0.0; dim]);
+        for (p, m) in plus.chunks(dim).zip(minus.chunks(dim)) {
+            let pair: Vec<f64> = p.iter().zip(m).map(|(p, m)| half as f64 * (p + m)).collect();
+            white.fill(0.0);
+            place.frame.mean.transposed_times(&pair, &mut white);
+            place.frame.mean.times(&white, &mut step);
+            for i in 0..dim {
+                sum[i] += step[i];
+                squares[i] += step[i] * step[i];
+            }
+        }
+        let h = half as f64;
+        let sds = place.frame.mean.row_norms(dim);
+        (0..dim)
+            .map(|i| {
+                let variance = (squares[i] - sum[i] * sum[i] / h) / (h - 1.0);
+                (variance.max(0.0) / h).sqrt() / sds[i]
+            })
+            .fold(0.0, f64::max)
+    }
+}
+
+pub fn mean_of(place: &Place) -> Vec<f64> {
+    let mut mean = vec![0.0; place.frame.dim()];
+    place.frame.mean_at(&place.phi, &mut mean);
+    mean
+}
