@@ -169,6 +169,12 @@ codes! {
     NONFINITE_START "V0801" error "a log joint that is not finite where the fit starts";
     NONFINITE_GRADIENT "V0802" error "a gradient that is not finite where the fit starts";
     // V09xx: flags and files
+    OUT_EXISTS "V0901" error "the directory of --out holds a fit";
+    OUT_OTHER_FILES "V0902" error "the directory of --out holds other files";
+    OUT_NOT_A_DIRECTORY "V0903" error "--out does not name a directory";
+    CANNOT_WRITE "V0904" error "a file cannot be written";
+    CANNOT_READ "V0905" error "a file cannot be read";
+    UNKNOWN_CODE "V0906" error "a code that does not exist";
     // V1xxx: warnings
     LATENT_UNREACHED "V1001" warning "a latent that never reaches the data";
     UNUSED_COLUMN "V1002" warning "a column that is not used";

@@ -1,5 +1,17 @@
 //! What a fit says to its reader: summaries, the table on the terminal, JSON, and the files of `--out`.
 
 mod fit;
+mod hash;
+mod json;
+mod out;
+mod summary;
+mod table;
+#[cfg(test)]
+mod tests;
 
 pub use fit::{Dim, FileHash, FitReport, ReportKind, ReportVar, Trace};
+pub use hash::sha256;
+pub use json::{fit_json, summary_json};
+pub use out::OutDir;
+pub use summary::{Summary, summaries};
+pub use table::{TableStyle, table};

@@ -1,0 +1,97 @@
+//! The same results for programs. Field names are stable; `docs/output.md` describes them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{FitReport, Summary, summaries};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What `--json` prints and `summary.json` holds.
+#[derive(Serialize)]
+struct SummaryJson<'a> {
+    vic: &'static str,
+    model: &'a str,
+    plates: BTreeMap<&'a str, usize>,
+    guide: &'a str,
+    method: &'a str,
+    seed: u64,
+    draws: usize,
+    converged: bool,
+    stop_reason: &'a str,
+    doubts: &'a [String],
+    elbo: f64,
+    elbo_se: f64,
+    gradients: u64,
+    seconds: f64,
+    summary: Vec<Summary>,
+}
+
+/// What `fit.json` holds: everything needed to make the same fit again, and how it went.
+#[derive(Serialize)]
+struct FitJson<'a> {
+    vic: &'static str,
+    model: &'a str,
+    files: BTreeMap<&'a str, &'a str>,
+    guide: &'a str,
+    method: &'a str,
+    seed: u64,
+    options: BTreeMap<&'a str, &'a str>,
+    draws: usize,
+    converged: bool,
+    stop_reason: &'a str,
+    doubts: &'a [String],
+    elbo: f64,
+    elbo_se: f64,
+    gradients: u64,
+    seconds: f64,
+}
+
+/// One JSON object, over several lines, with a newline at its end. Numbers that are not finite are `null`.
+pub fn summary_json(fit: &FitReport) -> String {
+    pretty(&SummaryJson {
+        vic: VERSION,
+        model: &fit.model,
+        plates: fit.sizes.iter().map(|(p, n)| (p.as_str(), *n)).collect(),
+        guide: &fit.guide,
+        method: &fit.method,
+        seed: fit.seed,
+        draws: fit.draws,
+        converged: fit.converged,
+        stop_reason: &fit.stop_reason,
+        doubts: &fit.doubts,
+        elbo: fit.elbo,
+        elbo_se: fit.elbo_se,
+        gradients: fit.gradients,
+        seconds: fit.seconds,
+        summary: summaries(fit).into_iter().flatten().collect(),
+    })
+}
+
+/// The text of `fit.json`.
+pub fn fit_json(fit: &FitReport) -> String {
+    pretty(&FitJson {
+        vic: VERSION,
+        model: &fit.model,
+        files: fit.files.iter().map(|f| (f.name.as_str(), f.sha256.as_str())).collect(),
+        guide: &fit.guide,
+        method: &fit.method,
+        seed: fit.seed,
+        options: fit.options.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+        draws: fit.draws,
+        converged: fit.converged,
+        stop_reason: &fit.stop_reason,
+        doubts: &fit.doubts,
+        elbo: fit.elbo,
+        elbo_se: fit.elbo_se,
+        gradients: fit.gradients,
+        seconds: fit.seconds,
+    })
+}
+
+fn pretty(value: &impl Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(value).expect("names and numbers always have a JSON form");
+    text.push('\n');
+    text
+}
