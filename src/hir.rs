@@ -251,6 +251,9 @@ pub struct DistUse {
     pub logpdf: Expr,
     /// A draw, in terms of base noise; `None` when the library gives none.
     pub sample: Option<Expr>,
+    /// Per cell, in terms of the arguments; not a number where it does not exist. `None` when the library gives none.
+    pub mean: Option<Expr>,
+    pub variance: Option<Expr>,
     pub support: Support,
     /// Truncation to the latent's narrower type: log of the probability of the kept range, in terms of the arguments.
     pub log_kept: Option<Expr>,

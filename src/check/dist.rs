@@ -189,12 +189,13 @@ impl<'a> Checker<'a, '_> {
             );
             return None;
         }
-        let sample = form.items.iter().find(|i| i.name.name == "sample").map(|i| {
-            let env = Env { noise: true, ..inner.clone() };
-            self.expr(&i.value, &env)
-        });
+        let mut item = |name: &str, noise: bool| {
+            let i = form.items.iter().find(|i| i.name.name == name)?;
+            Some(self.expr(&i.value, &Env { noise, ..inner.clone() }))
+        };
+        let (sample, mean, variance) = (item("sample", true), item("mean", false), item("variance", false));
         let log_kept = self.truncation(span, form, &inner, &support, drawn);
-        Some(DistUse { name, span, args, x, logpdf, sample, support, log_kept })
+        Some(DistUse { name, span, args, x, logpdf, sample, mean, variance, support, log_kept })
     }
 
     /// A type narrower than the prior's support cuts it: log of the probability that is kept.
@@ -659,6 +660,8 @@ impl<'a> Checker<'a, '_> {
             x: self.fresh_local(),
             logpdf: number(0.0, Ty::Real, span),
             sample: None,
+            mean: None,
+            variance: None,
             support: Support { ty: Ty::Real, constraint },
             log_kept: None,
         })
@@ -691,6 +694,8 @@ impl<'a> Checker<'a, '_> {
             x: a.x,
             logpdf,
             sample: None,
+            mean: None,
+            variance: None,
             support: a.support,
             log_kept: None,
         })

@@ -1,0 +1,241 @@
+//! Drawing from a distribution of the library: its `sample()` evaluated over base noise, whole plates at a time.
+
+use std::collections::HashMap;
+
+use rand::Rng;
+use rand_distr::{Binomial, Distribution, Gamma, Open01, Poisson, StandardNormal};
+
+use crate::hir::{AxisId, Expr, ExprKind, Hir, Index, LocalId, Noise, PlateId, Reduction, VarId};
+use crate::prim::scalar;
+
+/// One number per cell of `axes`, the first axis contiguous.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cells {
+    pub axes: Vec<AxisId>,
+    pub numbers: Vec<f64>,
+}
+
+impl Cells {
+    pub fn single(v: f64) -> Cells {
+        Cells { axes: vec![], numbers: vec![v] }
+    }
+}
+
+/// Evaluates expressions of a program, noise included.
+pub struct Sampler<'a, R> {
+    pub hir: &'a Hir,
+    pub size: &'a dyn Fn(PlateId) -> usize,
+    /// The value of a variable over its own axes.
+    pub read: &'a dyn Fn(VarId) -> Cells,
+    pub locals: HashMap<LocalId, Cells>,
+    pub rng: R,
+}
+
+impl<R: Rng> Sampler<'_, R> {
+    pub fn eval(&mut self, e: &Expr) -> Cells {
+        match &e.kind {
+            ExprKind::Number(v) => Cells::single(*v),
+            ExprKind::Read { var, index } => {
+                let mut v = (self.read)(*var);
+                let own = self.hir.var(*var).axes.clone();
+                for (axis, ix) in own.into_iter().zip(index) {
+                    v = self.at(v, axis, ix);
+                }
+                v
+            }
+            ExprKind::Local(l) => self.locals.get(l).expect("check binds every local before its use").clone(),
+            ExprKind::Bind { local, value, body } => {
+                let v = self.eval(value);
+                self.locals.insert(*local, v);
+                self.eval(body)
+            }
+            ExprKind::Position(a) => {
+                Cells { axes: vec![*a], numbers: (0..self.axis_size(*a)).map(|i| i as f64).collect() }
+            }
+            ExprKind::Size(p) => Cells::single((self.size)(*p) as f64),
+            ExprKind::Unary(op, a) => {
+                let mut a = self.eval(a);
+                a.numbers.iter_mut().for_each(|x| *x = scalar::unary(*op, *x));
+                a
+            }
+            ExprKind::Binary(op, a, b) => {
+                let (a, b) = (self.eval(a), self.eval(b));
+                self.zip(&[a, b], |v| scalar::binary(*op, v[0], v[1]))
+            }
+            ExprKind::If { condition, then, otherwise } => {
+                let parts = [self.eval(condition), self.eval(then), self.eval(otherwise)];
+                self.zip(&parts, |v| if v[0] != 0.0 { v[1] } else { v[2] })
+            }
+            ExprKind::Reduce { op, axes, filter, body } => {
+                let body = self.eval(body);
+                let filter = filter.as_ref().map_or(Cells::single(1.0), |f| self.eval(f));
+                self.reduce(*op, axes, &filter, &body)
+            }
+            ExprKind::At { body, axis, index } => {
+                let body = self.eval(body);
+                self.at(body, *axis, index)
+            }
+            ExprKind::List { axis, items } => {
+                let items: Vec<Cells> = items.iter().map(|i| self.eval(i)).collect();
+                let axes = vec![*axis];
+                let at = Cells { axes: axes.clone(), numbers: (0..items.len()).map(|i| i as f64).collect() };
+                let mut parts = vec![at];
+                parts.extend(items);
+                self.zip(&parts, |v| v[1 + v[0] as usize])
+            }
+            ExprKind::Noise(noise, params) => {
+                let params: Vec<Cells> = params.iter().map(|p| self.eval(p)).collect();
+                self.noise(*noise, &params, &e.axes)
+            }
+        }
+    }
+
+    fn axis_size(&self, a: AxisId) -> usize {
+        (self.size)(self.hir.axis(a).plate)
+    }
+
+    /// Visit every cell of `axes`, first axis fastest.
+    fn cells(&self, axes: &[AxisId], mut f: impl FnMut(&[usize])) {
+        let sizes: Vec<usize> = axes.iter().map(|a| self.axis_size(*a)).collect();
+        let mut at = vec![0; axes.len()];
+        for _ in 0..sizes.iter().product() {
+            f(&at);
+            for (i, n) in at.iter_mut().zip(&sizes) {
+                *i += 1;
+                if *i < *n {
+                    break;
+                }
+                *i = 0;
+            }
+        }
+    }
+
+    fn offset(&self, v: &Cells, axes: &[AxisId], at: &[usize]) -> usize {
+        let (mut offset, mut stride) = (0, 1);
+        for a in &v.axes {
+            let i = axes.iter().position(|x| x == a).expect("the cell names every axis of the value");
+            offset += stride * at[i];
+            stride *= self.axis_size(*a);
+        }
+        offset
+    }
+
+    fn zip(&self, parts: &[Cells], f: impl Fn(&[f64]) -> f64) -> Cells {
+        let mut axes: Vec<AxisId> = parts.iter().flat_map(|p| p.axes.clone()).collect();
+        axes.sort_unstable();
+        axes.dedup();
+        let mut numbers = vec![];
+        let mut v = vec![0.0; parts.len()];
+        self.cells(&axes, |at| {
+            for (x, p) in v.iter_mut().zip(parts) {
+                *x = p.numbers[self.offset(p, &axes, at)];
+            }
+            numbers.push(f(&v));
+        });
+        Cells { axes, numbers }
+    }
+
+    fn reduce(&self, op: Reduction, over: &[AxisId], filter: &Cells, body: &Cells) -> Cells {
+        let mut axes: Vec<AxisId> =
+            body.axes.iter().chain(&filter.axes).copied().filter(|a| !over.contains(a)).collect();
+        axes.sort_unstable();
+        axes.dedup();
+        let all: Vec<AxisId> = axes.iter().chain(over).copied().collect();
+        let mut numbers = vec![];
+        self.cells(&axes, |outer| {
+            let mut kept = vec![];
+            self.cells(over, |inner| {
+                let at: Vec<usize> = outer.iter().chain(inner).copied().collect();
+                if filter.numbers[self.offset(filter, &all, &at)] != 0.0 {
+                    kept.push(body.numbers[self.offset(body, &all, &at)]);
+                }
+            });
+            numbers.push(fold(op, &kept));
+        });
+        Cells { axes, numbers }
+    }
+
+    /// A value with one axis replaced by an index.
+    fn at(&mut self, v: Cells, axis: AxisId, index: &Index) -> Cells {
+        if matches!(index, Index::Axis(a) if *a == axis) || !v.axes.contains(&axis) {
+            return v;
+        }
+        let index = match index {
+            Index::Axis(a) => Cells { axes: vec![*a], numbers: (0..self.axis_size(*a)).map(|i| i as f64).collect() },
+            Index::At(e) => self.eval(e),
+            Index::Label(text, _) => {
+                // Numbered plates count from 1; other labels belong to data, which a bare distribution has none of.
+                Cells::single(text.parse::<f64>().map_or(0.0, |n| n - 1.0))
+            }
+        };
+        let mut axes: Vec<AxisId> = v.axes.iter().filter(|a| **a != axis).chain(&index.axes).copied().collect();
+        axes.sort_unstable();
+        axes.dedup();
+        let mut inner = axes.clone();
+        inner.push(axis);
+        let mut numbers = vec![];
+        self.cells(&axes, |at| {
+            let i = index.numbers[self.offset(&index, &axes, at)] as usize;
+            let mut cell = at.to_vec();
+            cell.push(i);
+            numbers.push(v.numbers[self.offset(&v, &inner, &cell)]);
+        });
+        Cells { axes, numbers }
+    }
+
+    /// One draw per cell of `axes`.
+    fn noise(&mut self, noise: Noise, params: &[Cells], axes: &[AxisId]) -> Cells {
+        let axes = axes.to_vec();
+        let mut cells = vec![];
+        self.cells(&axes, |at| cells.push(at.to_vec()));
+        let mut numbers = Vec::with_capacity(cells.len());
+        for at in cells {
+            let p: Vec<f64> = match noise {
+                Noise::Categorical(_) => vec![],
+                _ => params.iter().map(|p| p.numbers[self.offset(p, &axes, &at)]).collect(),
+            };
+            numbers.push(match noise {
+                Noise::Normal => StandardNormal.sample(&mut self.rng),
+                Noise::Uniform => Open01.sample(&mut self.rng),
+                Noise::Gamma => Gamma::new(p[0], 1.0).map_or(f64::NAN, |d| d.sample(&mut self.rng)),
+                Noise::Poisson if p[0] == 0.0 => 0.0,
+                Noise::Poisson => Poisson::new(p[0]).map_or(f64::NAN, |d| d.sample(&mut self.rng)),
+                Noise::Binomial => {
+                    Binomial::new(p[0] as u64, p[1]).map_or(f64::NAN, |d| d.sample(&mut self.rng) as f64)
+                }
+                Noise::Categorical(k) => {
+                    let u: f64 = Open01.sample(&mut self.rng);
+                    let mut inner = axes.clone();
+                    inner.push(k);
+                    let size = self.axis_size(k);
+                    let mut below = 0.0;
+                    let chosen = (0..size).find(|&i| {
+                        let mut cell = at.clone();
+                        cell.push(i);
+                        below += params[0].numbers[self.offset(&params[0], &inner, &cell)];
+                        u < below
+                    });
+                    chosen.unwrap_or(size - 1) as f64
+                }
+            });
+        }
+        Cells { axes, numbers }
+    }
+}
+
+fn fold(op: Reduction, v: &[f64]) -> f64 {
+    let n = v.len() as f64;
+    let mean = v.iter().sum::<f64>() / n;
+    match op {
+        Reduction::Sum => v.iter().sum(),
+        Reduction::Mean => mean,
+        Reduction::Sd => (v.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt(),
+        Reduction::Min | Reduction::All => v.iter().copied().fold(f64::INFINITY, f64::min),
+        Reduction::Max | Reduction::Any => v.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        Reduction::Prod => v.iter().product(),
+        Reduction::LogSumExp => {
+            let max = v.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            if max == f64::NEG_INFINITY { max } else { max + v.iter().map(|x| (x - max).exp()).sum::<f64>().ln() }
+        }
+    }
+}
