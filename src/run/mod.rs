@@ -1,7 +1,12 @@
-//! Running a graph: the block interpreter, which is the oracle for compiled kernels and serves where there are none.
+//! Running a graph: the buffers of one thread, the model that inference sees, and the block interpreter, which is the
+//! oracle for compiled kernels and serves where there are none.
 
 pub mod interp;
+mod model;
 pub mod sample;
 mod trace;
+mod workspace;
 
+pub use model::{Model, Reporter};
 pub use trace::{NonFinite, trace_nonfinite};
+pub use workspace::Workspace;

@@ -1,0 +1,115 @@
+//! From a graph to machine code for this processor, through Cranelift. Nothing outside this folder names Cranelift.
+
+mod desugar;
+mod emit;
+mod jit;
+mod ops;
+mod plan;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use cranelift_codegen::ir::InstBuilder;
+
+use crate::lower::graph::{BufId, BufKind, Graph, Region};
+use crate::run::Workspace;
+pub use jit::CompileError;
+
+/// The compiled form of a graph: one function for each of its programs. Shared by threads; each brings a [`Workspace`].
+pub struct Kernels {
+    value: Program,
+    gradient: Program,
+    report: Program,
+    time: Duration,
+}
+
+struct Program {
+    code: jit::Code,
+    /// Numbers of lane scratch that it takes.
+    scratch: usize,
+    /// Buffers to be 0 at the start.
+    zeroed: Vec<BufId>,
+}
+
+/// Compile the three programs of a graph.
+pub fn compile(graph: &Graph) -> Result<Kernels, CompileError> {
+    let start = Instant::now();
+    let value = program(graph, "value", &graph.value, false)?;
+    let gradient = program(graph, "gradient", &graph.gradient, false)?;
+    let report = program(graph, "report", &graph.report, false)?;
+    Ok(Kernels { value, gradient, report, time: start.elapsed() })
+}
+
+/// Cranelift's text and the machine code of every program, for people.
+pub fn listing(graph: &Graph) -> Result<String, CompileError> {
+    let mut text = String::new();
+    for (name, regions) in [("value", &graph.value), ("gradient", &graph.gradient), ("report", &graph.report)] {
+        let start = Instant::now();
+        let program = program(graph, name, regions, true)?;
+        text += &format!("; {name}: compiled in {:.1} ms\n", start.elapsed().as_secs_f64() * 1e3);
+        text += program.code.listing.as_deref().unwrap_or_default();
+    }
+    Ok(text)
+}
+
+fn program(graph: &Graph, name: &str, regions: &[Region], listing: bool) -> Result<Program, CompileError> {
+    let regions: Vec<Region> = regions.iter().map(|r| desugar::desugar(r, plan::lane_loop(r))).collect();
+    let plans: Vec<plan::Plan> = regions.iter().map(plan::plan).collect();
+    let mut scratch = 0;
+    let code = jit::compile(name, listing, |b, imports, table| {
+        let target = imports.target();
+        let mut emitter = emit::Emitter::new(b, imports, graph, table);
+        for plan in &plans {
+            emitter.region(plan);
+        }
+        scratch = emitter.scratch;
+        emitter.b.ins().return_(&[]);
+        emitter.b.seal_all_blocks();
+        emitter.b.finalize(target);
+    })?;
+    let mut touched = walk::Touched::default();
+    regions.iter().for_each(|r| touched.visit(&r.body));
+    let mentioned: HashSet<BufId> = touched.read.iter().chain(&touched.stored).chain(&touched.added).copied().collect();
+    let is_zeroed = |b: &BufId| matches!(graph.buffers[b.0 as usize].kind, BufKind::Scratch { zeroed: true });
+    let mut zeroed: Vec<BufId> = mentioned.into_iter().filter(is_zeroed).collect();
+    zeroed.sort_unstable();
+    Ok(Program { code, scratch, zeroed })
+}
+
+impl Program {
+    fn run(&self, ws: &mut Workspace) {
+        ws.reserve_lanes(self.scratch);
+        for id in &self.zeroed {
+            ws.buffer_mut(*id).fill(0.0);
+        }
+        // The workspace was laid out for the graph that the code was compiled for.
+        unsafe { (self.code.entry)(ws.table()) };
+    }
+}
+
+impl Kernels {
+    /// The log joint at the workspace's theta.
+    pub fn value(&self, ws: &mut Workspace) -> f64 {
+        self.value.run(ws);
+        ws.log_joint()
+    }
+
+    /// The log joint, with its gradient in the workspace.
+    pub fn gradient(&self, ws: &mut Workspace) -> f64 {
+        self.gradient.run(ws);
+        ws.log_joint()
+    }
+
+    /// What the report reads: constrained latents, lets, reports, each in its buffer.
+    pub fn report(&self, ws: &mut Workspace) {
+        self.report.run(ws);
+    }
+
+    /// How long compiling took.
+    pub fn compile_time(&self) -> Duration {
+        self.time
+    }
+}

@@ -1,0 +1,242 @@
+//! Block routines: one function over many lanes, compiled by LLVM for each kind of processor and chosen at run time.
+//!
+//! The kernels call these through pointers, so all have the C calling convention. Each routine also has a form for one
+//! number with the same arithmetic, for code outside lane loops: both give the same bits.
+
+use super::{contract, vector_elementary as e, vector_gamma as g, vector_normal as n};
+use crate::lower::graph::UnOp;
+
+/// Which instructions the processor has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Isa {
+    Baseline,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512 F, BW, DQ and VL.
+    Avx512,
+}
+
+impl Isa {
+    /// The best that this processor runs.
+    pub fn detect() -> Isa {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            if avx2 {
+                return if avx512 { Isa::Avx512 } else { Isa::Avx2 };
+            }
+        }
+        Isa::Baseline
+    }
+}
+
+/// A function that kernels call: its name in the listing, and its address.
+#[derive(Clone, Copy, Debug)]
+pub struct Routine {
+    pub name: &'static str,
+    pub address: *const u8,
+}
+
+/// A function of one real.
+#[derive(Clone, Copy, Debug)]
+pub struct Unary {
+    /// `fn(x) -> y`
+    pub scalar: Routine,
+    /// `fn(lanes, x, out)`
+    pub block: Routine,
+}
+
+/// What a processor without fused multiply-add (every one outside x86-64 here has it) computes with.
+const FUSED: bool = cfg!(not(target_arch = "x86_64"));
+
+/// `slice::from_raw_parts` for routine arguments.
+///
+/// # Safety
+/// The kernels pass buffers of `lanes` numbers, and outputs that overlap no input.
+#[inline(always)]
+pub(super) unsafe fn lanes<'a>(n: usize, x: *const f64) -> &'a [f64] {
+    unsafe { std::slice::from_raw_parts(x, n) }
+}
+
+/// # Safety
+/// As for [`lanes`].
+#[inline(always)]
+pub(super) unsafe fn lanes_mut<'a>(n: usize, x: *mut f64) -> &'a mut [f64] {
+    unsafe { std::slice::from_raw_parts_mut(x, n) }
+}
+
+/// Compiles `body::<F>` three times and picks by [`Isa`].
+macro_rules! variants {
+    ($isa:expr, $name:expr, fn($($a:ident: $t:ty),*) $(-> $r:ty)?, $body:ident) => {{
+        unsafe extern "C" fn baseline($($a: $t),*) $(-> $r)? {
+            unsafe { $body::<FUSED>($($a),*) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma")]
+        unsafe extern "C" fn avx2($($a: $t),*) $(-> $r)? {
+            unsafe { $body::<true>($($a),*) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        unsafe extern "C" fn avx512($($a: $t),*) $(-> $r)? {
+            unsafe { $body::<true>($($a),*) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        let address = match $isa {
+            Isa::Avx512 => avx512 as *const u8,
+            Isa::Avx2 => avx2 as *const u8,
+            Isa::Baseline => baseline as *const u8,
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let address = {
+            let _ = $isa;
+            baseline as *const u8
+        };
+        Routine { name: $name, address }
+    }};
+}
+
+macro_rules! unary {
+    ($isa:expr, $name:literal, $f:path) => {{
+        #[inline(always)]
+        unsafe fn one<const F: bool>(x: f64) -> f64 {
+            $f(x)
+        }
+        #[inline(always)]
+        unsafe fn many<const F: bool>(n: usize, x: *const f64, out: *mut f64) {
+            let (x, out) = unsafe { (lanes(n, x), lanes_mut(n, out)) };
+            for (o, &x) in out.iter_mut().zip(x) {
+                *o = $f(x);
+            }
+        }
+        Unary {
+            scalar: variants!($isa, $name, fn(x: f64) -> f64, one),
+            block: variants!($isa, concat!($name, "_block"), fn(n: usize, x: *const f64, out: *mut f64), many),
+        }
+    }};
+}
+
+macro_rules! pair {
+    ($isa:expr, $name:literal, $f:path) => {{
+        #[inline(always)]
+        unsafe fn many<const F: bool>(n: usize, x: *const f64, first: *mut f64, second: *mut f64) {
+            let (x, first, second) = unsafe { (lanes(n, x), lanes_mut(n, first), lanes_mut(n, second)) };
+            for ((a, b), &x) in first.iter_mut().zip(second).zip(x) {
+                (*a, *b) = $f(x);
+            }
+        }
+        variants!($isa, concat!($name, "_block"), fn(n: usize, x: *const f64, first: *mut f64, second: *mut f64), many)
+    }};
+}
+
+/// The routine for a function, or `None` where the kernel computes it in place.
+pub fn unary(isa: Isa, op: UnOp) -> Option<Unary> {
+    Some(match op {
+        UnOp::Neg
+        | UnOp::Abs
+        | UnOp::Sqrt
+        | UnOp::Recip
+        | UnOp::Floor
+        | UnOp::Ceil
+        | UnOp::Round
+        | UnOp::Not
+        | UnOp::Sign => return None,
+        UnOp::Exp => unary!(isa, "exp", e::exp::<F>),
+        UnOp::Log => unary!(isa, "log", e::log::<F>),
+        UnOp::Log1p => unary!(isa, "log1p", e::log1p::<F>),
+        UnOp::Expm1 => unary!(isa, "expm1", e::expm1::<F>),
+        UnOp::Tanh => unary!(isa, "tanh", e::tanh::<F>),
+        UnOp::Sin => unary!(isa, "sin", f64::sin),
+        UnOp::Cos => unary!(isa, "cos", f64::cos),
+        UnOp::Atan => unary!(isa, "atan", f64::atan),
+        UnOp::Sigmoid => unary!(isa, "sigmoid", e::sigmoid::<F>),
+        UnOp::Softplus => unary!(isa, "softplus", e::softplus::<F>),
+        UnOp::Lgamma => unary!(isa, "lgamma", g::lgamma::<F>),
+        UnOp::Digamma => unary!(isa, "digamma", g::digamma::<F>),
+        UnOp::Trigamma => unary!(isa, "trigamma", g::trigamma::<F>),
+        UnOp::Erf => unary!(isa, "erf", n::erf::<F>),
+        UnOp::Phi => unary!(isa, "phi", n::phi::<F>),
+        UnOp::LogPhi => unary!(isa, "log_phi", n::log_phi::<F>),
+        UnOp::InvMills => unary!(isa, "inv_mills", n::inv_mills::<F>),
+    })
+}
+
+/// Functions of one argument that cost little more together: `fn(lanes, x, first, second)`.
+pub fn pair(isa: Isa, first: UnOp, second: UnOp) -> Option<Routine> {
+    match (first, second) {
+        (UnOp::Softplus, UnOp::Sigmoid) => Some(pair!(isa, "softplus_sigmoid", e::softplus_sigmoid::<F>)),
+        (UnOp::Lgamma, UnOp::Digamma) => Some(pair!(isa, "lgamma_digamma", g::lgamma_digamma::<F>)),
+        (UnOp::LogPhi, UnOp::InvMills) => Some(pair!(isa, "log_phi_inv_mills", n::log_phi_inv_mills::<F>)),
+        _ => None,
+    }
+}
+
+/// `a^b`: for one number `fn(a, b) -> y`, for lanes `fn(lanes, a, b, out)`.
+pub fn pow(isa: Isa) -> (Routine, Routine) {
+    #[inline(always)]
+    unsafe fn one<const F: bool>(a: f64, b: f64) -> f64 {
+        a.powf(b)
+    }
+    #[inline(always)]
+    unsafe fn many<const F: bool>(n: usize, a: *const f64, b: *const f64, out: *mut f64) {
+        let (a, b, out) = unsafe { (lanes(n, a), lanes(n, b), lanes_mut(n, out)) };
+        for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
+            *o = a.powf(*b);
+        }
+    }
+    (
+        variants!(isa, "pow", fn(a: f64, b: f64) -> f64, one),
+        variants!(isa, "pow_block", fn(n: usize, a: *const f64, b: *const f64, out: *mut f64), many),
+    )
+}
+
+/// `out[i] = Σ_k a[i + k·sa]·b[k·sb]`: `fn(lanes, ks, a, sa, b, sb, out)`.
+pub fn contract(isa: Isa) -> Routine {
+    use contract::product;
+    variants!(
+        isa,
+        "contract_block",
+        fn(n: usize, ks: usize, a: *const f64, sa: usize, b: *const f64, sb: usize, out: *mut f64),
+        product
+    )
+}
+
+/// `target[k·st] += Σ_i v[i]·a[i + k·sa]`: `fn(lanes, ks, v, a, sa, target, st)`.
+pub fn contract_t(isa: Isa) -> Routine {
+    use contract::transposed;
+    variants!(
+        isa,
+        "contract_t_block",
+        fn(n: usize, ks: usize, v: *const f64, a: *const f64, sa: usize, target: *mut f64, st: usize),
+        transposed
+    )
+}
+
+/// Every function that [`unary`] has.
+pub const FUNCTIONS: [UnOp; 17] = [
+    UnOp::Exp,
+    UnOp::Log,
+    UnOp::Log1p,
+    UnOp::Expm1,
+    UnOp::Tanh,
+    UnOp::Sin,
+    UnOp::Cos,
+    UnOp::Atan,
+    UnOp::Sigmoid,
+    UnOp::Softplus,
+    UnOp::Lgamma,
+    UnOp::Digamma,
+    UnOp::Trigamma,
+    UnOp::Erf,
+    UnOp::Phi,
+    UnOp::LogPhi,
+    UnOp::InvMills,
+];
+
+/// Every pair that [`pair`] has.
+pub const PAIRS: [(UnOp, UnOp); 3] =
+    [(UnOp::Softplus, UnOp::Sigmoid), (UnOp::Lgamma, UnOp::Digamma), (UnOp::LogPhi, UnOp::InvMills)];
