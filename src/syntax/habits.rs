@@ -63,11 +63,14 @@ pub fn clean<'s>(file: FileId, text: &'s str, diags: &mut Diags) -> Clean<'s> {
                 Token::Text(value)
             }
             Token::BareDecimal(digits) => {
-                let full = if digits.starts_with('.') { format!("0{digits}") } else { format!("{digits}0") };
+                let help = match digits.strip_suffix('.') {
+                    Some(whole) => format!("write `{whole}.0`, or `{whole}`"),
+                    None => format!("write `0{digits}`"),
+                };
                 diags.push(
                     Code::NUMBER_FORM
                         .at(span, format!("the number `{digits}` needs digits on both sides of its point"))
-                        .help(format!("write `{full}`, or `{}`", full.trim_end_matches(".0"))),
+                        .help(help),
                 );
                 Token::Number(digits)
             }

@@ -357,6 +357,7 @@ impl<'s> Maker<'s, '_> {
     /// Close the brackets above a level, reporting them once.
     fn close_down_to(&mut self, level: usize) {
         let at = self.prev_end();
+        let up_to = self.out.last().map_or(0, |l| l.0);
         let mut open = vec![];
         while self.stack.len() > level {
             let Some(top) = self.stack.pop() else { break };
@@ -377,8 +378,10 @@ impl<'s> Maker<'s, '_> {
         let shown = &self.text[inner.start as usize..inner.end as usize];
         let mut d = Code::BRACKETS
             .at(inner, format!("this `{shown}` is never closed"))
-            .label(self.span(at, at), format!("`{}` missing before this point", bracket(closer)))
             .help(format!("add `{}`", bracket(closer)));
+        if self.text[inner.start as usize..at].contains('\n') {
+            d = d.label(self.span(up_to, at), "nothing closes it up to here");
+        }
         for (outer, _) in &open[1..] {
             d = d.label(*outer, "not closed either");
         }

@@ -7,6 +7,7 @@ use super::layout::{Layout, layout};
 use super::problem::Problem;
 use crate::diag::Diags;
 use crate::source::FileId;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 /// The tree of a file. What does not parse is reported and left out; all else is there.
@@ -19,17 +20,18 @@ pub fn parse(file: FileId, text: &str, diags: &mut Diags) -> Ast {
         vec![]
     });
     let mut broken = vec![];
-    let mut reported = vec![];
+    // Where failed declarations start, and how far they are indented.
+    let mut failed = BTreeMap::new();
     for problem in &problems {
         if let Problem::Unexpected(unexpected) = problem {
             let place = Place::of(file, text, &tokens, unexpected);
             broken.extend(place.declared(unexpected));
-            let consequence = place.range();
-            let consequence = damaged.iter().any(|d| consequence.contains(d));
-            // A line below one that failed, indented and without a keyword, is the rest of it.
-            let rest = place.is_continuation(&reported);
-            reported.push(place.range().start);
-            if consequence || rest {
+            let range = place.range();
+            let consequence = damaged.iter().any(|d| range.contains(d));
+            // A line below one that failed, deeper and without a keyword, is the rest of it.
+            let rest = place.continued_indent(&failed);
+            failed.insert(range.start, rest.unwrap_or_else(|| place.indent()));
+            if consequence || rest.is_some() {
                 continue;
             }
         }

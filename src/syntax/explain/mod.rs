@@ -1,0 +1,517 @@
+//! What the parser stumbled over, in the user's words.
+
+mod place;
+mod start;
+
+pub use place::Place;
+
+use super::ast::BinaryOp;
+use super::problem::Problem;
+use super::token::{Lexeme, Token};
+use crate::diag::{Code, Diagnostic, nearest};
+use crate::source::{FileId, Span};
+
+/// The diagnostic for a problem.
+pub fn explain(file: FileId, text: &str, tokens: &[Lexeme<'_>], problem: &Problem<'_>) -> Diagnostic {
+    match problem {
+        Problem::Unexpected(unexpected) => Place::of(file, text, tokens, unexpected).explain(),
+        Problem::Chained { span, second, parts, ops, more } => chained(text, *span, *second, parts, *ops, *more),
+        Problem::Repeated { word, span } => {
+            let d = Code::AXIS_FORM.at(*span, format!("a second `{word}` for one index"));
+            match *word {
+                "where" => d.help("join the conditions with `and`"),
+                _ => d.help(format!("keep one `{word}`")),
+            }
+        }
+    }
+}
+
+fn chained(text: &str, span: Span, second: Span, parts: &[Span; 3], ops: [BinaryOp; 2], more: bool) -> Diagnostic {
+    let [a, b, c] = parts.map(|s| text.get(s.start as usize..s.end as usize).unwrap_or("…"));
+    let [p, q] = ops.map(BinaryOp::symbol);
+    let d = Code::CHAINED_COMPARISON
+        .at(second, "comparisons do not chain")
+        .here("a second comparison")
+        .label(span, "in one condition");
+    if more || a.len() + 2 * b.len() + c.len() > 60 || text[span.start as usize..span.end as usize].contains('\n') {
+        d.help("join them with `and`, as in `a < b and b < c`")
+    } else {
+        d.help(format!("write `{a} {p} {b} and {b} {q} {c}`"))
+    }
+}
+
+impl Place<'_, '_> {
+    fn explain(&self) -> Diagnostic {
+        if self.at == self.first {
+            return self.no_declaration_word();
+        }
+        self.misplaced()
+            .or_else(|| self.dangling())
+            .or_else(|| self.sign())
+            .or_else(|| self.condition())
+            .or_else(|| self.name())
+            .or_else(|| self.plate())
+            .or_else(|| self.missing_type())
+            .or_else(|| self.missing_value())
+            .or_else(|| self.neighbours())
+            .unwrap_or_else(|| self.anything_else())
+    }
+
+    /// A declaration in the middle of another.
+    fn misplaced(&self) -> Option<Diagnostic> {
+        let at = match (self.prev()?, self.found(), self.next()) {
+            (Token::Name(n), Token::Name(_), _) if Token::declaration(n).is_some() => self.at - 1,
+            (_, Token::Name(n), Some(Token::Name(_))) if Token::declaration(n).is_some() => self.at,
+            _ => return None,
+        };
+        let word = self.word(at);
+        let d = Code::UNEXPECTED_TOKEN
+            .at(self.span_of(at), format!("`{word}` starts a declaration, and cannot stand here"));
+        Some(match self.opening() {
+            Some(Token::LBrace) => d.help("move it out of the braces"),
+            _ => d.help("give it a line of its own"),
+        })
+    }
+
+    /// The line above was left open, and so this one was read as its rest.
+    fn dangling(&self) -> Option<Diagnostic> {
+        let start = self.at.checked_sub(1)?;
+        let restarts = matches!(self.found(), Token::Equals | Token::Tilde | Token::Colon)
+            && matches!(self.prev(), Some(Token::Name(_)))
+            && self.starts_line(start);
+        let open = self.before(2)?;
+        if !restarts || matches!(open, Token::Comma) || !open.cannot_end() || open.closer().is_some() {
+            return None;
+        }
+        let last = self.word(start - 1);
+        if open == Token::Colon && self.keyword() == Token::Data {
+            let name = self.word(start - 2);
+            return Some(
+                Code::MISSING_TYPE
+                    .at(self.span_of(start - 2), format!("`{name}` has no type"))
+                    .help(format!("write `{name}: real`, or `int`, `bool`, `category`, …")),
+            );
+        }
+        let due = if open == Token::Tilde { "a distribution" } else { "a value" };
+        Some(
+            Code::UNEXPECTED_END
+                .at(self.span_of(start - 1), format!("the line ends after `{last}`"))
+                .here(format!("{due} must follow")),
+        )
+    }
+
+    /// `~` and `=`: confused, foreign, or missing.
+    fn sign(&self) -> Option<Diagnostic> {
+        let (found, keyword) = (self.found(), self.keyword());
+        let head = self.words(self.first, self.at.saturating_sub(1));
+        let assignment = |at: Span| {
+            Some(Code::FOREIGN_ASSIGNMENT.at(at, "a value is given with `=`, a distribution with `~`").help(
+                match keyword {
+                    Token::Latent | Token::Observe => "write `~` before the distribution",
+                    _ => "write `=`",
+                },
+            ))
+        };
+        if found == Token::Equals && self.prev() == Some(Token::Colon) && self.touches_prev() {
+            return assignment(self.span_of(self.at - 1).to(self.span_of(self.at)));
+        }
+        if self.arrow_at(self.at) && (self.wants("=") || self.wants("~")) {
+            return assignment(self.span_of(self.at).to(self.span_of(self.at + 1)));
+        }
+        if keyword == Token::Observe
+            && self.wants("~")
+            && let Some(arrow) = self.has_pair([Token::Less, Token::Minus])
+        {
+            return assignment(self.span_of(arrow).to(self.span_of(arrow + 1)));
+        }
+        let in_block = self.opening() == Some(Token::LBrace);
+        if self.wants("~") {
+            return self.missing_tilde(&head, in_block);
+        }
+        let definition = matches!(
+            keyword,
+            Token::Let | Token::Param | Token::Const | Token::Plate | Token::Net | Token::Fn | Token::Report
+        );
+        if self.wants("=") && (definition || in_block) && keyword != Token::Data {
+            return match found {
+                Token::Tilde => Some(self.tilde_for_equals(keyword)),
+                Token::EqualEqual => Some(
+                    Code::TILDE_OR_EQUALS
+                        .at(self.here(), "`==` asks whether two values are equal")
+                        .help("write `=` to give a value"),
+                ),
+                _ if self.line_ends() && in_block => {
+                    Some(Code::TILDE_OR_EQUALS.at(self.here(), "this line gives no value").help("add `= …`"))
+                }
+                _ if self.line_ends() => {
+                    let d = Code::TILDE_OR_EQUALS.at(self.here(), format!("`{head}` is given no value"));
+                    Some(d.help(format!("add one: `{head} = …`")))
+                }
+                _ => None,
+            };
+        }
+        if found != Token::Equals {
+            return None;
+        }
+        if keyword == Token::Fit && in_block {
+            let option = self.words(self.at - 1, self.at - 1);
+            return Some(
+                Code::EQUALS_SIGN
+                    .at(self.here(), "an option and its value are separated by `:`")
+                    .help(format!("write `{option}: …`")),
+            );
+        }
+        let names_argument = matches!(self.prev(), Some(Token::Name(_)))
+            && matches!(self.before(2), Some(Token::LParen | Token::Comma))
+            && self.opening() == Some(Token::LParen);
+        if names_argument {
+            let name = self.word(self.at - 1);
+            return Some(
+                Code::EQUALS_SIGN
+                    .at(self.here(), "an argument is named with `:`")
+                    .help(format!("write `{name}: …`, or `==` to ask whether two values are equal")),
+            );
+        }
+        self.after_value().then(|| {
+            Code::EQUALS_SIGN
+                .at(self.here(), "this `=` stands inside an expression")
+                .help("write `==` to ask whether two values are equal")
+        })
+    }
+
+    /// A distribution is due: in `latent`, `observe`, or a line of a guide.
+    fn missing_tilde(&self, head: &str, in_guide: bool) -> Option<Diagnostic> {
+        if in_guide {
+            let name = self.word(self.at - 1);
+            return match self.found() {
+                Token::Equals => Some(
+                    Code::TILDE_OR_EQUALS
+                        .at(self.here(), "a latent of the guide takes a distribution, after `~`")
+                        .help(format!("write `{name} ~ …`, or `let {name} = …` for a computed value")),
+                ),
+                Token::LBracket => Some(
+                    Code::AXIS_FORM
+                        .at(self.here(), format!("the plates of `{name}` are known from its `latent`"))
+                        .help(format!("write `{name} ~ …`")),
+                ),
+                Token::Newline | Token::RBrace => {
+                    let d = Code::TILDE_OR_EQUALS
+                        .at(self.span_of(self.at - 1), "this line of the guide gives no distribution");
+                    Some(d.help(format!("write `{name} ~ …`")))
+                }
+                _ => None,
+            };
+        }
+        let observe = self.keyword() == Token::Observe;
+        match self.found() {
+            Token::Equals | Token::EqualEqual if observe => Some(
+                Code::TILDE_OR_EQUALS
+                    .at(self.here(), "`observe` takes a distribution, after `~`")
+                    .help(format!("write `{head} ~ …`, with the distribution of the data")),
+            ),
+            Token::Equals | Token::EqualEqual => {
+                let name = self.words(self.first + 1, self.at - 1);
+                Some(
+                    Code::TILDE_OR_EQUALS
+                        .at(self.here(), "a `latent` takes its prior distribution, after `~`")
+                        .help(format!("write `{head} ~ …` for an unknown, `let {name} = …` for a computed value")),
+                )
+            }
+            _ if self.line_ends() => Some(if observe {
+                Code::TILDE_OR_EQUALS
+                    .at(self.here(), format!("`{head}` does not say how the data are distributed"))
+                    .help(format!("add a distribution: `{head} ~ Normal(mu, sigma)`"))
+            } else {
+                Code::TILDE_OR_EQUALS
+                    .at(self.here(), format!("`{head}` has no prior"))
+                    .help(format!("add a distribution: `{head} ~ Normal(0, 1)`"))
+            }),
+            _ => None,
+        }
+    }
+
+    fn tilde_for_equals(&self, keyword: Token<'_>) -> Diagnostic {
+        let name = self.words(self.first + 1, self.at - 1);
+        let d = Code::TILDE_OR_EQUALS.at(self.here(), "`~` is followed by a distribution, `=` by a value");
+        match keyword {
+            Token::Let => {
+                d.help(format!("write `let {name} = …` for a computed value, `latent {name} ~ …` for an unknown"))
+            }
+            Token::Param => d.help(format!(
+                "a `param` has no prior: write `param {name} = …` with its initial value, or `latent {name} ~ …`"
+            )),
+            _ => d.help("write `=`"),
+        }
+    }
+
+    /// `if … then … else …` and its relatives.
+    fn condition(&self) -> Option<Diagnostic> {
+        let here = self.here();
+        match self.found() {
+            Token::If if self.wants("name") => Some(
+                Code::IF_NEEDS_PARENTHESES
+                    .at(here, "beside an operator an `if` needs parentheses")
+                    .help("write `(if … then … else …)`"),
+            ),
+            Token::Question if self.after_value() => Some(
+                Code::IF_FORM
+                    .at(here, "a choice is written with words")
+                    .help("write `if condition then a else b` for `condition ? a : b`"),
+            ),
+            _ if self.wants("then") => {
+                Some(Code::IF_FORM.at(here, "this `if` has no `then`").help("write `if condition then a else b`"))
+            }
+            Token::End | Token::Newline | Token::RParen | Token::RBracket | Token::RBrace | Token::Comma
+                if self.wants("else") =>
+            {
+                Some(
+                    Code::IF_FORM
+                        .at(here, "this `if` has no `else`")
+                        .note("an `if` is a value, so it has one in either case")
+                        .help("write `if condition then a else b`"),
+                )
+            }
+            _ => None,
+        }
+    }
+
+    /// A name is due, and something else stands there.
+    fn name(&self) -> Option<Diagnostic> {
+        if !self.wants_name() {
+            return None;
+        }
+        let (here, word) = (self.here(), self.word(self.at));
+        match self.found() {
+            found if found.is_reserved() && self.wants_only_name() => Some(
+                Code::NAME_FORM
+                    .at(here, format!("`{word}` is a reserved word and cannot be a name"))
+                    .help(format!("choose another name, such as `{word}_`")),
+            ),
+            Token::Number(_) if matches!(self.next(), Some(Token::Name(_))) && !self.wants("text") => Some(
+                Code::NAME_FORM
+                    .at(here, "a name starts with a letter")
+                    .help(format!("write, say, `x{word}{}`", self.word(self.at + 1))),
+            ),
+            Token::Number(_) if self.opening() == Some(Token::LBracket) => Some(
+                Code::AXIS_FORM
+                    .at(here, format!("`{word}` is a size; in its place stands the name of a plate"))
+                    .help(format!("declare one, `plate k = {word}`, and write `[k]`")),
+            ),
+            Token::Text(_) if !self.wants("text") => Some(
+                Code::NAME_FORM
+                    .at(here, "names stand without quotes")
+                    .help(format!("write `{}`", word.trim_matches('"'))),
+            ),
+            _ => None,
+        }
+    }
+
+    /// Walks and levels: `by`, `along`, `where`, `without`.
+    fn plate(&self) -> Option<Diagnostic> {
+        let here = self.here();
+        let word = self.word(self.at);
+        match (self.prev(), self.found()) {
+            (Some(Token::Name(plate)), Token::By | Token::Along | Token::Where) => Some(
+                Code::AXIS_FORM
+                    .at(here, format!("`{word}` needs a name for the rows that it speaks of"))
+                    .help(format!("write `t in {plate} {word} …`")),
+            ),
+            (Some(Token::Without), Token::Name(level)) => Some(
+                Code::AXIS_FORM
+                    .at(here, "the level that is left out is quoted text")
+                    .help(format!("write `without \"{level}\"`")),
+            ),
+            _ => None,
+        }
+    }
+
+    /// A type is due, or the `:` before it.
+    fn missing_type(&self) -> Option<Diagnostic> {
+        let here = self.here();
+        let keyword = self.keyword();
+        let name = self.words(self.at - 1, self.at - 1);
+        if keyword == Token::Data && self.found() == Token::LBrace && self.prev() == Some(Token::Data) {
+            return Some(
+                Code::TABLE_NAME
+                    .at(self.span_of(self.first), "this table has no name")
+                    .note("a table's name is the plate of its rows")
+                    .help("name it: `data rows { … }`"),
+            );
+        }
+        if self.wants("->") || self.wants("on") {
+            let d = Code::MISSING_TYPE;
+            return Some(match keyword {
+                Token::Dist => d
+                    .at(here, "this `dist` does not say which values it has")
+                    .help("write `on` and their type after the parameters: `dist D(mu: real) on real { … }`"),
+                _ => d
+                    .at(here, format!("this `{}` does not say what it returns", self.word(self.first)))
+                    .help("write `->` and a type after the parameters: `fn f(x: real) -> real = …`"),
+            });
+        }
+        let Some(Token::Name(_)) = self.prev() else { return None };
+        if keyword == Token::Fit && self.opening() == Some(Token::LBrace) && self.wants(":") {
+            return Some(
+                Code::UNEXPECTED_TOKEN
+                    .at(here, format!("the option `{name}` has no value"))
+                    .help(format!("write `{name}: …`")),
+            );
+        }
+        if !self.wants(":") || !self.in_typed_list() {
+            return None;
+        }
+        if start::our_type(&name).is_some() && matches!(self.found(), Token::Name(_) | Token::Less | Token::LBracket) {
+            return Some(self.type_first(self.at - 1, false));
+        }
+        match self.found() {
+            Token::Name(ty) => Some(
+                Code::MISSING_TYPE
+                    .at(here, format!("a `:` is missing between `{name}` and `{ty}`"))
+                    .help(format!("write `{name}: {ty}`")),
+            ),
+            Token::End | Token::Newline | Token::RBrace | Token::RParen | Token::Comma | Token::Arrow => Some(
+                Code::MISSING_TYPE
+                    .at(self.span_of(self.at - 1), format!("`{name}` has no type"))
+                    .help(format!("write `{name}: real`, or `int`, `bool`, `category`, …")),
+            ),
+            Token::LBracket => Some(
+                Code::MISSING_TYPE
+                    .at(here, format!("the plates of `{name}` stand in its type"))
+                    .help(format!("write `{name}: real[…]`")),
+            ),
+            _ => None,
+        }
+    }
+
+    /// Something must follow, and the line, the bracket or the item ends.
+    fn missing_value(&self) -> Option<Diagnostic> {
+        let found = self.found();
+        let due = self.due();
+        let last = self.word(self.at - 1);
+        if self.line_ends() && (self.wants("name") || self.wants("text")) {
+            return Some(
+                Code::UNEXPECTED_END
+                    .at(self.here(), format!("the line ends after `{last}`"))
+                    .here(format!("{due} must follow")),
+            );
+        }
+        if found == Token::RBrace && self.wants("newline") && self.keyword() == Token::Fn {
+            return Some(
+                Code::UNEXPECTED_END
+                    .at(self.here(), "the braces end without a value")
+                    .help("let the last line in them be the value of the function"),
+            );
+        }
+        if !self.wants_value() {
+            return None;
+        }
+        let word = self.word(self.at);
+        if found == Token::Plus {
+            return Some(
+                Code::UNEXPECTED_TOKEN.at(self.here(), "a value needs no `+` before it").help("remove the `+`"),
+            );
+        }
+        let ends = found.is_closer() || found.is_infix() || found.is_reserved() || found == Token::Comma;
+        ends.then(|| {
+            Code::UNEXPECTED_TOKEN
+                .at(self.here(), format!("between `{last}` and `{word}` something is missing"))
+                .here(format!("{due} must come before this"))
+        })
+    }
+
+    /// Two things side by side.
+    fn neighbours(&self) -> Option<Diagnostic> {
+        let (here, word, last) = (self.here(), self.word(self.at), self.word(self.at - 1));
+        match (self.prev()?, self.found()) {
+            (Token::Number(_), Token::Name(n)) if self.touches_prev() => {
+                let whole = self.span_of(self.at - 1).to(here);
+                let d = Code::NUMBER_FORM.at(whole, format!("`{last}{n}` is neither a number nor a name"));
+                Some(if n.starts_with('_') {
+                    d.help("write the number without separators")
+                } else {
+                    d.help(format!("write `{last} * {n}` for a product"))
+                })
+            }
+            (_, Token::Name(n)) => {
+                // Long words first: `ovr` is nearer to `over` than to `or`.
+                let words: [&[&str]; 2] =
+                    [&["over", "then", "else", "where", "along", "from"], &["and", "or", "by", "in", "on"]];
+                let meant = words.iter().find_map(|w| nearest(n, w.iter().copied().filter(|w| self.wants(w))));
+                if let Some(meant) = meant {
+                    return Some(
+                        Code::UNEXPECTED_TOKEN
+                            .at(here, format!("`{n}` does not fit here"))
+                            .help(format!("did you mean `{meant}`?")),
+                    );
+                }
+                self.after_value().then(|| self.side_by_side(last, word))
+            }
+            (_, Token::Number(_) | Token::Text(_)) if self.after_value() => Some(self.side_by_side(last, word)),
+            (_, Token::Colon) if self.after_value() => Some(
+                Code::UNEXPECTED_TOKEN
+                    .at(here, "`:` does not make a range")
+                    .note("a plate stands for all of its cells, so there is nothing to slice or to count through")
+                    .help("name the plate: `sum(x over k)`, or `x[i in k where i > 1]` for some of its cells"),
+            ),
+            _ => None,
+        }
+    }
+
+    fn side_by_side(&self, left: &str, right: &str) -> Diagnostic {
+        Code::UNEXPECTED_TOKEN
+            .at(self.here(), format!("between `{left}` and `{right}` an operator or a comma is missing"))
+            .here(format!("`{right}` does not fit here"))
+    }
+
+    fn anything_else(&self) -> Diagnostic {
+        let due = self.due();
+        if self.line_ends() {
+            let last = self.word(self.at.saturating_sub(1));
+            return Code::UNEXPECTED_END
+                .at(self.here(), format!("the line ends after `{last}`"))
+                .here(format!("{due} must follow"));
+        }
+        Code::UNEXPECTED_TOKEN
+            .at(self.here(), format!("`{}` does not fit here", self.word(self.at)))
+            .here(format!("{due} was expected"))
+    }
+
+    /// Whether the reserved words themselves have no use here.
+    fn wants_only_name(&self) -> bool {
+        !["if", "not", "in", "over", "by", "along", "where", "from"].into_iter().any(|w| self.wants(w))
+    }
+
+    /// What was due here, in words.
+    fn due(&self) -> String {
+        if self.prev() == Some(Token::Tilde) {
+            return "a distribution".into();
+        }
+        if self.wants_value() {
+            return "a value".into();
+        }
+        if self.wants("name") {
+            return match self.prev() {
+                Some(Token::Colon | Token::Arrow | Token::On) => "a type",
+                Some(Token::Over) => "a plate",
+                _ if self.wants("}") => "a name or `}`",
+                _ => "a name",
+            }
+            .into();
+        }
+        if self.wants("text") {
+            return "quoted text".into();
+        }
+        // Few signs decide how things go on; operators could stand almost anywhere.
+        let signs = ["~", "=", "->", "on", "then", "else", ":", "(", "{", ",", ")", "]", "}"];
+        let mut due: Vec<String> = signs.into_iter().filter(|s| self.wants(s)).map(|s| format!("`{s}`")).collect();
+        if self.wants("newline") || self.wants("end") {
+            due.push("the end of the line".into());
+        }
+        due.truncate(4);
+        match due.split_last() {
+            None => "the end of the file".into(),
+            Some((only, [])) => only.clone(),
+            Some((last, init)) => format!("{} or {last}", init.join(", ")),
+        }
+    }
+}
