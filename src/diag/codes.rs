@@ -97,6 +97,7 @@ codes! {
     LIST_WITHOUT_PLATE "V0318" error "a list with no plate to run over";
     LIST_LENGTH "V0319" error "a list that does not fit its plate";
     VECTOR_WITHOUT_PLATE "V0320" error "several columns without a plate for them";
+    INDEX_OUTSIDE "V0321" error "an index that leaves its plate";
     VECTOR_SOURCE "V0341" error "a vector column read from a single column";
     PLATE_SIZE "V0342" error "a plate size that is not a whole number known before fitting";
     PLATE_LABEL "V0343" error "a plate label that is not text";

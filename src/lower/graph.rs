@@ -40,6 +40,10 @@ pub struct Graph {
     pub layout: Layout,
     /// The cells that loops over filtered plates stand for.
     pub kept: Vec<Kept>,
+    /// Per coordinate of theta: where a `param` starts (0 for latents).
+    pub start: Vec<f64>,
+    /// Per coordinate of theta: whether it belongs to a `param`.
+    pub points: Vec<bool>,
 }
 
 /// Where the slots of the joint are stored, by `SlotId`. A slot that nothing needs has no place.

@@ -1,3 +1,114 @@
 //! From the log joint to loop nests over buffers, and the rewrites on them.
+//!
+//! ```text
+//! Joint, Bound ─ resolve ─► kernels ─ split, settle, hoist, fuse ─► forward ─ gradient ─► + backward ─ schedule ─► Graph
+//! ```
 
+mod contract;
+mod derivative;
+pub(crate) mod expr;
+mod fuse;
+mod grad;
 pub mod graph;
+mod hoist;
+mod index;
+mod kernel;
+mod nest;
+mod print;
+mod resolve;
+pub(crate) mod schedule;
+mod settle;
+mod simplify;
+mod split;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::collections::HashSet;
+
+use crate::data::Bound;
+use crate::derive::joint::Joint;
+use crate::diag::Diags;
+use crate::hir::Hir;
+use expr::{Arena, Expr};
+use graph::{BufId, BufKind, Graph, Region};
+use kernel::Kernel;
+use storage::Storage;
+
+pub use verify::{verify, verify_region};
+
+/// The graph of a model on its data; `None` after diagnostics, for labels and indices that the data do not have.
+pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Option<Graph> {
+    let mut found = Diags::default();
+    let arena = &mut Arena::default();
+    let mut storage = Storage::new(hir, joint, bound, arena);
+    let (theta, dim) = (storage.theta, storage.dim);
+    let log_joint = arena.buffer("log joint", 1, BufKind::Scratch { zeroed: true }, true);
+    let grad = arena.buffer("gradient", dim, BufKind::Scratch { zeroed: true }, true);
+    let resolved = resolve::resolve(hir, joint, bound, arena, &mut storage, log_joint, &mut found);
+    let failed = found.has_errors();
+    found.list.into_iter().for_each(|d| diags.push(d));
+    if failed {
+        return None;
+    }
+    let (terms, definitions): (Vec<_>, Vec<_>) =
+        resolved.kernels.iter().cloned().partition(|k| k.roots[0].buf == log_joint);
+    let defined: HashSet<BufId> = definitions.iter().map(|k| k.roots[0].buf).collect();
+    let trace = unfused(arena, resolved.kernels);
+    let report = program(arena, definitions.clone(), |buf| defined.contains(&buf));
+    let value = split::split(arena, [definitions, terms].concat(), log_joint);
+    let value = program(arena, value, |buf| buf == log_joint);
+    let gradient = grad::gradient(arena, &value, log_joint, theta, grad);
+    let gradient = program(arena, gradient, |buf| buf == log_joint || buf == grad);
+    let graph = Graph {
+        value: regions(arena, value),
+        gradient: regions(arena, gradient),
+        report: regions(arena, report),
+        trace: regions(arena, trace),
+        log_joint: Some(log_joint),
+        theta: Some(theta),
+        grad: Some(grad),
+        dim,
+        layout: std::mem::take(&mut storage.layout),
+        kept: resolved.kept,
+        start: resolved.start,
+        points: resolved.points,
+        buffers: std::mem::take(&mut arena.buffers),
+    };
+    debug_assert_eq!(verify(&graph), Ok(()));
+    Some(graph)
+}
+
+/// Kernels that fill the `wanted` buffers: data parts evaluated, invariants stored, loops shared, in running order.
+fn program(arena: &mut Arena, kernels: Vec<Kernel>, wanted: impl Fn(BufId) -> bool) -> Vec<Kernel> {
+    let mut kernels = fuse::drop_dead(arena, kernels, &wanted);
+    for kernel in &mut kernels {
+        for root in &mut kernel.roots {
+            root.value = arena.settle(root.value);
+        }
+    }
+    let kernels = hoist::hoist(arena, kernels);
+    let kernels = fuse::fuse(arena, kernels);
+    fuse::drop_dead(arena, kernels, &wanted)
+}
+
+/// Kernels as declared, in their order: only sums over data are evaluated, and only what is repeated is stored.
+fn unfused(arena: &mut Arena, mut kernels: Vec<Kernel>) -> Vec<Kernel> {
+    kernels.retain(|k| arena.cells(&k.loops) > 0);
+    for kernel in &mut kernels {
+        kernel.rewrite(arena, |arena, e| {
+            let known = matches!(arena.get(e), Expr::Reduce(..)) && !arena.active(e);
+            known.then(|| arena.settle(e))
+        });
+    }
+    hoist::hoist(arena, kernels)
+}
+
+fn regions(arena: &mut Arena, mut kernels: Vec<Kernel>) -> Vec<Region> {
+    let mut region = |kernel: &mut Kernel| {
+        nest::nest(arena, kernel);
+        schedule::schedule(arena, kernel)
+    };
+    kernels.iter_mut().map(&mut region).collect()
+}

@@ -97,6 +97,16 @@ impl<'g> Machine<'g> {
         Machine { buffers, written, registers: vec![], counters: vec![], lane: None, lanes: 1, watch: false, hit: None }
     }
 
+    /// Without memory for what regions write: the caller gives it to the buffers that are used.
+    pub(crate) fn bare(buffers: &'g [Buffer]) -> Machine<'g> {
+        let written = vec![vec![]; buffers.len()];
+        Machine { written, ..Machine::new(&[]) }.over(buffers)
+    }
+
+    fn over(self, buffers: &'g [Buffer]) -> Machine<'g> {
+        Machine { buffers, ..self }
+    }
+
     /// Make room for these regions, so that running them allocates nothing.
     pub(crate) fn reserve<'r>(&mut self, regions: impl IntoIterator<Item = &'r Region>) {
         let (mut values, mut loops) = (0, 0);

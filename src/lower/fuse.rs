@@ -1,0 +1,127 @@
+//! Fuse kernels over the same loops, and drop what nothing reads.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::lower::expr::{Arena, E};
+use crate::lower::graph::{Addr, BufId, LoopId};
+use crate::lower::kernel::{Effect, Kernel};
+
+/// Put kernels over the same loops together where no other kernel must run in between. A value stored by one and read
+/// by another at the same cell is used directly. The result is in an order in which every buffer is complete before it is read.
+pub(crate) fn fuse(arena: &mut Arena, kernels: Vec<Kernel>) -> Vec<Kernel> {
+    let mut writers: HashMap<BufId, Vec<usize>> = HashMap::new();
+    for (i, kernel) in kernels.iter().enumerate() {
+        for root in &kernel.roots {
+            writers.entry(root.buf).or_default().push(i);
+        }
+    }
+    let loads: Vec<Vec<(BufId, Addr)>> = kernels.iter().map(|k| k.loads(arena)).collect();
+    // What each kernel waits for, and whether it may do so inside one fused kernel.
+    let waits: Vec<HashMap<usize, bool>> = (0..kernels.len())
+        .map(|i| {
+            let mut waits = HashMap::new();
+            for (buf, addr) in &loads[i] {
+                for &w in writers.get(buf).into_iter().flatten() {
+                    let forward = w != i
+                        && kernels[w].loops == kernels[i].loops
+                        && kernels[w].roots.iter().any(|r| {
+                            r.buf == *buf && r.effect == Effect::Store && r.inner.is_empty() && r.addr == *addr
+                        });
+                    *waits.entry(w).or_insert(true) &= forward;
+                }
+            }
+            waits
+        })
+        .collect();
+    let mut left: Vec<usize> = (0..kernels.len()).collect();
+    let mut done = HashSet::new();
+    let mut out = vec![];
+    while !left.is_empty() {
+        let group = next_group(arena, &kernels, &waits, &left, &done);
+        left.retain(|i| !group.contains(i));
+        done.extend(group.iter().copied());
+        out.push(join(arena, group.iter().map(|&i| kernels[i].clone()).collect()));
+    }
+    out
+}
+
+/// Of all sets of loops, the one whose kernels can run now with the fewest left behind; of equals, the smallest.
+fn next_group(
+    arena: &Arena,
+    kernels: &[Kernel],
+    waits: &[HashMap<usize, bool>],
+    left: &[usize],
+    done: &HashSet<usize>,
+) -> Vec<usize> {
+    let mut classes: Vec<&Vec<LoopId>> = vec![];
+    for &i in left {
+        if !classes.contains(&&kernels[i].loops) {
+            classes.push(&kernels[i].loops);
+        }
+    }
+    let mut best: Option<(usize, usize, Vec<usize>)> = None;
+    for loops in classes {
+        let members: Vec<usize> = left.iter().copied().filter(|&i| kernels[i].loops == *loops).collect();
+        let mut group: Vec<usize> = vec![];
+        loop {
+            let ready = |i: &usize| {
+                !group.contains(i) && waits[*i].iter().all(|(w, fwd)| done.contains(w) || *fwd && group.contains(w))
+            };
+            match members.iter().copied().find(|i| ready(i)) {
+                Some(i) => group.push(i),
+                None => break,
+            }
+        }
+        let key = (members.len() - group.len(), arena.cells(loops));
+        if !group.is_empty() && best.as_ref().is_none_or(|b| key < (b.0, b.1)) {
+            best = Some((key.0, key.1, group));
+        }
+    }
+    best.expect("kernels wait for earlier ones only").2
+}
+
+fn join(arena: &mut Arena, mut group: Vec<Kernel>) -> Kernel {
+    if group.len() == 1 {
+        return group.remove(0);
+    }
+    let mut names: Vec<String> = vec![];
+    for kernel in &group {
+        for name in kernel.name.split(", ") {
+            if !names.iter().any(|n| n == name) {
+                names.push(name.to_string());
+            }
+        }
+    }
+    let spans: Vec<_> = group.iter().map(|k| k.span).collect();
+    let span = if spans.iter().all(|s| *s == spans[0]) { spans[0] } else { None };
+    let mut fused = Kernel { name: names.join(", "), span, loops: group[0].loops.clone(), roots: vec![] };
+    let mut stored: HashMap<E, E> = HashMap::new();
+    for mut kernel in group {
+        if !stored.is_empty() {
+            kernel.rewrite(arena, |_, e| stored.get(&e).copied());
+        }
+        for root in &kernel.roots {
+            if root.effect == Effect::Store && root.inner.is_empty() {
+                let read = arena.load(root.buf, root.addr.clone());
+                stored.insert(read, root.value);
+            }
+        }
+        fused.roots.extend(kernel.roots);
+    }
+    fused
+}
+
+/// Drop effects on buffers that nothing reads and that are not `wanted`.
+pub(crate) fn drop_dead(arena: &Arena, mut kernels: Vec<Kernel>, wanted: impl Fn(BufId) -> bool) -> Vec<Kernel> {
+    loop {
+        let read: HashSet<BufId> = kernels.iter().flat_map(|k| k.loads(arena)).map(|l| l.0).collect();
+        let before: usize = kernels.iter().map(|k| k.roots.len()).sum();
+        for kernel in &mut kernels {
+            kernel.roots.retain(|r| wanted(r.buf) || read.contains(&r.buf));
+        }
+        kernels.retain(|k| !k.roots.is_empty() && arena.cells(&k.loops) > 0);
+        if kernels.iter().map(|k| k.roots.len()).sum::<usize>() == before {
+            return kernels;
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Store what varies over fewer cells than the kernel around it: `log(sigma)`, `exp(alpha[county])`, sums over a whole
+//! plate. Each becomes a kernel of its own, over its own loops, and a read.
+
+use std::collections::HashMap;
+
+use crate::lower::expr::{Arena, E, Expr, is_subset};
+use crate::lower::graph::{Addr, AddrTerm, BinOp, BufId, LoopId, ReduceOp, UnOp};
+use crate::lower::kernel::{Kernel, Root};
+
+/// An expression that costs less is not worth a buffer as long as an evaluation per lane can replace it.
+const WORTH_STORING: f32 = 8.0;
+/// A function of gathered values is worth a table of its own from this cost on: one division.
+const WORTH_GATHERING: f32 = 4.0;
+/// A sum at least this long over a kernel with shorter loops is a kernel whose lane runs along the sum.
+const LONG_SUM: usize = 32;
+
+/// Which expressions are stored, by expression: shared by all kernels of one program.
+#[derive(Default)]
+pub(crate) struct Hoister {
+    stored: HashMap<E, BufId>,
+    kernels: Vec<Kernel>,
+}
+
+/// What to store, over which loops, and where a use reads it.
+struct Plan {
+    loops: Vec<LoopId>,
+    value: E,
+    addr: Addr,
+}
+
+/// Every kernel with its invariant parts before it, in kernels without span. Leaves no expression but reads and
+/// constants that lacks a loop of its kernel.
+pub(crate) fn hoist(arena: &mut Arena, kernels: Vec<Kernel>) -> Vec<Kernel> {
+    let mut hoister = Hoister::default();
+    for kernel in kernels {
+        let kernel = hoister.kernel(arena, kernel);
+        hoister.kernels.push(kernel);
+    }
+    hoister.kernels
+}
+
+impl Hoister {
+    fn kernel(&mut self, arena: &mut Arena, mut kernel: Kernel) -> Kernel {
+        let mut memo = HashMap::new();
+        let (name, loops) = (kernel.name.clone(), kernel.loops.clone());
+        for root in &mut kernel.roots {
+            root.value = self.visit(arena, root.value, &loops, &name, &mut memo);
+        }
+        kernel
+    }
+
+    fn visit(&mut self, arena: &mut Arena, e: E, loops: &[LoopId], name: &str, memo: &mut HashMap<E, E>) -> E {
+        if arena.is_leaf(e) || !arena.active(e) {
+            return e;
+        }
+        if let Some(&done) = memo.get(&e) {
+            return done;
+        }
+        let new = self.change(arena, e, loops, name, memo);
+        memo.insert(e, new);
+        new
+    }
+
+    fn change(&mut self, arena: &mut Arena, e: E, loops: &[LoopId], name: &str, memo: &mut HashMap<E, E>) -> E {
+        // A quotient by something stored is a product by its stored reciprocal.
+        if let Expr::Binary(BinOp::Div, a, b) = *arena.get(e)
+            && arena.active(b)
+        {
+            let reciprocal = arena.unary(UnOp::Recip, b);
+            if plan(arena, reciprocal, loops).is_some() {
+                let product = arena.mul(a, reciprocal);
+                return self.visit(arena, product, loops, name, memo);
+            }
+        }
+        // A constant to derivatives must stay one: only what it holds is stored.
+        if !matches!(arena.get(e), Expr::Detach(_))
+            && let Some(plan) = plan(arena, e, loops)
+        {
+            return self.store(arena, plan, name);
+        }
+        if let Expr::Reduce(ReduceOp::Sum, over, body) = *arena.get(e) {
+            let longest = loops.iter().map(|&l| arena.size(l)).max().unwrap_or(0);
+            if arena.size(over) >= LONG_SUM && arena.size(over) > longest {
+                return self.sum(arena, e, over, body, name);
+            }
+        }
+        arena.map_operands(e, |arena, x| self.visit(arena, x, loops, name, memo))
+    }
+
+    fn store(&mut self, arena: &mut Arena, plan: Plan, name: &str) -> E {
+        let buf = match self.stored.get(&plan.value) {
+            Some(&buf) => buf,
+            None => {
+                let (buf, addr) = arena.scratch(format!("of {name}"), &plan.loops, false);
+                self.push(arena, plan.loops, Root::store(buf, addr, plan.value), name);
+                self.stored.insert(plan.value, buf);
+                buf
+            }
+        };
+        arena.load(buf, plan.addr)
+    }
+
+    fn sum(&mut self, arena: &mut Arena, e: E, over: LoopId, body: E, name: &str) -> E {
+        let own = arena.free(e).to_vec();
+        let addr = arena.address(&own);
+        if let Some(&buf) = self.stored.get(&e) {
+            return arena.load(buf, addr);
+        }
+        let (buf, addr) = arena.scratch(format!("sum of {name}"), &own, true);
+        let mut loops = own;
+        loops.push(over);
+        loops.sort_unstable();
+        self.push(arena, loops, Root::accum(buf, addr.clone(), body), name);
+        self.stored.insert(e, buf);
+        arena.load(buf, addr)
+    }
+
+    fn push(&mut self, arena: &mut Arena, loops: Vec<LoopId>, root: Root, name: &str) {
+        let kernel = Kernel { name: name.to_string(), span: None, loops, roots: vec![root] };
+        let kernel = self.kernel(arena, kernel);
+        self.kernels.push(kernel);
+    }
+}
+
+/// Whether and how to store an expression that stands in a kernel over `loops`.
+fn plan(arena: &mut Arena, e: E, loops: &[LoopId]) -> Option<Plan> {
+    if arena.is_leaf(e) || !arena.active(e) {
+        return None;
+    }
+    let own = arena.free(e).to_vec();
+    if !is_subset(loops, &own) {
+        let lane = loops.iter().copied().max_by_key(|&l| arena.size(l))?;
+        let worth = !own.contains(&lane) || arena.cost(e) >= WORTH_STORING;
+        let addr = arena.address(&own);
+        // A reduction may bind a loop of this kernel again: it must not stay inside.
+        return (worth || holds_reduction(arena, e)).then_some(Plan { loops: own, value: e, addr });
+    }
+    if loops.is_empty() || arena.cost(e) < WORTH_GATHERING { None } else { gathered(arena, e, &own) }
+}
+
+fn holds_reduction(arena: &Arena, e: E) -> bool {
+    arena.reachable([e]).iter().any(|&x| matches!(arena.get(x), Expr::Reduce(..)))
+}
+
+/// A function of values that are all gathered from smaller plates: evaluate it there, and gather the result.
+fn gathered(arena: &mut Arena, e: E, own: &[LoopId]) -> Option<Plan> {
+    let nodes = arena.reachable([e]);
+    let (mut terms, mut used) = (vec![], own.to_vec());
+    for &x in &nodes {
+        match arena.get(x) {
+            Expr::Load(_, addr) => terms.extend(addr.terms.iter().map(|(t, _)| t.clone())),
+            Expr::Counter(id) => terms.push(AddrTerm::Loop(*id)),
+            Expr::Reduce(_, over, _) => used.push(*over),
+            Expr::Const(_) | Expr::Unary(..) | Expr::Binary(..) | Expr::Select(..) | Expr::Detach(_) => {}
+        }
+    }
+    // A loop that is bound inside is not one that the value depends on.
+    let mut atoms: Vec<AddrTerm> = vec![];
+    for term in terms {
+        let depends = match &term {
+            AddrTerm::Loop(l) => own.contains(l),
+            AddrTerm::Gather(_, inner) => own.iter().any(|l| inner.uses(*l)),
+        };
+        if depends && !atoms.contains(&term) {
+            atoms.push(term);
+        }
+    }
+    if atoms.iter().all(|t| matches!(t, AddrTerm::Loop(_))) {
+        return None;
+    }
+    let mut replace: HashMap<AddrTerm, LoopId> = HashMap::new();
+    let mut addr = Addr::default();
+    let (mut stride, mut loops) = (1, vec![]);
+    for atom in atoms {
+        let id = match &atom {
+            AddrTerm::Loop(id) => *id,
+            AddrTerm::Gather(index, _) => {
+                let plate = arena.target(*index)?;
+                let mut n = 0;
+                loop {
+                    let id = arena.known_plate_loop(plate, n)?;
+                    if !used.contains(&id) {
+                        break id;
+                    }
+                    n += 1;
+                }
+            }
+        };
+        used.push(id);
+        loops.push(id);
+        addr.terms.push((atom.clone(), stride));
+        stride *= arena.size(id);
+        replace.insert(atom, id);
+    }
+    if 2 * stride > arena.cells(own) {
+        return None;
+    }
+    // The buffer is laid out by sorted loops.
+    let sorted = {
+        let mut s = loops.clone();
+        s.sort_unstable();
+        s
+    };
+    let layout = arena.address(&sorted);
+    for (term, stride) in &mut addr.terms {
+        let id = AddrTerm::Loop(replace[term]);
+        *stride = layout.terms.iter().find(|t| t.0 == id).expect("every loop is in the layout").1;
+    }
+    let mut memo = HashMap::new();
+    let value = arena.rewrite(e, &mut memo, &mut |arena, x| {
+        let Expr::Load(buf, addr) = arena.get(x).clone() else { return None };
+        let terms = addr.terms.iter().map(|(t, s)| match replace.get(t) {
+            Some(id) => (AddrTerm::Loop(*id), *s),
+            None => (t.clone(), *s),
+        });
+        let addr = Addr { offset: addr.offset, terms: terms.collect() };
+        Some(arena.load(buf, addr))
+    });
+    Some(Plan { loops: sorted, value, addr })
+}

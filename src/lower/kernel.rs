@@ -1,0 +1,63 @@
+//! Kernels: loop nests before their statements are ordered. What the passes between `resolve` and `schedule` rewrite.
+
+use std::collections::HashMap;
+
+use crate::lower::expr::{Arena, E, Expr};
+use crate::lower::graph::{Addr, BufId, LoopId};
+use crate::source::Span;
+
+/// For every cell of `loops`, the effects of `roots`.
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel {
+    pub name: String,
+    pub span: Option<Span>,
+    /// Sorted; which one is the lane is decided when the kernel is scheduled.
+    pub loops: Vec<LoopId>,
+    pub roots: Vec<Root>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Effect {
+    Store,
+    Accum,
+}
+
+/// `buf[addr] = value` or `+= value`, for every cell of the kernel and of the `inner` loops, outermost first.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Root {
+    pub inner: Vec<LoopId>,
+    pub effect: Effect,
+    pub buf: BufId,
+    pub addr: Addr,
+    pub value: E,
+}
+
+impl Root {
+    pub fn store(buf: BufId, addr: Addr, value: E) -> Root {
+        Root { inner: vec![], effect: Effect::Store, buf, addr, value }
+    }
+
+    pub fn accum(buf: BufId, addr: Addr, value: E) -> Root {
+        Root { inner: vec![], effect: Effect::Accum, buf, addr, value }
+    }
+}
+
+impl Kernel {
+    /// Every load in its expressions.
+    pub fn loads(&self, arena: &Arena) -> Vec<(BufId, Addr)> {
+        let nodes = arena.reachable(self.roots.iter().map(|r| r.value));
+        let loads = nodes.into_iter().filter_map(|e| match arena.get(e) {
+            Expr::Load(buf, addr) => Some((*buf, addr.clone())),
+            _ => None,
+        });
+        loads.collect()
+    }
+
+    /// Replace expressions in every root, as `Arena::rewrite` does.
+    pub fn rewrite(&mut self, arena: &mut Arena, mut change: impl FnMut(&mut Arena, E) -> Option<E>) {
+        let mut memo = HashMap::new();
+        for root in &mut self.roots {
+            root.value = arena.rewrite(root.value, &mut memo, &mut change);
+        }
+    }
+}

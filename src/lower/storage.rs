@@ -1,0 +1,151 @@
+//! Storage: every slot of the joint gets a buffer, or a slice of theta, the first dimension contiguous.
+
+use std::sync::Arc;
+
+use crate::data::Bound;
+use crate::derive::joint::{Joint, Slot, SlotId, SlotKind, Table};
+use crate::hir::{Hir, PlateId, PlateKind};
+use crate::lower::expr::Arena;
+use crate::lower::graph::{Addr, BufId, BufKind, Layout, Place};
+
+/// Cells of a plate. Derived plates are not in the data: they follow the plate that they come from.
+pub fn plate_size(hir: &Hir, bound: &Bound, plate: PlateId) -> usize {
+    match (&hir.plate(plate).kind, bound.plates.get(plate.0 as usize)) {
+        (PlateKind::OneLess(of), _) => plate_size(hir, bound, *of).saturating_sub(1),
+        (_, Some(data)) => data.size,
+        (_, None) => 0,
+    }
+}
+
+impl Layout {
+    pub fn place(&self, slot: SlotId) -> Option<&Place> {
+        self.places.get(slot.0 as usize)?.as_ref()
+    }
+}
+
+impl Place {
+    pub fn len(&self) -> usize {
+        self.dims.iter().product()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A name per cell, in storage order: `theta[Choate]`, `u[12, slope]`, `mu` for a scalar.
+    pub fn cell_names(&self, bound: &Bound) -> Vec<String> {
+        if self.dims.is_empty() {
+            return vec![self.name.clone()];
+        }
+        let label = |plate: PlateId, i: usize| match bound.plates.get(plate.0 as usize).and_then(|p| p.labels.get(i)) {
+            Some(text) => text.clone(),
+            None => (i + 1).to_string(),
+        };
+        let name = |cell: usize| {
+            let mut rest = cell;
+            let labels = self.dims.iter().zip(&self.plates).map(|(&n, &plate)| {
+                let i = rest % n;
+                rest /= n;
+                label(plate, i)
+            });
+            format!("{}[{}]", self.name, labels.collect::<Vec<_>>().join(", "))
+        };
+        (0..self.len()).map(name).collect()
+    }
+}
+
+/// The slots' places as they are assigned: theta at once, the rest when first used.
+pub(crate) struct Storage<'a> {
+    hir: &'a Hir,
+    joint: &'a Joint,
+    bound: &'a Bound,
+    pub layout: Layout,
+    pub theta: BufId,
+    pub dim: usize,
+}
+
+impl<'a> Storage<'a> {
+    /// Lay out theta: one slice per unconstrained slot, in order.
+    pub fn new(hir: &'a Hir, joint: &'a Joint, bound: &'a Bound, arena: &mut Arena) -> Storage<'a> {
+        let theta = arena.buffer("theta", 0, BufKind::Input, true);
+        let layout = Layout { places: vec![None; joint.slots.len()] };
+        let mut storage = Storage { hir, joint, bound, layout, theta, dim: 0 };
+        for u in &joint.unconstrained {
+            let mut place = storage.shape(joint.slot(u.slot));
+            place.offset = storage.dim;
+            storage.dim += place.len();
+            storage.layout.places[u.slot.0 as usize] = Some(place);
+        }
+        arena.buffers[theta.0 as usize].len = storage.dim;
+        storage
+    }
+
+    /// A place in theta, before it is known where.
+    fn shape(&self, slot: &Slot) -> Place {
+        let dims = slot.dims.iter().map(|&p| plate_size(self.hir, self.bound, p)).collect();
+        Place { name: slot.name.clone(), buf: self.theta, offset: 0, dims, plates: slot.dims.clone() }
+    }
+
+    /// Where a slot is, made now if it is data or a table. Definitions are placed by [`Storage::define`].
+    pub fn place(&mut self, arena: &mut Arena, id: SlotId) -> &Place {
+        let at = id.0 as usize;
+        if self.layout.places[at].is_none() {
+            let slot = self.joint.slot(id);
+            let mut place = self.shape(slot);
+            let numbers: Arc<[f64]> = match &slot.kind {
+                SlotKind::Data(var) => {
+                    self.bound.values.get(var).expect("binding gives numbers to every data variable").numbers.clone()
+                }
+                SlotKind::Table(table) => fill(*table, &place.dims).into(),
+                SlotKind::Unconstrained(_) | SlotKind::Defined => {
+                    unreachable!("theta is laid out first, and definitions come before their uses")
+                }
+            };
+            place.buf = arena.data(&slot.name, numbers);
+            self.layout.places[at] = Some(place);
+        }
+        self.layout.places[at].as_ref().expect("just placed")
+    }
+
+    /// Give a definition a buffer of its own, or that of its numbers if they depend on data only.
+    pub fn define(&mut self, arena: &mut Arena, id: SlotId, numbers: Option<Arc<[f64]>>) -> &Place {
+        let slot = self.joint.slot(id);
+        let mut place = self.shape(slot);
+        place.buf = match numbers {
+            Some(numbers) => arena.data(&slot.name, numbers),
+            None => arena.buffer(&slot.name, place.len(), BufKind::Scratch { zeroed: false }, true),
+        };
+        self.layout.places[id.0 as usize].insert(place)
+    }
+}
+
+/// The strides of a place's dimensions.
+pub(crate) fn strides(dims: &[usize]) -> Vec<usize> {
+    (0..dims.len()).map(|d| dims[..d].iter().product()).collect()
+}
+
+/// The address of the one cell of a scalar.
+pub(crate) fn scalar() -> Addr {
+    Addr::constant(0)
+}
+
+fn fill(table: Table, dims: &[usize]) -> Vec<f64> {
+    if table == Table::Positions {
+        return (0..dims.iter().product()).map(|i: usize| i as f64).collect();
+    }
+    let [rows, columns] = dims else { unreachable!("matrix tables have two dimensions") };
+    let cell = |i: usize, j: usize| match table {
+        Table::IlrBasis => {
+            let j = j + 1;
+            let scale = ((j * (j + 1)) as f64).sqrt();
+            match i.cmp(&j) {
+                std::cmp::Ordering::Less => 1.0 / scale,
+                std::cmp::Ordering::Equal => -(j as f64) / scale,
+                std::cmp::Ordering::Greater => 0.0,
+            }
+        }
+        Table::LowerTriangle => f64::from(u8::from(j <= i)),
+        Table::Positions => i as f64,
+    };
+    (0..*columns).flat_map(|j| (0..*rows).map(move |i| cell(i, j))).collect()
+}

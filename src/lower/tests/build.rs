@@ -1,0 +1,381 @@
+//! A builder of small joints with data, a plain evaluator for them, and the checks that every test model must pass.
+
+use std::collections::HashMap;
+
+use crate::data::{Bound, PlateData, Values};
+use crate::derive::joint::*;
+use crate::diag::Diags;
+use crate::hir::{AxisId, AxisInfo, Hir, Plate, PlateId, PlateKind, VarId};
+use crate::lower::graph::Graph;
+use crate::lower::{lower, verify};
+use crate::run::interp::Interp;
+use crate::source::{FileId, Span};
+
+#[derive(Default)]
+pub struct Model {
+    pub hir: Hir,
+    pub joint: Joint,
+    pub bound: Bound,
+}
+
+/// A place in the model's text, to be recognised in messages.
+pub fn at(start: usize) -> Span {
+    Span::new(FileId(0), start, start + 1)
+}
+
+impl Model {
+    /// A plate with labels 1..n; its own axis.
+    pub fn plate(&mut self, name: &str, size: usize) -> AxisId {
+        let plate = PlateId(self.hir.plates.len() as u32);
+        let axis = self.axis(name, plate);
+        self.hir.plates.push(Plate { name: name.into(), span: at(0), kind: PlateKind::Labels(vec![]), axis });
+        self.bound.plates.push(PlateData {
+            size,
+            labels: (1..=size).map(|i| i.to_string()).collect(),
+            file: format!("{name}.csv"),
+            lines: (2..size as u64 + 2).collect(),
+        });
+        axis
+    }
+
+    /// One more axis over the plate of `like`.
+    pub fn binder(&mut self, name: &str, like: AxisId) -> AxisId {
+        self.axis(name, self.hir.axis(like).plate)
+    }
+
+    fn axis(&mut self, name: &str, plate: PlateId) -> AxisId {
+        self.hir.axes.push(AxisInfo { plate, name: name.into() });
+        AxisId(self.hir.axes.len() as u32 - 1)
+    }
+
+    fn slot(&mut self, name: &str, axes: &[AxisId], kind: SlotKind) -> SlotId {
+        let dims = axes.iter().map(|&a| self.hir.axis(a).plate).collect();
+        self.joint.slots.push(Slot { name: name.into(), dims, kind });
+        SlotId(self.joint.slots.len() as u32 - 1)
+    }
+
+    pub fn data(&mut self, name: &str, axes: &[AxisId], numbers: impl IntoIterator<Item = f64>) -> SlotId {
+        let var = VarId(self.joint.slots.len() as u32);
+        let slot = self.slot(name, axes, SlotKind::Data(var));
+        let dims: Vec<usize> = self.dims(slot);
+        let numbers: Vec<f64> = numbers.into_iter().collect();
+        assert_eq!(numbers.len(), dims.iter().product::<usize>(), "{name}");
+        self.bound.values.insert(var, Values { dims, numbers: numbers.into() });
+        slot
+    }
+
+    pub fn table(&mut self, table: Table, axes: &[AxisId]) -> SlotId {
+        self.slot("table", axes, SlotKind::Table(table))
+    }
+
+    pub fn latent(&mut self, name: &str, axes: &[AxisId]) -> SlotId {
+        let var = VarId(1000 + self.joint.slots.len() as u32);
+        let slot = self.slot(name, axes, SlotKind::Unconstrained(var));
+        self.joint.unconstrained.push(Unconstrained { var, slot, point: false, start: None, axes: axes.to_vec() });
+        slot
+    }
+
+    pub fn define(&mut self, name: &str, axes: &[AxisId], value: NodeId) -> SlotId {
+        let slot = self.slot(name, axes, SlotKind::Defined);
+        let span = at(100 + self.joint.defs.len());
+        let def = Def { slot, axes: axes.to_vec(), value, span, var: Some(VarId(0)), report_only: false };
+        self.joint.defs.push(def);
+        slot
+    }
+
+    pub fn term(&mut self, name: &str, axes: &[AxisId], value: NodeId) {
+        self.term_where(name, axes, None, value);
+    }
+
+    pub fn term_where(&mut self, name: &str, axes: &[AxisId], filter: Option<NodeId>, value: NodeId) {
+        let span = at(200 + self.joint.terms.len());
+        let (name, axes) = (name.to_string(), axes.to_vec());
+        self.joint.terms.push(Term { name, kind: TermKind::Likelihood, axes, filter, value, span });
+    }
+
+    pub fn c(&mut self, v: f64) -> NodeId {
+        self.joint.constant(v)
+    }
+
+    pub fn read(&mut self, slot: SlotId, axes: &[AxisId]) -> NodeId {
+        self.get(slot, axes.iter().map(|&a| Ix::Axis(a)).collect())
+    }
+
+    pub fn get(&mut self, slot: SlotId, index: Vec<Ix>) -> NodeId {
+        self.joint.intern(Node::Read { slot, index })
+    }
+
+    pub fn position(&mut self, axis: AxisId) -> NodeId {
+        self.joint.intern(Node::Position(axis))
+    }
+
+    pub fn un(&mut self, op: UnOp, a: NodeId) -> NodeId {
+        self.joint.intern(Node::Unary(op, a))
+    }
+
+    pub fn bin(&mut self, op: BinOp, a: NodeId, b: NodeId) -> NodeId {
+        self.joint.intern(Node::Binary(op, a, b))
+    }
+
+    pub fn add(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.bin(BinOp::Add, a, b)
+    }
+
+    pub fn sub(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.bin(BinOp::Sub, a, b)
+    }
+
+    pub fn mul(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.bin(BinOp::Mul, a, b)
+    }
+
+    pub fn div(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.bin(BinOp::Div, a, b)
+    }
+
+    pub fn exp(&mut self, a: NodeId) -> NodeId {
+        self.un(UnOp::Exp, a)
+    }
+
+    pub fn log(&mut self, a: NodeId) -> NodeId {
+        self.un(UnOp::Log, a)
+    }
+
+    pub fn iff(&mut self, c: NodeId, a: NodeId, b: NodeId) -> NodeId {
+        self.joint.intern(Node::Select(c, a, b))
+    }
+
+    pub fn fold(&mut self, op: Fold, axes: &[AxisId], filter: Option<NodeId>, body: NodeId) -> NodeId {
+        self.joint.intern(Node::Reduce { op, axes: axes.to_vec(), filter, body })
+    }
+
+    pub fn sum(&mut self, axis: AxisId, body: NodeId) -> NodeId {
+        self.fold(Fold::Sum, &[axis], None, body)
+    }
+
+    /// log Normal(x | mu, sigma)
+    pub fn normal(&mut self, x: NodeId, mu: NodeId, sigma: NodeId) -> NodeId {
+        let d = self.sub(x, mu);
+        let z = self.div(d, sigma);
+        let two = self.c(2.0);
+        let square = self.bin(BinOp::Pow, z, two);
+        let half = self.c(-0.5);
+        let square = self.mul(half, square);
+        let l = self.log(sigma);
+        let lp = self.sub(square, l);
+        let c = self.c(-crate::prim::scalar::LN_SQRT_2PI);
+        self.add(lp, c)
+    }
+
+    /// log Bernoulli(y | logit p = eta)
+    pub fn bernoulli_logit(&mut self, y: NodeId, eta: NodeId) -> NodeId {
+        let a = self.mul(y, eta);
+        let b = self.un(UnOp::Softplus, eta);
+        self.sub(a, b)
+    }
+
+    pub fn dims(&self, slot: SlotId) -> Vec<usize> {
+        self.joint.slot(slot).dims.iter().map(|&p| self.size(p)).collect()
+    }
+
+    fn size(&self, plate: PlateId) -> usize {
+        crate::lower::storage::plate_size(&self.hir, &self.bound, plate)
+    }
+
+    pub fn lower(&self) -> Result<Graph, Diags> {
+        let mut diags = Diags::default();
+        lower(&self.hir, &self.joint, &self.bound, &mut diags).ok_or(diags)
+    }
+
+    /// Lower, and check everything that must hold of any model at these coordinates.
+    pub fn check_at(&self, theta: &[f64]) -> Graph {
+        let graph = self.lower().unwrap_or_else(|d| panic!("{:?}", d.list));
+        assert_eq!(verify(&graph), Ok(()), "\n{graph}");
+        assert_eq!(graph.dim, theta.len());
+        let mut interp = Interp::new(&graph);
+        let mut grad = vec![0.0; graph.dim];
+        let value = interp.value(theta);
+        let with_gradient = interp.value_grad(theta, &mut grad);
+        let plain = Plain::new(self, theta);
+        let want = plain.log_joint();
+        // Sums are ordered differently and constants folded: agreement to rounding.
+        close(value, want, 1e-11, || format!("log joint\n{graph}"));
+        close(with_gradient, want, 1e-11, || format!("log joint of the gradient program\n{graph}"));
+        self.check_report(&graph, &mut interp, theta, &plain);
+        for (i, &g) in grad.iter().enumerate() {
+            let want = difference(
+                |x| {
+                    let mut at = theta.to_vec();
+                    at[i] = x;
+                    interp.value(&at)
+                },
+                theta[i],
+            );
+            // The difference formula of fourth order is good to about 1e-9 here; 1e-6 is the promise.
+            close(g, want, 1e-6, || format!("d/d theta[{i}]\n{graph}"));
+        }
+        graph
+    }
+
+    fn check_report(&self, graph: &Graph, interp: &mut Interp, theta: &[f64], plain: &Plain) {
+        interp.report(theta);
+        for def in &self.joint.defs {
+            let place = graph.layout.place(def.slot).expect("every definition has a place");
+            let got = &interp.buffer(place.buf)[place.offset..place.offset + place.len()];
+            for (got, want) in got.iter().zip(&plain.tables[&def.slot]) {
+                close(*got, *want, 1e-11, || format!("{}\n{graph}", place.name));
+            }
+        }
+    }
+
+    /// Check at a few points, the same every time.
+    pub fn check(&self) -> Graph {
+        let dim = self.joint.unconstrained.iter().map(|u| self.dims(u.slot).iter().product::<usize>()).sum();
+        let mut graph = None;
+        for round in 0..3u32 {
+            let theta: Vec<f64> = (0..dim).map(|i| noise(i as u32 * 7 + round * 1009)).collect();
+            graph = Some(self.check_at(&theta));
+        }
+        graph.expect("three rounds")
+    }
+}
+
+/// Numbers in (-1, 1) that look random.
+pub fn noise(i: u32) -> f64 {
+    let x = f64::from(i.wrapping_mul(2_654_435_761).rotate_left(13) % 100_003);
+    2.0 * (x + 0.5) / 100_003.0 - 1.0
+}
+
+pub fn close(got: f64, want: f64, tolerance: f64, what: impl Fn() -> String) {
+    let same = got == want || (got.is_nan() && want.is_nan());
+    assert!(same || (got - want).abs() <= tolerance * (1.0 + want.abs()), "{got} is not {want}: {}", what());
+}
+
+/// Central difference of fourth order.
+pub fn difference(mut f: impl FnMut(f64) -> f64, x: f64) -> f64 {
+    let h = 1e-3 * (1.0 + x.abs());
+    let (a, b) = (f(x + h) - f(x - h), f(x + 2.0 * h) - f(x - 2.0 * h));
+    (8.0 * a - b) / (12.0 * h)
+}
+
+/// The joint evaluated node by node, cell by cell: slow and obvious.
+pub struct Plain<'m> {
+    m: &'m Model,
+    tables: HashMap<SlotId, Vec<f64>>,
+}
+
+type Cell = HashMap<AxisId, usize>;
+
+impl<'m> Plain<'m> {
+    pub fn new(m: &'m Model, theta: &[f64]) -> Plain<'m> {
+        let mut plain = Plain { m, tables: HashMap::new() };
+        let mut offset = 0;
+        for u in &m.joint.unconstrained {
+            let n = m.dims(u.slot).iter().product::<usize>();
+            plain.tables.insert(u.slot, theta[offset..offset + n].to_vec());
+            offset += n;
+        }
+        for (i, slot) in m.joint.slots.iter().enumerate() {
+            let id = SlotId(i as u32);
+            match &slot.kind {
+                SlotKind::Data(var) => {
+                    plain.tables.insert(id, m.bound.values[var].numbers.to_vec());
+                }
+                SlotKind::Table(table) => {
+                    let dims = m.dims(id);
+                    let cells = (0..dims.iter().product()).map(|c: usize| {
+                        let (i, j) = (c % dims[0], c / dims[0]);
+                        match table {
+                            Table::IlrBasis if i <= j => 1.0 / (((j + 1) * (j + 2)) as f64).sqrt(),
+                            Table::IlrBasis if i == j + 1 => -(i as f64) / (((j + 1) * (j + 2)) as f64).sqrt(),
+                            Table::IlrBasis => 0.0,
+                            Table::LowerTriangle => f64::from(u8::from(j <= i)),
+                            Table::Positions => c as f64,
+                        }
+                    });
+                    plain.tables.insert(id, cells.collect());
+                }
+                SlotKind::Unconstrained(_) | SlotKind::Defined => {}
+            }
+        }
+        for def in &m.joint.defs {
+            let mut cells = vec![];
+            plain.each(&def.axes, &Cell::new(), &mut |p, cell| cells.push(p.node(def.value, cell)));
+            plain.tables.insert(def.slot, cells);
+        }
+        plain
+    }
+
+    pub fn log_joint(&self) -> f64 {
+        let mut total = 0.0;
+        for term in &self.m.joint.terms {
+            self.each(&term.axes, &Cell::new(), &mut |p, cell| {
+                if term.filter.is_none_or(|f| p.node(f, cell) != 0.0) {
+                    total += p.node(term.value, cell);
+                }
+            });
+        }
+        total
+    }
+
+    /// Every cell of the axes, the first running fastest.
+    fn each(&self, axes: &[AxisId], cell: &Cell, f: &mut dyn FnMut(&Plain, &Cell)) {
+        match axes.split_last() {
+            None => f(self, cell),
+            Some((&last, rest)) => {
+                for i in 0..self.m.size(self.m.hir.axis(last).plate) {
+                    let mut cell = cell.clone();
+                    cell.insert(last, i);
+                    self.each(rest, &cell, f);
+                }
+            }
+        }
+    }
+
+    fn node(&self, id: NodeId, cell: &Cell) -> f64 {
+        match self.m.joint.node(id) {
+            Node::Const(bits) => f64::from_bits(*bits),
+            Node::Read { slot, index } => {
+                let (mut at, mut stride) = (0, 1);
+                for (ix, n) in index.iter().zip(self.m.dims(*slot)) {
+                    let i = match ix {
+                        Ix::Axis(a) => cell[a],
+                        Ix::At(node) => self.node(*node, cell) as usize,
+                        Ix::Label(text, _) => text.parse::<usize>().expect("test labels are numbers") - 1,
+                    };
+                    at += stride * i;
+                    stride *= n;
+                }
+                self.tables[slot][at]
+            }
+            Node::Position(a) => cell[a] as f64,
+            Node::Size(p) => self.m.size(*p) as f64,
+            Node::Unary(op, a) => crate::prim::scalar::unary(*op, self.node(*a, cell)),
+            Node::Binary(op, a, b) => crate::prim::scalar::binary(*op, self.node(*a, cell), self.node(*b, cell)),
+            Node::Select(c, a, b) => {
+                if self.node(*c, cell) != 0.0 {
+                    self.node(*a, cell)
+                } else {
+                    self.node(*b, cell)
+                }
+            }
+            Node::Reduce { op, axes, filter, body } => {
+                let mut all = vec![];
+                self.each(axes, cell, &mut |p, cell| {
+                    if filter.is_none_or(|f| p.node(f, cell) != 0.0) {
+                        all.push(p.node(*body, cell));
+                    }
+                });
+                let max = all.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                match op {
+                    Fold::Sum => all.iter().sum(),
+                    Fold::Prod => all.iter().product(),
+                    Fold::Min => all.iter().copied().fold(f64::INFINITY, f64::min),
+                    Fold::Max => max,
+                    Fold::LogSumExp if max.is_infinite() => max,
+                    Fold::LogSumExp => max + all.iter().map(|v| (v - max).exp()).sum::<f64>().ln(),
+                }
+            }
+        }
+    }
+}

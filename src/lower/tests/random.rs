@@ -1,0 +1,1 @@
+//! Random expressions: value against a plain evaluation, gradient against finite differences.
