@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use sha2::{Digest, Sha256};
-
 use crate::check;
 use crate::data::{self, Bound, Inputs};
 use crate::derive::{self, guide::Guide, joint::Joint};
@@ -12,7 +10,7 @@ use crate::diag::{Code, Diags};
 use crate::hir::{FitValue, Guide as Family, Hir, VarId, VarKind};
 use crate::infer::{self, FitError, FitOptions, GuideKind, Method, Progress};
 use crate::lower::{self, Layout, graph::Graph};
-use crate::report::{Dim, FileHash, FitReport, ReportKind, ReportVar, Trace};
+use crate::report::{self, Dim, FileHash, FitReport, ReportKind, ReportVar, Trace};
 use crate::run::{self, Model, NonFinite};
 use crate::source::{FileId, Sources};
 use crate::syntax::{self, ast::Ast};
@@ -210,8 +208,7 @@ pub fn fit(
 
 /// The name and SHA-256 of a file that went into a fit.
 pub fn hash(name: &str, bytes: &[u8]) -> FileHash {
-    let digest = Sha256::digest(bytes);
-    FileHash { name: name.into(), sha256: digest.iter().map(|b| format!("{b:02x}")).collect() }
+    FileHash { name: name.into(), sha256: report::sha256(bytes) }
 }
 
 /// Every latent, param and report, computed at each draw of theta.

@@ -516,3 +516,41 @@ fn everything_wrong_is_said_in_one_run() {
     let text = m.refused(&[("houses=h.csv", "county\n\nX\n"), ("counties=c.csv", "name,uranum\nA,1\nA,2\n")]);
     has(&text, &["V0708", "V0709 `c.csv` has no column `uranium`", "V0716", "V0717"]);
 }
+
+/// The text of an example file.
+fn example(path: &str) -> String {
+    let path = format!("{}/examples/{path}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+#[test]
+fn examples_bind_without_a_word() {
+    let cases: [(&str, &[&str]); 7] = [
+        ("eight_schools", &["eight_schools.csv"]),
+        ("kidscore", &["kidscore.csv"]),
+        ("wells", &["wells.csv"]),
+        ("nes_logit", &["nes_logit.csv"]),
+        ("radon", &["houses=houses.csv", "counties=counties.csv"]),
+        ("poisson_glm", &["poisson_glm.csv"]),
+        ("blr", &["blr.csv"]),
+    ];
+    for (name, files) in cases {
+        let mut session = crate::source::Sources::default();
+        let mut diags = Diags::default();
+        let library = [
+            ("functions.vi", include_str!("../../stdlib/functions.vi")),
+            ("continuous.vi", include_str!("../../stdlib/continuous.vi")),
+            ("discrete.vi", include_str!("../../stdlib/discrete.vi")),
+        ];
+        let library = library.map(|(n, t)| crate::syntax::parse(session.add(n, t), t, &mut diags));
+        let text = example(&format!("{name}/{name}.vi"));
+        let ast = crate::syntax::parse(session.add(name, &text), &text, &mut diags);
+        let hir = crate::check::check(&ast, &library.iter().collect::<Vec<_>>(), &mut diags);
+        let files = files.iter().map(|f| {
+            let (table, file) = f.split_once('=').map_or((None, *f), |(t, f)| (Some(t.to_owned()), f));
+            DataFile { table, name: file.into(), bytes: example(&format!("{name}/{file}")).into_bytes() }
+        });
+        let bound = bind(&hir, &Inputs { files: files.collect(), sets: vec![] }, &mut diags);
+        assert!(bound.is_some() && diags.list.is_empty(), "{name}: {}", shown(&diags));
+    }
+}

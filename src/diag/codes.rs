@@ -176,6 +176,7 @@ codes! {
     CANNOT_WRITE "V0904" error "a file cannot be written";
     CANNOT_READ "V0905" error "a file cannot be read";
     UNKNOWN_CODE "V0906" error "a code that does not exist";
+    MODEL_NOT_FIRST "V0907" error "data stand where the model belongs";
     // V1xxx: warnings
     LATENT_UNREACHED "V1001" warning "a latent that never reaches the data";
     UNUSED_COLUMN "V1002" warning "a column that is not used";

@@ -33,11 +33,15 @@ pub fn render(diagnostic: &Diagnostic, sources: &Sources, style: RenderStyle) ->
     let mut out = String::new();
     handler.render_report(&mut out, &view).expect("writing to a string succeeds");
     // miette knows one footer, the help; notes and places come before it.
-    for note in view.elsewhere.iter().chain(&diagnostic.notes) {
+    for note in &view.elsewhere {
         out.push_str(&footer("note", note, width, style.color));
     }
     for place in &diagnostic.places {
         out.push_str(&footer("at", place, width, style.color));
+    }
+    // After the places: `and 12 more cells`.
+    for note in &diagnostic.notes {
+        out.push_str(&footer("note", note, width, style.color));
     }
     if let Some(help) = &diagnostic.help {
         out.push_str(&footer("help", help, width, style.color));
@@ -250,8 +254,8 @@ V0101
    ·         ╰── used here
    ╰────
   note: lib.vi:2:6: the distribution
-  note: first note
   at: data.csv:3:2
+  note: first note
   help: write this, and then a good deal more, until the
         line is full
 "

@@ -26,7 +26,7 @@ pub struct FitReport {
     /// Monte Carlo standard error of `elbo`.
     pub elbo_se: f64,
     pub converged: bool,
-    /// Why the fit stopped, as the end of "stopped because …" or "converged: …".
+    /// Why the fit stopped: one sentence.
     pub stop_reason: String,
     /// Evaluations of the log joint with its gradient.
     pub gradients: u64,

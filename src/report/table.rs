@@ -74,9 +74,9 @@ fn heading(fit: &FitReport, style: TableStyle) -> String {
         duration(fit.seconds)
     ));
     if fit.converged {
-        push(format!("Converged: {}", fit.stop_reason));
+        push(format!("Converged. {}", fit.stop_reason));
     } else {
-        let text = format!("NOT CONVERGED: {}. These numbers may be far from the posterior.", fit.stop_reason);
+        let text = format!("NOT CONVERGED. {} These numbers may be far from the posterior.", fit.stop_reason);
         push(paint(style, "1;31", &text));
     }
     for doubt in &fit.doubts {

@@ -38,7 +38,7 @@ fn fit() -> FitReport {
         elbo: -31.4159,
         elbo_se: 0.0234,
         converged: true,
-        stop_reason: "the gradient is below 0.001".into(),
+        stop_reason: "The gradient is small.".into(),
         gradients: 1234,
         seconds: 0.0561,
         doubts: vec![],
@@ -65,6 +65,16 @@ fn names_and_numbers_of_cells() {
 }
 
 #[test]
+fn draws_that_are_not_finite_are_left_out() {
+    let mut fit = fit();
+    fit.vars[0].draws = vec![1.0, f64::NAN, f64::INFINITY];
+    fit.vars[1].draws[..3].fill(f64::NAN);
+    let all = summaries(&fit);
+    assert_eq!((all[0][0].mean, all[0][0].q95), (1.0, 1.0));
+    assert!(all[1][0].mean.is_nan() && all[1][0].q5.is_nan());
+}
+
+#[test]
 fn the_table_is_aligned() {
     let mut fit = fit();
     fit.vars[1].draws[5] = 3.0;
@@ -72,7 +82,7 @@ fn the_table_is_aligned() {
     let expected = "\
 schools.vi · 2 schools · guide fullrank · method saa · seed 7
 ELBO -31.416 ± 0.023 · 1234 gradients · 56 ms
-Converged: the gradient is below 0.001
+Converged. The gradient is small.
 
                  mean     sd      5%    50%    95%
 mu               3.00   2.65    1.10   2.00   5.60
@@ -90,10 +100,10 @@ u[2, y]             0      0       0      0      0
 fn doubt_stands_above_the_table() {
     let mut fit = fit();
     fit.converged = false;
-    fit.stop_reason = "1000 steps were not enough".into();
+    fit.stop_reason = "1000 steps were not enough.".into();
     fit.doubts = vec!["starts disagree".into()];
     let text = table(&fit, TableStyle::default());
-    let (doubt, rows) = (text.find("NOT CONVERGED: 1000 steps were not enough."), text.find("mean"));
+    let (doubt, rows) = (text.find("NOT CONVERGED. 1000 steps were not enough."), text.find("mean"));
     assert!(doubt.is_some() && doubt < rows);
     assert!(text.find("Doubt: starts disagree") < rows);
     let colored = table(&fit, TableStyle { color: true, all: false });

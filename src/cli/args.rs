@@ -1,0 +1,189 @@
+//! What the command line accepts.
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    no error; a fit converged
+  1    an error in the model, the data or the value of a flag
+  2    the arguments do not form a command
+  3    the fit did not converge (its results are written and printed all the same)
+  130  interrupted";
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Yellow.on_default().bold())
+    .usage(AnsiColor::Yellow.on_default().bold())
+    .literal(AnsiColor::Green.on_default())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// A compiler for probabilistic models: a .vi file and data in, a posterior out.
+#[derive(Parser, Debug)]
+#[command(name = "vic", version, styles = STYLES, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Fit a model to data and print the posterior
+    Fit(FitArgs),
+    /// Report errors and warnings of models, without data
+    Check(CheckArgs),
+    /// Print what the compiler makes of a model
+    Show(ShowArgs),
+    /// Explain a diagnostic code, such as V0301
+    Explain(ExplainArgs),
+}
+
+/// The model with its data.
+#[derive(Args, Debug)]
+pub struct Inputs {
+    /// The model, a .vi file
+    pub model: String,
+    /// CSV files: FILE for the only table, TABLE=FILE where there are several
+    #[arg(value_name = "[TABLE=]FILE")]
+    pub data: Vec<String>,
+    /// Give a constant or a data value of the model
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub struct FitArgs {
+    #[command(flatten)]
+    pub inputs: Inputs,
+    /// The family that approximates the posterior [default: the model's, else chosen by size]
+    #[arg(long, value_enum)]
+    pub guide: Option<Guide>,
+    /// How the guide is fitted [default: the model's, else lbfgs]
+    #[arg(long, value_enum)]
+    pub method: Option<Method>,
+    /// Seed of every random draw; the same seed gives the same results [default: the model's, else 1]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Draws that the objective averages over [default: chosen by the fit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub draws: Option<u32>,
+    /// Starting points [default: the model's, else 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub starts: Option<u32>,
+    /// Threads; results do not depend on their number [default: all cores, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// Write draws.csv, summary.json, fit.json and trace.csv to this directory
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<String>,
+    /// Let --out replace an earlier fit
+    #[arg(long, requires = "out")]
+    pub force: bool,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub json: bool,
+    /// Print every cell of long variables
+    #[arg(long, conflicts_with = "json")]
+    pub all: bool,
+    /// Print no table and no progress, only what is wrong
+    #[arg(long, short, conflicts_with_all = ["json", "all"])]
+    pub quiet: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub struct CheckArgs {
+    /// Models, .vi files
+    #[arg(required = true, value_name = "MODEL")]
+    pub models: Vec<String>,
+    /// Print the diagnostics as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// What to print; `graph` and `kernels` need data
+    #[arg(long, value_enum)]
+    pub stage: Stage,
+    #[command(flatten)]
+    pub inputs: Inputs,
+}
+
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// A diagnostic code: V0301, or 301; without one, all codes are listed
+    pub code: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Guide {
+    /// Independent normals on the unconstrained scale
+    Meanfield,
+    /// One multivariate normal on the unconstrained scale
+    Fullrank,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// L-BFGS on the lower bound over fixed draws
+    Lbfgs,
+    /// Stochastic gradient steps with fresh draws
+    Adam,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Stage {
+    /// The syntax tree
+    Ast,
+    /// Names with their plates, types and supports
+    Types,
+    /// The log joint on the unconstrained scale
+    Joint,
+    /// The guide
+    Guide,
+    /// The loop nests for these data
+    Graph,
+    /// The compiled kernels
+    Kernels,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        _ => Err("write it as NAME=VALUE, for instance `--set K=3`".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_line_of_the_readme_parses() {
+        let line = "vic fit radon.vi houses=houses.csv counties=counties.csv --guide fullrank --seed 7 --set K=3 --out fit/";
+        let Command::Fit(args) = Cli::try_parse_from(line.split(' ')).expect("a valid line").command else {
+            panic!("another command")
+        };
+        assert_eq!(args.inputs.data, ["houses=houses.csv", "counties=counties.csv"]);
+        assert_eq!(args.inputs.set, [("K".to_owned(), "3".to_owned())]);
+        assert_eq!((args.guide, args.seed, args.out.as_deref()), (Some(Guide::Fullrank), Some(7), Some("fit/")));
+    }
+
+    #[test]
+    fn wrong_flags_say_what_is_meant() {
+        let error = |line: &str| Cli::try_parse_from(line.split(' ')).expect_err("refused").to_string();
+        assert!(error("vic fit m.vi --giude fullrank").contains("--guide"));
+        assert!(error("vic fit m.vi --guide ful").contains("fullrank"));
+        assert!(error("vic fit m.vi --set K").contains("NAME=VALUE"));
+        assert!(error("vic fit m.vi --force").contains("--out"));
+        assert!(error("vic fti m.vi").contains("fit"));
+        assert!(error("vic fit m.vi --starts 0").contains("1..=10000"));
+    }
+}

@@ -1,0 +1,93 @@
+//! Reading the files that the command line names.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::args;
+use crate::data::{DataFile, Inputs};
+use crate::diag::{Code, Diagnostic, nearest};
+
+/// The text of a model.
+pub fn model(name: &str, data: &[String]) -> Result<String, Diagnostic> {
+    let is_model = |name: &str| Path::new(name).extension().is_some_and(|e| e == "vi");
+    if !is_model(name)
+        && let Some(model) = data.iter().find(|d| is_model(d))
+    {
+        return Err(Code::MODEL_NOT_FIRST
+            .plain(format!("`{name}` stands where the model belongs"))
+            .help(format!("the model comes first, then its data: `{model} {name}`")));
+    }
+    String::from_utf8(bytes(name)?).map_err(|e| {
+        let line = e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|&&b| b == b'\n').count() + 1;
+        Code::CANNOT_READ
+            .plain(format!("`{name}` is not text in UTF-8"))
+            .place(format!("{name}:{line}"))
+            .help("a model is a text file; save it as UTF-8")
+    })
+}
+
+/// The data files and `--set` values; every file that cannot be read is reported.
+pub fn inputs(args: &args::Inputs) -> Result<Inputs, Vec<Diagnostic>> {
+    let (mut files, mut errors) = (vec![], vec![]);
+    for argument in &args.data {
+        let (table, name) = table_and_file(argument);
+        match bytes(name) {
+            Ok(bytes) => files.push(DataFile { table: table.map(str::to_owned), name: name.to_owned(), bytes }),
+            Err(d) => errors.push(d),
+        }
+    }
+    if errors.is_empty() { Ok(Inputs { files, sets: args.set.clone() }) } else { Err(errors) }
+}
+
+/// `houses=houses.csv` names a table; `a/b=c.csv` is a file with an odd name.
+fn table_and_file(argument: &str) -> (Option<&str>, &str) {
+    match argument.split_once('=') {
+        Some((table, file)) if !table.is_empty() && table.chars().all(|c| c.is_alphanumeric() || c == '_') => {
+            (Some(table), file)
+        }
+        _ => (None, argument),
+    }
+}
+
+fn bytes(name: &str) -> Result<Vec<u8>, Diagnostic> {
+    std::fs::read(name).map_err(|e| {
+        let why = match e.kind() {
+            ErrorKind::NotFound => "there is no such file".to_owned(),
+            ErrorKind::PermissionDenied => "reading it is not allowed".to_owned(),
+            ErrorKind::IsADirectory => "it is a directory".to_owned(),
+            _ => e.to_string(),
+        };
+        let d = Code::CANNOT_READ.plain(format!("cannot read `{name}`: {why}"));
+        match neighbour(name) {
+            Some(near) if e.kind() == ErrorKind::NotFound => d.help(format!("did you mean `{near}`?")),
+            _ if e.kind() == ErrorKind::NotFound => d.help("check the path; it is taken from the current directory"),
+            _ => d.help("name a file that can be read"),
+        }
+    })
+}
+
+/// A file beside the missing one whose name is nearly the same.
+fn neighbour(name: &str) -> Option<String> {
+    let path = Path::new(name);
+    let file = path.file_name()?.to_str()?;
+    let folder = path.parent()?;
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let names: Vec<String> =
+        std::fs::read_dir(here).ok()?.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
+    let near = nearest(file, names.iter().map(String::as_str))?;
+    Some(folder.join(near).display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_stand_before_the_equals_sign() {
+        assert_eq!(table_and_file("houses=a/h.csv"), (Some("houses"), "a/h.csv"));
+        assert_eq!(table_and_file("houses.csv"), (None, "houses.csv"));
+        assert_eq!(table_and_file("./a=b.csv"), (None, "./a=b.csv"));
+        assert_eq!(table_and_file("a=b=c.csv"), (Some("a"), "b=c.csv"));
+        assert_eq!(table_and_file("=b.csv"), (None, "=b.csv"));
+    }
+}

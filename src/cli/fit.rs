@@ -1,0 +1,91 @@
+//! `vic fit MODEL [DATA…]`
+
+use super::args::{FitArgs, Guide, Method};
+use super::progress::Progress;
+use super::terminal::Terminal;
+use super::{ERROR, NOT_CONVERGED, OK, files};
+use crate::diag::Diagnostic;
+use crate::driver::{self, FitRequest, Session};
+use crate::infer;
+use crate::report::{FitReport, OutDir, TableStyle, summary_json, table};
+
+pub fn run(args: &FitArgs, terminal: &Terminal) -> u8 {
+    let mut session = Session::default();
+    let report = fit(args, &mut session);
+    terminal.complain_all(&session.diags, &session.sources);
+    let Some((report, out)) = report else { return ERROR };
+    let mut code = if report.converged { OK } else { NOT_CONVERGED };
+    if let Some(out) = out
+        && let Err(d) = out.write(&report)
+    {
+        terminal.complain(&d, &session.sources);
+        code = ERROR;
+    }
+    // Without its files, the fit is at least printed.
+    let text = if args.json {
+        summary_json(&report)
+    } else if !args.quiet {
+        table(&report, TableStyle { all: args.all, color: terminal.color_out })
+    } else {
+        if !report.converged {
+            terminal.note(&format!("Not converged. {}\n", report.stop_reason));
+        }
+        String::new()
+    };
+    match terminal.print(&text) {
+        OK => code,
+        failed => failed,
+    }
+}
+
+/// The fit, and where it goes; `None` if the session says why not.
+fn fit(args: &FitArgs, session: &mut Session) -> Option<(FitReport, Option<OutDir>)> {
+    let mut or_say = |d: Diagnostic| session.diags.push(d);
+    let text = files::model(&args.inputs.model, &args.inputs.data).map_err(&mut or_say).ok()?;
+    let out = match &args.out {
+        None => None,
+        Some(dir) => Some(OutDir::prepare(dir, args.force).map_err(&mut or_say).ok()?),
+    };
+    let inputs = files::inputs(&args.inputs);
+    let checked = driver::check(session, &args.inputs.model, &text);
+    let inputs = match inputs {
+        Ok(inputs) => inputs,
+        Err(errors) => {
+            errors.into_iter().for_each(|d| session.diags.push(d));
+            return None;
+        }
+    };
+    if session.diags.has_errors() {
+        return None;
+    }
+    let compiled = driver::compile(session, checked, &inputs)?;
+    let options = driver::options(&compiled, &request(args));
+    let mut progress = Progress::new(!args.quiet);
+    let report = driver::fit(session, &compiled, &options, &mut |p| progress.update(p));
+    progress.finish();
+    let mut report = report?;
+    report.model = args.inputs.model.clone();
+    report.files = vec![driver::hash(&args.inputs.model, text.as_bytes())];
+    report.files.extend(inputs.files.iter().map(|f| driver::hash(&f.name, &f.bytes)));
+    let set = inputs.sets.iter().map(|(name, value)| (format!("set {name}"), value.clone()));
+    report.options.extend(set);
+    Some((report, out))
+}
+
+fn request(args: &FitArgs) -> FitRequest {
+    FitRequest {
+        guide: args.guide.map(|g| match g {
+            Guide::Meanfield => infer::GuideKind::MeanField,
+            Guide::Fullrank => infer::GuideKind::FullRank,
+        }),
+        method: args.method.map(|m| match m {
+            Method::Lbfgs => infer::Method::Lbfgs,
+            Method::Adam => infer::Method::Adam,
+        }),
+        seed: args.seed,
+        draws: args.draws.map(|n| n as usize),
+        starts: args.starts.map(|n| n as usize),
+        threads: args.threads.map(|n| n as usize),
+        cancel: None,
+    }
+}

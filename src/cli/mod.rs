@@ -1,0 +1,38 @@
+//! The command line: arguments in, exit code out. What the commands do is in [`crate::driver`].
+
+mod args;
+mod check;
+mod explain;
+mod files;
+mod fit;
+mod progress;
+mod show;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use terminal::Terminal;
+
+/// No error, and a fit converged.
+const OK: u8 = 0;
+/// An error in the model, the data or the values of flags; standard error says which.
+const ERROR: u8 = 1;
+// 2: the arguments do not form a command (clap's own code).
+/// A fit that did not converge; its results are written and printed all the same.
+const NOT_CONVERGED: u8 = 3;
+// 130: interrupted from the keyboard, as a shell reports a program ended by SIGINT.
+
+/// Run the command that the arguments of the process ask for.
+pub fn main() -> ExitCode {
+    let terminal = Terminal::of_process();
+    let code = match Cli::parse().command {
+        Command::Fit(args) => fit::run(&args, &terminal),
+        Command::Check(args) => check::run(&args, &terminal),
+        Command::Show(args) => show::run(&args, &terminal),
+        Command::Explain(args) => explain::run(&args, &terminal),
+    };
+    ExitCode::from(code)
+}
