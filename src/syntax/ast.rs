@@ -219,6 +219,8 @@ pub struct Param {
 }
 
 /// What a net returns: one value or several named heads.
+// There are few of these: boxes would cost the reader more than the bytes.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum NetResult {
     Single(Type),
@@ -234,6 +236,8 @@ pub struct DistItem {
     pub value: Expr,
 }
 
+// There are few of these: boxes would cost the reader more than the bytes.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum GuideItem {
     Let {

@@ -426,7 +426,7 @@ impl<'s> Maker<'s, '_> {
         );
         let (start, token, end) = ahead[words];
         self.stack.push(Open { token, start, kind: Kind::Around });
-        while self.raw[self.at].0 < end {
+        while self.raw.get(self.at).is_some_and(|l| l.0 < end) {
             self.at += 1;
         }
         true

@@ -7,10 +7,12 @@ mod explain;
 mod habits;
 mod layout;
 mod parse;
+mod print;
 mod problem;
 pub mod token;
 
 pub use parse::parse;
+pub use print::print;
 
 lalrpop_util::lalrpop_mod!(
     #[allow(clippy::all, dead_code, unused_imports, unused_parens)]

@@ -1,5 +1,6 @@
 //! Where the parser met a token that fits nowhere, and what stands around it.
 
+use super::start::our_type;
 use crate::source::{FileId, Span};
 use crate::syntax::ast::Ident;
 use crate::syntax::problem::Unexpected;
@@ -194,29 +195,34 @@ impl<'a, 's> Place<'a, 's> {
             names.push(Ident { name: name.into(), span: Span::new(self.file, l.0, l.2) });
         };
         let tokens = &self.tokens[self.first..self.last];
+        let next = |i: usize| tokens.get(i + 1).map(|l| l.1);
         if unexpected.whole {
             let table = self.keyword() == Token::Data;
             let mut depth = 0;
             for (i, lexeme) in tokens.iter().enumerate() {
-                let next = tokens.get(i + 1).map(|l| l.1);
                 match lexeme.1 {
                     token if token.closer().is_some() => depth += 1,
                     token if token.is_closer() => depth -= 1,
-                    Token::Tilde | Token::Equals if depth == 0 => break,
+                    Token::Tilde | Token::Equals | Token::Colon if depth == 0 => break,
                     // All names before what they are given, and a table's columns.
-                    Token::Name(n) if depth == 0 || table && matches!(next, Some(Token::Colon | Token::Comma)) => {
+                    Token::Name(n) if depth == 0 || table && matches!(next(i), Some(Token::Colon | Token::Comma)) => {
                         add(lexeme, n);
                     }
                     _ => {}
                 }
             }
         } else {
-            let skipped = tokens.iter().filter(|l| unexpected.start <= l.0 && l.2 <= unexpected.end);
-            for lexeme in skipped {
-                match lexeme.1 {
-                    Token::Name(n) => add(lexeme, n),
-                    Token::Colon | Token::Tilde | Token::Equals => break,
-                    _ => {}
+            for (i, lexeme) in tokens.iter().enumerate() {
+                let Token::Name(n) = lexeme.1 else { continue };
+                if unexpected.start <= lexeme.0 && lexeme.2 <= unexpected.end {
+                    // `real y` is a slip for `y: real`.
+                    let type_first = our_type(n).is_some() && matches!(next(i), Some(Token::Name(_)));
+                    if !type_first {
+                        add(lexeme, n);
+                    }
+                    if !type_first && next(i) != Some(Token::Comma) {
+                        break;
+                    }
                 }
             }
         }
