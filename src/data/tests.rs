@@ -497,20 +497,6 @@ fn ranges_can_differ_by_row() {
 }
 
 #[test]
-fn labels_in_the_model_must_be_on_the_plate() {
-    let (mut m, x, plate) = vector(From::Pattern("x_*".into()));
-    let axis = m.0.plate(plate).axis;
-    let beta = m.var("beta", VarKind::Latent, vec![axis], Ty::Real);
-    let label = crate::hir::Index::Label("arsenik".into(), Span::default());
-    let value = expr(ExprKind::Read { var: beta, index: vec![label] });
-    m.0.steps.push(crate::hir::Step::Factor { axes: vec![], value, span: Span::default() });
-    let text = m.refused(&[("t.csv", "x_dist,x_arsenic\n1,2\n")]);
-    has(&text, &["V0308 `feature` has no cell labelled `arsenik`", "did you mean `arsenic`?", "`dist`, `arsenic`"]);
-    let b = m.bound(&[("t.csv", "x_dist,x_arsenik\n1,2\n")]);
-    assert_eq!(b.values[&x].dims, [1, 2]);
-}
-
-#[test]
 fn everything_wrong_is_said_in_one_run() {
     let (m, _) = radon();
     let text = m.refused(&[("houses=h.csv", "county\n\nX\n"), ("counties=c.csv", "name,uranum\nA,1\nA,2\n")]);
