@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use crate::hir::PlateId;
 use crate::source::Span;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -36,30 +35,8 @@ pub struct Graph {
     /// d log joint / d theta, length `dim`.
     pub grad: Option<BufId>,
     pub dim: usize,
-    /// Where each slot of the joint is stored.
-    pub layout: Layout,
     /// The cells that loops over filtered plates stand for.
     pub kept: Vec<Kept>,
-    /// Per coordinate of theta: where a `param` starts (0 for latents).
-    pub start: Vec<f64>,
-    /// Per coordinate of theta: whether it belongs to a `param`.
-    pub points: Vec<bool>,
-}
-
-/// Where the slots of the joint are stored, by `SlotId`. A slot that nothing needs has no place.
-#[derive(Clone, Debug, Default)]
-pub struct Layout {
-    pub places: Vec<Option<Place>>,
-}
-
-/// One slot's cells: cell (i, j) of dims [n, m] is at `offset + i + n·j` of the buffer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Place {
-    pub name: String,
-    pub buf: BufId,
-    pub offset: usize,
-    pub dims: Vec<usize>,
-    pub plates: Vec<PlateId>,
 }
 
 /// A loop over the cells that pass a filter: cell `r` of the loop is position `positions[r]` of the plate.

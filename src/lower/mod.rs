@@ -36,10 +36,11 @@ use graph::{BufId, BufKind, Graph, Region};
 use kernel::Kernel;
 use storage::Storage;
 
+pub use storage::{Layout, Place};
 pub use verify::{verify, verify_region};
 
-/// The graph of a model on its data; `None` after diagnostics, for labels and indices that the data do not have.
-pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Option<Graph> {
+/// The graph of a model on its data, and where it keeps what has a name; `None` after diagnostics, for labels and indices that the data do not have.
+pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Option<(Graph, Layout)> {
     let mut found = Diags::default();
     let arena = &mut Arena::default();
     let mut storage = Storage::new(hir, joint, bound, arena);
@@ -70,14 +71,11 @@ pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Opti
         theta: Some(theta),
         grad: Some(grad),
         dim,
-        layout: std::mem::take(&mut storage.layout),
         kept: resolved.kept,
-        start: resolved.start,
-        points: resolved.points,
         buffers: std::mem::take(&mut arena.buffers),
     };
     debug_assert_eq!(verify(&graph), Ok(()));
-    Some(graph)
+    Some((graph, std::mem::take(&mut storage.layout)))
 }
 
 /// Kernels that fill the `wanted` buffers: data parts evaluated, invariants stored, loops shared, in running order.

@@ -56,9 +56,6 @@ pub(crate) struct Resolved {
     /// In program order.
     pub kernels: Vec<Kernel>,
     pub kept: Vec<Kept>,
-    /// Per coordinate of theta.
-    pub start: Vec<f64>,
-    pub points: Vec<bool>,
 }
 
 pub(super) struct Resolver<'a, 's> {
@@ -126,8 +123,8 @@ pub(crate) fn resolve<'a>(
         let kernel = r.term(term, log_joint);
         kernels.push(kernel);
     }
-    let (start, points) = r.starts();
-    Resolved { kernels, kept: r.kept, start, points }
+    r.starts();
+    Resolved { kernels, kept: r.kept }
 }
 
 /// Per node: the axes it varies over, and whether it holds a computed index.
@@ -174,7 +171,7 @@ fn survey(joint: &Joint) -> (Vec<Vec<AxisId>>, Vec<bool>) {
 
 impl Resolver<'_, '_> {
     /// Where each coordinate of theta starts, and whether it is a point.
-    fn starts(&mut self) -> (Vec<f64>, Vec<bool>) {
+    fn starts(&mut self) {
         let (mut start, mut points) = (vec![], vec![]);
         for u in &self.joint.unconstrained {
             let cells = self.storage.layout.place(u.slot).map_or(0, |p| p.len());
@@ -190,7 +187,7 @@ impl Resolver<'_, '_> {
                 None => start.extend(std::iter::repeat_n(0.0, cells)),
             }
         }
-        (start, points)
+        self.storage.layout.set_starts(start, points);
     }
 
     fn definition(&mut self, def: &crate::derive::joint::Def) -> Option<Kernel> {
@@ -199,10 +196,10 @@ impl Resolver<'_, '_> {
         let loops: Vec<LoopId> = def.axes.iter().map(|&a| loop_of(scope.bind(a))).collect();
         if !self.arena.active(value) {
             let numbers: Arc<[f64]> = self.arena.values(value, &loops).into();
-            self.storage.define(self.arena, def.slot, Some(numbers));
+            self.storage.define(self.arena, def, Some(numbers));
             return None;
         }
-        let buf = self.storage.define(self.arena, def.slot, None).buf;
+        let buf = self.storage.define(self.arena, def, None).buf;
         let addr = self.arena.address(&loops);
         Some(self.kernel(loops, Root::store(buf, addr, value)))
     }

@@ -1,12 +1,13 @@
 //! Storage: every slot of the joint gets a buffer, or a slice of theta, the first dimension contiguous.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::data::Bound;
-use crate::derive::joint::{Joint, Slot, SlotId, SlotKind, Table};
-use crate::hir::{Hir, PlateId, PlateKind};
+use crate::derive::joint::{Def, Joint, Slot, SlotId, SlotKind, Table};
+use crate::hir::{Hir, PlateId, PlateKind, VarId};
 use crate::lower::expr::Arena;
-use crate::lower::graph::{Addr, BufId, BufKind, Layout, Place};
+use crate::lower::graph::{Addr, BufId, BufKind};
 
 /// Cells of a plate. Derived plates are not in the data: they follow the plate that they come from.
 pub fn plate_size(hir: &Hir, bound: &Bound, plate: PlateId) -> usize {
@@ -17,9 +18,62 @@ pub fn plate_size(hir: &Hir, bound: &Bound, plate: PlateId) -> usize {
     }
 }
 
+/// Where everything is stored that has a name in the model.
+#[derive(Clone, Debug, Default)]
+pub struct Layout {
+    /// By `SlotId`. A slot that nothing needs has no place.
+    pub places: Vec<Option<Place>>,
+    /// The slots that make up theta, in order.
+    theta: Vec<SlotId>,
+    /// The buffers of the user's variables.
+    vars: HashMap<VarId, BufId>,
+    /// Per coordinate of theta.
+    points: Vec<bool>,
+    start: Vec<f64>,
+}
+
+/// One slot's cells: cell (i, j) of dims [n, m] is at `offset + i + n·j` of the buffer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    pub name: String,
+    pub buf: BufId,
+    pub offset: usize,
+    pub dims: Vec<usize>,
+    pub plates: Vec<PlateId>,
+}
+
 impl Layout {
     pub fn place(&self, slot: SlotId) -> Option<&Place> {
         self.places.get(slot.0 as usize)?.as_ref()
+    }
+
+    /// Where a report finds a latent, param, `let` or `report`: a buffer of its cells alone.
+    pub fn buffer(&self, var: VarId) -> Option<BufId> {
+        self.vars.get(&var).copied()
+    }
+
+    /// Length of theta.
+    pub fn dim(&self) -> usize {
+        self.points.len()
+    }
+
+    /// Whether each coordinate of theta belongs to a `param`.
+    pub fn points(&self) -> Vec<bool> {
+        self.points.clone()
+    }
+
+    /// Where each coordinate of theta that belongs to a `param` starts; 0 for latents.
+    pub fn start(&self) -> &[f64] {
+        &self.start
+    }
+
+    /// A name per coordinate of theta; unique.
+    pub fn theta_names(&self, bound: &Bound) -> Vec<String> {
+        self.theta.iter().filter_map(|&s| self.place(s)).flat_map(|p| p.cell_names(bound)).collect()
+    }
+
+    pub(super) fn set_starts(&mut self, start: Vec<f64>, points: Vec<bool>) {
+        (self.start, self.points) = (start, points);
     }
 }
 
@@ -68,7 +122,9 @@ impl<'a> Storage<'a> {
     /// Lay out theta: one slice per unconstrained slot, in order.
     pub fn new(hir: &'a Hir, joint: &'a Joint, bound: &'a Bound, arena: &mut Arena) -> Storage<'a> {
         let theta = arena.buffer("theta", 0, BufKind::Input, true);
-        let layout = Layout { places: vec![None; joint.slots.len()] };
+        let theta_slots = joint.unconstrained.iter().map(|u| u.slot).collect();
+        let places = vec![None; joint.slots.len()];
+        let layout = Layout { places, theta: theta_slots, ..Layout::default() };
         let mut storage = Storage { hir, joint, bound, layout, theta, dim: 0 };
         for u in &joint.unconstrained {
             let mut place = storage.shape(joint.slot(u.slot));
@@ -108,14 +164,17 @@ impl<'a> Storage<'a> {
     }
 
     /// Give a definition a buffer of its own, or that of its numbers if they depend on data only.
-    pub fn define(&mut self, arena: &mut Arena, id: SlotId, numbers: Option<Arc<[f64]>>) -> &Place {
-        let slot = self.joint.slot(id);
+    pub fn define(&mut self, arena: &mut Arena, def: &Def, numbers: Option<Arc<[f64]>>) -> &Place {
+        let slot = self.joint.slot(def.slot);
         let mut place = self.shape(slot);
         place.buf = match numbers {
             Some(numbers) => arena.data(&slot.name, numbers),
             None => arena.buffer(&slot.name, place.len(), BufKind::Scratch { zeroed: false }, true),
         };
-        self.layout.places[id.0 as usize].insert(place)
+        if let Some(var) = def.var {
+            self.layout.vars.insert(var, place.buf);
+        }
+        self.layout.places[def.slot.0 as usize].insert(place)
     }
 }
 

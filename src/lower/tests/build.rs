@@ -7,7 +7,7 @@ use crate::derive::joint::*;
 use crate::diag::Diags;
 use crate::hir::{AxisId, AxisInfo, Hir, Plate, PlateId, PlateKind, VarId};
 use crate::lower::graph::Graph;
-use crate::lower::{lower, verify};
+use crate::lower::{Layout, lower, verify};
 use crate::run::interp::Interp;
 use crate::source::{FileId, Span};
 
@@ -182,14 +182,14 @@ impl Model {
         crate::lower::storage::plate_size(&self.hir, &self.bound, plate)
     }
 
-    pub fn lower(&self) -> Result<Graph, Diags> {
+    pub fn lower(&self) -> Result<(Graph, Layout), Diags> {
         let mut diags = Diags::default();
         lower(&self.hir, &self.joint, &self.bound, &mut diags).ok_or(diags)
     }
 
     /// Lower, and check everything that must hold of any model at these coordinates.
     pub fn check_at(&self, theta: &[f64]) -> Graph {
-        let graph = self.lower().unwrap_or_else(|d| panic!("{:?}", d.list));
+        let (graph, layout) = self.lower().unwrap_or_else(|d| panic!("{:?}", d.list));
         assert_eq!(verify(&graph), Ok(()), "\n{graph}");
         assert_eq!(graph.dim, theta.len());
         let mut interp = Interp::new(&graph);
@@ -201,7 +201,7 @@ impl Model {
         // Sums are ordered differently and constants folded: agreement to rounding.
         close(value, want, 1e-11, || format!("log joint\n{graph}"));
         close(with_gradient, want, 1e-11, || format!("log joint of the gradient program\n{graph}"));
-        self.check_report(&graph, &mut interp, theta, &plain);
+        self.check_report(&graph, &layout, &mut interp, theta, &plain);
         for (i, &g) in grad.iter().enumerate() {
             let want = difference(
                 |x| {
@@ -217,10 +217,10 @@ impl Model {
         graph
     }
 
-    fn check_report(&self, graph: &Graph, interp: &mut Interp, theta: &[f64], plain: &Plain) {
+    fn check_report(&self, graph: &Graph, layout: &Layout, interp: &mut Interp, theta: &[f64], plain: &Plain) {
         interp.report(theta);
         for def in &self.joint.defs {
-            let place = graph.layout.place(def.slot).expect("every definition has a place");
+            let place = layout.place(def.slot).expect("every definition has a place");
             let got = &interp.buffer(place.buf)[place.offset..place.offset + place.len()];
             for (got, want) in got.iter().zip(&plain.tables[&def.slot]) {
                 close(*got, *want, 1e-11, || format!("{}\n{graph}", place.name));

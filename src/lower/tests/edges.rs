@@ -115,7 +115,7 @@ fn exact_edges() {
     let terms = m.add(terms, rn);
     let lse = m.fold(Fold::LogSumExp, &[rows], None, terms);
     m.term("lse", &[], lse);
-    let graph = m.lower().expect("no diagnostics");
+    let (graph, _) = m.lower().expect("no diagnostics");
     let mut grad = [0.0; 2];
     let value = Interp::new(&graph).value_grad(&[0.0, 0.0], &mut grad);
     // 0^0 + 0^1 + 0^2 = 1; log(1 + e²)
@@ -181,7 +181,7 @@ fn a_non_finite_value_is_traced_to_declaration_and_cell() {
     m.term("fine", &[rows], p);
     let l = m.log(p);
     m.term_where("observe y", &[rows], Some(rok), l);
-    let graph = m.lower().expect("no diagnostics");
+    let (graph, _) = m.lower().expect("no diagnostics");
     assert_eq!(trace_nonfinite(&graph, &[1.0]).expect("log 0").cell, [("rows".to_string(), 2)]);
     let found = trace_nonfinite(&graph, &[-1.0]).expect("log of a negative number");
     assert_eq!((found.region.as_str(), found.span), ("observe y", Some(at(201))));
@@ -202,10 +202,10 @@ fn params_start_where_they_say() {
     (u.start, u.point) = (Some(start), true);
     let rw = m.read(w, &[k]);
     m.term("t", &[k], rw);
-    let graph = m.lower().expect("no diagnostics");
-    assert_eq!(graph.start, [0.0, 0.0, 2f64.ln(), 3f64.ln()]);
-    assert_eq!(graph.points, [false, true, true, true]);
-    let place = graph.layout.place(w).expect("w is in theta");
+    let (_, layout) = m.lower().expect("no diagnostics");
+    assert_eq!(layout.start(), [0.0, 0.0, 2f64.ln(), 3f64.ln()]);
+    assert_eq!(layout.points(), [false, true, true, true]);
+    let place = layout.place(w).expect("w is in theta");
     assert_eq!(place.cell_names(&m.bound), ["w[1]", "w[2]", "w[3]"]);
     assert_eq!(place.offset, 1);
 }
