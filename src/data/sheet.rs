@@ -285,12 +285,7 @@ fn report(var: &Var, trouble: &Trouble, file: &str, diags: &mut Diags) {
         let d = Code::DATA_MISSING
             .at(var.span, format!("{} of `{name}` {verb} missing", p.cells()))
             .here("every row needs a value")
-            .help(match column.content {
-                Content::Real | Content::Int | Content::Bool => {
-                    format!("fill the cells, leave the rows out, or admit missing values with `{name}: …?`")
-                }
-                Content::Key | Content::Index(_) | Content::Date => "fill the cells, or leave the rows out".into(),
-            });
+            .help("fill the cells, or leave the rows out of the file");
         diags.push(p.show(file, d));
     }
     if !trouble.unreadable.is_empty() {
@@ -336,10 +331,7 @@ fn unreadable(content: Content, text: &str) -> ((&'static str, &'static str), St
         Content::Real | Content::Int | Content::Key | Content::Index(_) => ("a number", "numbers"),
     };
     let help = if missing.contains(&text.to_ascii_lowercase().as_str()) {
-        format!(
-            "if {} stands for a missing value, leave the cell empty or write NA, and declare the column with `?`",
-            quoted(text)
-        )
+        format!("if {} stands for a missing value, fill the cells, or leave the rows out of the file", quoted(text))
     } else {
         match content {
             Content::Bool => "a `bool` cell is 0 or 1, true or false, yes or no".into(),

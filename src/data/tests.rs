@@ -196,7 +196,7 @@ fn hints_at_what_a_cell_may_mean() {
     let cell = |cell: &str| m.refused(&[("s.csv", &format!("school,y,sigma\nA,\"{cell}\",1\n"))]);
     has(&cell("1,5"), &["decimal comma"]);
     has(&cell("1,234,567"), &["commas between thousands"]);
-    has(&cell("n/a"), &["write NA"]);
+    has(&cell("n/a"), &["stands for a missing value"]);
     has(&cell("12 %"), &["percent"]);
     has(&cell("inf"), &["finite"]);
 }
@@ -494,6 +494,23 @@ fn ranges_can_differ_by_row() {
         &m.refused(&[("t.csv", "n,y\n5,6\n9,6\n")]),
         &["V0715 1 cell of `y` is not in [0, the bound", "t.csv:2:2: \"6\""],
     );
+}
+
+#[test]
+fn ranges_can_come_from_another_table() {
+    let mut m = Model::default();
+    let t = m.table("t");
+    let classes = m.table("classes");
+    m.column(classes, "name", Content::Key);
+    let top = m.column(classes, "top", Content::Real);
+    let y = m.column(t, "y", Content::Real);
+    let label = crate::hir::Index::Label("low".into(), Span::default());
+    let read = |index| expr(ExprKind::Read { var: top, index: vec![index] });
+    m.constrain(y, Constraint::Upper { bound: read(label), open: false });
+    let text = m.refused(&[("t=t.csv", "y\n1\n"), ("classes=c.csv", "name,top\nlo,1\n")]);
+    has(&text, &["V0723 the range of `y` cannot be computed from the data"]);
+    m.bound(&[("t=t.csv", "y\n1\n"), ("classes=c.csv", "name,top\nlow,1\n")]);
+    has(&m.refused(&[("t=t.csv", "y\n2\n"), ("classes=c.csv", "name,top\nlow,1\n")]), &["not <= 1"]);
 }
 
 #[test]

@@ -165,7 +165,7 @@ codes! {
     DATA_SET_UNKNOWN "V0720" error "--set names nothing that can be set";
     DATA_SET_VALUE "V0721" error "a --set value that does not fit";
     DATA_VALUE_MISSING "V0722" error "a data value is not given";
-    NOT_FROM_DATA "V0723" error "a size, range or constant that depends on more than data";
+    NOT_FROM_DATA "V0723" error "a range or size that the data do not give";
     // V08xx: numbers at run time
     NONFINITE_START "V0801" error "a log joint that is not finite where the fit starts";
     NONFINITE_GRADIENT "V0802" error "a gradient that is not finite where the fit starts";
