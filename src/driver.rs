@@ -147,10 +147,13 @@ pub fn fit(
             return None;
         }
     };
-    let theta = fit.sample(REPORT_DRAWS, options.seed);
+    let proposals = proposals(compiled.model.graph());
+    let draws = infer::draws(&compiled.model, &fit, REPORT_DRAWS, proposals, options.seed, options.threads);
     let mut report = FitReport {
         draws: REPORT_DRAWS,
-        vars: report_vars(compiled, &theta),
+        vars: report_vars(compiled, &draws.theta),
+        k_hat: draws.k_hat,
+        draws_from: describe(&draws),
         guide: match options.guide {
             GuideKind::MeanField => "meanfield".into(),
             GuideKind::FullRank => "fullrank".into(),
@@ -204,6 +207,34 @@ pub fn fit(
         report.doubts.push(doubt);
     }
     Some(report)
+}
+
+/// How many draws of the guide are weighed: many where that costs little, none where it would cost more than the fit.
+fn proposals(graph: &Graph) -> usize {
+    let cells = |r: &lower::graph::Region| r.loops.iter().map(|l| l.size).product::<usize>() + 1;
+    let work: usize = graph.value.iter().map(cells).sum();
+    match 400_000_000 / work.max(1) {
+        0..400 => 0,
+        n => n.clamp(REPORT_DRAWS, 20_000),
+    }
+}
+
+/// Where the reported draws come from, for the heading.
+fn describe(d: &infer::Draws) -> String {
+    use infer::Origin;
+    let k = d.k_hat;
+    match d.origin {
+        Origin::Unweighed => "from the guide, not weighed against the posterior".into(),
+        Origin::Guide => format!(
+            "from the guide as it is; too far from the posterior to be corrected (k-hat {k:.2}, above {} is unreliable)",
+            infer::USABLE
+        ),
+        Origin::Resampled => format!("importance-resampled from {} of the guide's (k-hat {k:.2})", d.proposals),
+        Origin::Corrected => format!(
+            "importance-resampled from {} of the guide's with linear-response covariance (k-hat {k:.2})",
+            d.proposals
+        ),
+    }
 }
 
 /// The name and SHA-256 of a file that went into a fit.
@@ -263,7 +294,10 @@ fn check_draws(report: &FitReport) -> Option<String> {
     report.vars.iter().find_map(|v| {
         let bad = v.draws.iter().position(|x| !x.is_finite())?;
         let n = v.draws.iter().filter(|x| !x.is_finite()).count();
-        Some(format!("`{}` is not finite in {n} of its draws; its summary leaves them out.", v.cell_name(bad / report.draws)))
+        Some(format!(
+            "`{}` is not finite in {n} of its draws; its summary leaves them out.",
+            v.cell_name(bad / report.draws)
+        ))
     })
 }
 
@@ -273,7 +307,9 @@ fn explain_nonfinite(session: &mut Session, compiled: &Compiled, theta: &[f64]) 
         Some(found) => session.diags.push(nonfinite(compiled, &found)),
         None => session.diags.push(
             Code::NONFINITE_GRADIENT
-                .plain("the gradient of the log joint is not finite at any starting point, though the log joint itself is")
+                .plain(
+                    "the gradient of the log joint is not finite at any starting point, though the log joint itself is",
+                )
                 .help("look for a kink or a boundary at 0: `sqrt(x)` or `x^0.5` at 0, `abs`, a division"),
         ),
     }

@@ -11,6 +11,7 @@ pub mod codegen;
 pub mod data;
 pub mod derive;
 pub mod diag;
+pub mod driver;
 pub mod hir;
 pub mod infer;
 pub mod lower;

@@ -3,11 +3,13 @@
 mod draws;
 mod engine;
 mod frame;
+mod importance;
 mod lbfgs;
 mod linalg;
 mod objective;
 mod options;
 mod pool;
+mod psis;
 mod result;
 mod rng;
 mod stages;
@@ -17,6 +19,7 @@ mod tests;
 mod whiten;
 
 pub use engine::fit;
+pub use importance::{Draws, Origin, USABLE, draws};
 pub use options::{FitOptions, GuideKind, Method, Progress, Stage};
 pub use result::{Fit, FitError, Scale, StartSummary, StopReason};
 pub use rng::{Stream, normal_quantile};

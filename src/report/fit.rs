@@ -25,6 +25,10 @@ pub struct FitReport {
     pub elbo: f64,
     /// Monte Carlo standard error of `elbo`.
     pub elbo_se: f64,
+    /// Shape of the importance weights' tail (Pareto k-hat); not a number if they were not computed.
+    pub k_hat: f64,
+    /// Where the draws come from, in words.
+    pub draws_from: String,
     pub converged: bool,
     /// Why the fit stopped: one sentence.
     pub stop_reason: String,

@@ -79,6 +79,7 @@ fn heading(fit: &FitReport, style: TableStyle) -> String {
         let text = format!("NOT CONVERGED. {} These numbers may be far from the posterior.", fit.stop_reason);
         push(paint(style, "1;31", &text));
     }
+    push(format!("Draws: {}", fit.draws_from));
     for doubt in &fit.doubts {
         push(paint(style, "33", &format!("Doubt: {doubt}")));
     }

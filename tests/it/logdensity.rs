@@ -42,8 +42,12 @@ fn log_density_differences_equal_the_reference() {
         let header = rows.headers().expect("a header").clone();
         let json: serde_json::Value =
             serde_json::from_str(&support::read(&format!("tests/reference/{name}/logdensity.json"))).expect("JSON");
-        let expected: Vec<f64> =
-            json["difference_from_first"].as_array().expect("an array").iter().map(|v| v.as_f64().expect("a number")).collect();
+        let expected: Vec<f64> = json["difference_from_first"]
+            .as_array()
+            .expect("an array")
+            .iter()
+            .map(|v| v.as_f64().expect("a number"))
+            .collect();
         let mut evaluator = compiled.model.evaluator();
         let mut got = vec![];
         for record in rows.records() {

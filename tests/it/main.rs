@@ -1,4 +1,8 @@
 //! The one integration-test binary.
 
+mod fences;
 mod golden;
+mod logdensity;
+mod posteriors;
+mod support;
 mod syntax;

@@ -35,14 +35,19 @@ pub fn example(name: &str) -> (String, Inputs) {
 pub fn compile(model: &str, inputs: &Inputs) -> Compiled {
     let mut session = Session::default();
     let checked = driver::check(&mut session, "model.vi", model);
-    let messages = |s: &Session| s.diags.list.iter().map(|d| format!("{} {}", d.code.id, d.message)).collect::<Vec<_>>().join("\n");
+    let messages = |s: &Session| {
+        s.diags.list.iter().map(|d| format!("{} {}", d.code.id, d.message)).collect::<Vec<_>>().join("\n")
+    };
     assert!(!session.diags.has_errors(), "{}", messages(&session));
     driver::compile(&mut session, checked, inputs).unwrap_or_else(|| panic!("{}", messages(&session)))
 }
 
 /// One unnamed CSV.
 pub fn csv(text: &str) -> Inputs {
-    Inputs { files: vec![DataFile { table: None, name: "data.csv".into(), bytes: text.as_bytes().to_vec() }], sets: vec![] }
+    Inputs {
+        files: vec![DataFile { table: None, name: "data.csv".into(), bytes: text.as_bytes().to_vec() }],
+        sets: vec![],
+    }
 }
 
 pub fn fit(compiled: &Compiled, request: &FitRequest) -> FitReport {
@@ -68,7 +73,8 @@ pub fn summaries(report: &FitReport) -> HashMap<String, (f64, f64)> {
 
 /// Mean and sd of every parameter of a reference posterior.
 pub fn reference(name: &str) -> HashMap<String, (f64, f64)> {
-    let json: serde_json::Value = serde_json::from_str(&read(&format!("tests/reference/{name}/reference.json"))).expect("JSON");
+    let json: serde_json::Value =
+        serde_json::from_str(&read(&format!("tests/reference/{name}/reference.json"))).expect("JSON");
     let parameters = json["parameters"].as_object().expect("parameters");
     let number = |v: &serde_json::Value| v.as_f64().expect("a number");
     parameters.iter().map(|(k, v)| (k.clone(), (number(&v["mean"]), number(&v["sd"])))).collect()
