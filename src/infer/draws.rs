@@ -22,15 +22,18 @@ pub fn matched(seed: u64, purpose: &str, names: &[String], half: usize) -> Vec<f
 
 /// Independent rows `from .. from + rows`: the same numbers whichever part is asked for.
 pub fn plain(seed: u64, purpose: &str, names: &[String], from: usize, rows: usize) -> Vec<f64> {
+    let mut z = vec![0.0; rows * names.len()];
+    plain_into(seed, purpose, names, from, &mut z);
+    z
+}
+
+/// As [`plain`], into a buffer of whole rows.
+pub fn plain_into(seed: u64, purpose: &str, names: &[String], from: usize, z: &mut [f64]) {
     let dim = names.len();
-    let mut z = vec![0.0; rows * dim];
     for (j, name) in names.iter().enumerate() {
         let mut stream = Stream::at(seed, purpose, name, from);
-        for r in 0..rows {
-            z[r * dim + j] = stream.normal();
-        }
+        z.iter_mut().skip(j).step_by(dim).for_each(|z| *z = stream.normal());
     }
-    z
 }
 
 /// Make rows orthogonal, keeping each row's own length (a χ of `dim` degrees of freedom).

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::draws;
 use super::frame::{Basis, reordered_factor};
-use super::options::{FitOptions, GuideKind, Progress};
+use super::options::{FitOptions, GuideKind, Method, Progress};
 use super::pool::Pool;
 use super::result::{Fit, FitError, Sampler, Scale, StopReason};
 use super::stages::{Session, mean_of};
@@ -36,10 +36,14 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
             progress,
             halt: None,
         };
-        let outcome = session.run().map_err(|(theta, start)| {
-            let mut declared = vec![0.0; theta.len()];
-            order.iter().zip(theta).for_each(|(&i, t)| declared[i] = t);
-            FitError::NonFiniteStart { theta: declared, start }
+        let outcome = match options.method {
+            Method::Lbfgs => session.run(),
+            Method::Adam => session.run_adam(),
+        };
+        let outcome = outcome.map_err(|failure| {
+            let mut theta = vec![0.0; order.len()];
+            order.iter().zip(failure.theta).for_each(|(&i, t)| theta[i] = t);
+            FitError::NonFiniteStart { theta, start: failure.start }
         })?;
         let trace = std::mem::take(&mut session.trace);
         let place = outcome.place;

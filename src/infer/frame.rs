@@ -33,6 +33,24 @@ pub struct Frame {
 }
 
 impl Basis {
+    /// `scale` over the first `n` coordinates, then these sds for the points.
+    pub fn block_diagonal(scale: &Basis, points: &[f64], n: usize) -> Basis {
+        let dim = n + points.len();
+        match scale {
+            Basis::Diagonal(d) => Basis::Diagonal(d.iter().chain(points).copied().collect()),
+            Basis::Lower(l) => {
+                let mut out = vec![0.0; dim * dim];
+                for i in 0..n {
+                    out[i * dim..i * dim + n].copy_from_slice(&l[i * n..(i + 1) * n]);
+                }
+                for (i, p) in points.iter().enumerate() {
+                    out[(n + i) * dim + n + i] = *p;
+                }
+                Basis::Lower(out)
+            }
+        }
+    }
+
     /// `out = basis · x`.
     pub fn times(&self, x: &[f64], out: &mut [f64]) {
         match self {
@@ -155,6 +173,8 @@ impl Frame {
 /// T and what it is made of, in reused buffers.
 struct Scale {
     n: usize,
+    /// e^ℓ.
+    exps: Vec<f64>,
     /// T: `n` numbers when diagonal, else `n × n`.
     t: Vec<f64>,
     /// C, when triangular.
@@ -168,34 +188,34 @@ impl Scale {
         let n = frame.noisy();
         let square = if frame.is_diagonal() { n } else { n * n };
         let c = if frame.shape == Shape::Lower { n * n } else { 0 };
-        Scale { n, t: vec![0.0; square], c: vec![0.0; c], dt: vec![0.0; square] }
+        Scale { n, exps: vec![0.0; n], t: vec![0.0; square], c: vec![0.0; c], dt: vec![0.0; square] }
     }
 
     fn fill(&mut self, frame: &Frame, phi: &[f64]) {
         let n = self.n;
         let (logs, strict) = phi[frame.dim()..].split_at(n);
+        if n == 0 {
+            return;
+        }
+        self.exps.iter_mut().zip(logs).for_each(|(e, l)| *e = l.exp());
         if frame.shape == Shape::Lower {
             let mut k = 0;
             for i in 0..n {
                 self.c[i * n..i * n + i].copy_from_slice(&strict[k..k + i]);
-                self.c[i * n + i] = logs[i].exp();
+                self.c[i * n + i] = self.exps[i];
                 k += i;
             }
         }
         match (&frame.noise, frame.shape) {
-            (Basis::Diagonal(b), Shape::Diagonal) => (0..n).for_each(|j| self.t[j] = b[j] * logs[j].exp()),
+            (Basis::Diagonal(b), Shape::Diagonal) => (0..n).for_each(|j| self.t[j] = b[j] * self.exps[j]),
             (Basis::Lower(b), Shape::Diagonal) => {
-                for i in 0..n {
-                    for j in 0..=i {
-                        self.t[i * n + j] = b[i * n + j] * logs[j].exp();
-                    }
+                for (t, b) in self.t.chunks_mut(n).zip(b.chunks(n)) {
+                    t.iter_mut().zip(b.iter().zip(&self.exps)).for_each(|(t, (b, e))| *t = b * e);
                 }
             }
             (Basis::Diagonal(b), Shape::Lower) => {
-                for i in 0..n {
-                    for j in 0..=i {
-                        self.t[i * n + j] = b[i] * self.c[i * n + j];
-                    }
+                for ((t, c), b) in self.t.chunks_mut(n).zip(self.c.chunks(n)).zip(b) {
+                    t.iter_mut().zip(c).for_each(|(t, c)| *t = b * c);
                 }
             }
             (Basis::Lower(b), Shape::Lower) => lower_times_lower(b, &self.c, n, &mut self.t),
@@ -203,17 +223,17 @@ impl Scale {
     }
 
     /// From d/dT to d/d(ℓ, strict lower triangle), added to `out`.
-    fn pull_back(&mut self, frame: &Frame, phi: &[f64], out: &mut [f64]) {
+    fn pull_back(&mut self, frame: &Frame, out: &mut [f64]) {
         let n = self.n;
-        let logs = &phi[frame.dim()..frame.dim() + n];
+        if n == 0 {
+            return;
+        }
         let (dlogs, dstrict) = out[frame.dim()..].split_at_mut(n);
         match (&frame.noise, frame.shape) {
             (Basis::Diagonal(_), Shape::Diagonal) => (0..n).for_each(|j| dlogs[j] += self.dt[j] * self.t[j]),
             (Basis::Lower(_), Shape::Diagonal) => {
-                for i in 0..n {
-                    for j in 0..=i {
-                        dlogs[j] += self.dt[i * n + j] * self.t[i * n + j];
-                    }
+                for (dt, t) in self.dt.chunks(n).zip(self.t.chunks(n)) {
+                    dlogs.iter_mut().zip(dt.iter().zip(t)).for_each(|(d, (dt, t))| *d += dt * t);
                 }
             }
             (basis, Shape::Lower) => {
@@ -235,7 +255,7 @@ impl Scale {
                 let mut k = 0;
                 for i in 0..n {
                     axpy(1.0, &self.c[i * n..i * n + i], &mut dstrict[k..k + i]);
-                    dlogs[i] += self.c[i * n + i] * logs[i].exp();
+                    dlogs[i] += self.c[i * n + i] * self.exps[i];
                     k += i;
                 }
             }
@@ -283,7 +303,7 @@ impl Node for GuideNode {
     }
 
     fn backward(&mut self, operands: &[&[f64]], out: &[f64], upstream: &[f64], adjoints: &mut [&mut [f64]]) {
-        let (phi, z) = (operands[0], operands[1]);
+        let z = operands[1];
         let (dim, n) = (self.frame.dim(), self.scale.n);
         let half = out.len() / dim.max(1) / 2;
         let (plus, minus) = upstream.split_at(half * dim);
@@ -307,7 +327,7 @@ impl Node for GuideNode {
             }
         }
         self.frame.mean.transposed_times(&self.mean, &mut adjoints[0][..dim]);
-        self.scale.pull_back(&self.frame, phi, adjoints[0]);
+        self.scale.pull_back(&self.frame, adjoints[0]);
     }
 }
 
@@ -332,4 +352,121 @@ pub fn reordered_factor(t: &[f64], n: usize, order: &[usize]) -> Vec<f64> {
         l[i * n + i] = dot(row, row).sqrt();
     }
     l
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::infer::rng::Stream;
+    use crate::tape::Tape;
+
+    fn normals(name: &str, n: usize) -> Vec<f64> {
+        let mut s = Stream::new(1, "frame test", name);
+        (0..n).map(|_| s.normal()).collect()
+    }
+
+    fn lower(name: &str, n: usize) -> Vec<f64> {
+        let mut l = normals(name, n * n);
+        for i in 0..n {
+            l[i * n + i] = 1.0 + l[i * n + i].abs();
+            l[i * n + i + 1..(i + 1) * n].fill(0.0);
+        }
+        l
+    }
+
+    fn frames(dim: usize, n: usize) -> Vec<Frame> {
+        let positive = |name: &str, k| normals(name, k).iter().map(|v| 0.5 + v.abs()).collect::<Vec<_>>();
+        let mut out = vec![];
+        for mean in [Basis::Diagonal(positive("w", dim)), Basis::Lower(lower("w", dim))] {
+            for noise in [Basis::Diagonal(positive("b", n)), Basis::Lower(lower("b", n))] {
+                for shape in [Shape::Diagonal, Shape::Lower] {
+                    let centre = normals("centre", dim);
+                    out.push(Frame { centre, mean: mean.clone(), noise: noise.clone(), shape });
+                }
+            }
+        }
+        out
+    }
+
+    /// Sum of sin(θ) over all rows: every entry of θ has a different weight.
+    struct SumSin;
+    impl Node for SumSin {
+        fn forward(&mut self, x: &[&[f64]], out: &mut [f64]) {
+            out[0] = x[0].iter().enumerate().map(|(i, x)| (1.0 + i as f64) * x.sin()).sum();
+        }
+        fn backward(&mut self, x: &[&[f64]], _: &[f64], upstream: &[f64], adjoints: &mut [&mut [f64]]) {
+            for (i, (a, x)) in adjoints[0].iter_mut().zip(x[0]).enumerate() {
+                *a += upstream[0] * (1.0 + i as f64) * x.cos();
+            }
+        }
+    }
+
+    /// Central differences are good to about 1e-9 of the largest intermediate value.
+    #[test]
+    fn the_guide_node_agrees_with_differences_in_every_frame() {
+        for (dim, n) in [(4, 4), (5, 3), (1, 1), (2, 0)] {
+            for frame in frames(dim, n) {
+                let half = 3;
+                let mut tape = Tape::new(frame.parameters());
+                let phi = tape.parameters();
+                let z = tape.constant(&normals("z", half * n));
+                let theta = tape.node(&[phi, z], 2 * half * dim, GuideNode::new(frame.clone()));
+                tape.node(&[theta], 1, SumSin);
+                let at: Vec<f64> = normals("phi", frame.parameters()).iter().map(|v| 0.3 * v).collect();
+                let worst = tape.check(&at);
+                assert!(worst < 1e-7, "{frame:?}: {worst}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_the_mean_plus_and_minus_the_scaled_draws() {
+        for frame in frames(4, 3) {
+            let z = normals("z", 6);
+            let phi: Vec<f64> = normals("phi", frame.parameters()).iter().map(|v| 0.3 * v).collect();
+            let mut tape = Tape::new(phi.len());
+            let (p, zs) = (tape.parameters(), tape.constant(&z));
+            let theta = tape.node(&[p, zs], 16, GuideNode::new(frame.clone()));
+            tape.forward(&phi);
+            let mut mean = vec![0.0; 4];
+            frame.mean_at(&phi, &mut mean);
+            let scale = frame.scale_at(&phi).to_lower(3);
+            for k in 0..2 {
+                let mut offset = vec![0.0; 4];
+                lower_times(&scale, 3, &z[3 * k..3 * k + 3], &mut offset);
+                for i in 0..4 {
+                    assert!((tape.value(theta)[k * 4 + i] - mean[i] - offset[i]).abs() < 1e-13);
+                    assert!((tape.value(theta)[(2 + k) * 4 + i] - mean[i] + offset[i]).abs() < 1e-13);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_recentred_frame_is_the_same_guide() {
+        for frame in frames(4, 4) {
+            let phi: Vec<f64> = normals("phi", frame.parameters()).iter().map(|v| 0.3 * v).collect();
+            let scale = frame.scale_at(&phi);
+            let again = frame.recentred(&phi, scale.clone(), scale.clone(), frame.shape);
+            let origin = vec![0.0; again.parameters()];
+            let (mut a, mut b) = (vec![0.0; 4], vec![0.0; 4]);
+            frame.mean_at(&phi, &mut a);
+            again.mean_at(&origin, &mut b);
+            assert_eq!(a, b);
+            assert_eq!(again.scale_at(&origin).to_lower(4), scale.to_lower(4));
+        }
+    }
+
+    #[test]
+    fn a_reordered_factor_has_the_reordered_covariance() {
+        let (n, order) = (4, [2, 0, 3, 1]);
+        let t = lower("t", n);
+        let l = reordered_factor(&t, n, &order);
+        for i in 0..n {
+            for j in 0..n {
+                let before = dot(&t[order[i] * n..order[i] * n + n], &t[order[j] * n..order[j] * n + n]);
+                assert!((dot(&l[i * n..i * n + n], &l[j * n..j * n + n]) - before).abs() < 1e-12);
+            }
+        }
+    }
 }

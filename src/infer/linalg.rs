@@ -25,15 +25,13 @@ pub fn cholesky(a: &mut [f64], n: usize) -> bool {
 /// Inverse of a lower triangle.
 pub fn invert_lower(l: &[f64], n: usize) -> Vec<f64> {
     let mut inv = vec![0.0; n * n];
-    for j in 0..n {
-        inv[j * n + j] = 1.0 / l[j * n + j];
-        for i in j + 1..n {
-            let mut s = 0.0;
-            for k in j..i {
-                s += l[i * n + k] * inv[k * n + j];
-            }
-            inv[i * n + j] = -s / l[i * n + i];
+    for i in 0..n {
+        let (before, row) = inv.split_at_mut(i * n);
+        for k in 0..i {
+            axpy(-l[i * n + k], &before[k * n..k * n + k + 1], &mut row[..k + 1]);
         }
+        row[..i].iter_mut().for_each(|x| *x /= l[i * n + i]);
+        row[i] = 1.0 / l[i * n + i];
     }
     inv
 }
@@ -112,7 +110,7 @@ pub fn axpy(a: f64, x: &[f64], y: &mut [f64]) {
     }
 }
 
-/// Eigenvalues (ascending) and eigenvectors (columns of the returned square) of a symmetric matrix.
+/// Eigenvalues (ascending) and eigenvectors (rows of the returned square) of a symmetric matrix.
 /// Householder reduction to a tridiagonal, then implicit QL: `tred2` and `tql2` of EISPACK
 /// (Wilkinson & Reinsch, "Handbook for Automatic Computation II").
 pub fn symmetric_eigen(a: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
@@ -127,7 +125,8 @@ pub fn symmetric_eigen(a: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
 }
 
 fn tridiagonalise(v: &mut [f64], n: usize, d: &mut [f64], e: &mut [f64]) {
-    let at = |i: usize, j: usize| i * n + j;
+    // The matrix is symmetric, so it may as well be stored by columns: the inner loops then run along memory.
+    let at = |i: usize, j: usize| j * n + i;
     for j in 0..n {
         d[j] = v[at(n - 1, j)];
     }
@@ -155,11 +154,9 @@ fn tridiagonalise(v: &mut [f64], n: usize, d: &mut [f64], e: &mut [f64]) {
             for j in 0..i {
                 let f = d[j];
                 v[at(j, i)] = f;
-                let mut g = e[j] + v[at(j, j)] * f;
-                for k in j + 1..i {
-                    g += v[at(k, j)] * d[k];
-                    e[k] += v[at(k, j)] * f;
-                }
+                let column = &v[at(j + 1, j)..at(j, j) + (i - j)];
+                let g = e[j] + v[at(j, j)] * f + dot(column, &d[j + 1..i]);
+                axpy(f, column, &mut e[j + 1..i]);
                 e[j] = g;
             }
             let mut f = 0.0;
@@ -173,9 +170,9 @@ fn tridiagonalise(v: &mut [f64], n: usize, d: &mut [f64], e: &mut [f64]) {
             }
             for j in 0..i {
                 let (f, g) = (d[j], e[j]);
-                for k in j..i {
-                    v[at(k, j)] -= f * e[k] + g * d[k];
-                }
+                let column = &mut v[at(j, j)..at(j, j) + (i - j)];
+                axpy(-f, &e[j..i], column);
+                axpy(-g, &d[j..i], column);
                 d[j] = v[at(i - 1, j)];
                 v[at(i, j)] = 0.0;
             }
@@ -191,10 +188,8 @@ fn tridiagonalise(v: &mut [f64], n: usize, d: &mut [f64], e: &mut [f64]) {
                 d[k] = v[at(k, i + 1)] / h;
             }
             for j in 0..=i {
-                let g: f64 = (0..=i).map(|k| v[at(k, i + 1)] * v[at(k, j)]).sum();
-                for k in 0..=i {
-                    v[at(k, j)] -= g * d[k];
-                }
+                let g = dot(&v[at(0, i + 1)..=at(i, i + 1)], &v[at(0, j)..=at(i, j)]);
+                axpy(-g, &d[..=i], &mut v[at(0, j)..=at(i, j)]);
             }
         }
         for k in 0..=i {
@@ -210,7 +205,6 @@ fn tridiagonalise(v: &mut [f64], n: usize, d: &mut [f64], e: &mut [f64]) {
 }
 
 fn implicit_ql(v: &mut [f64], n: usize, d: &mut [f64], e: &mut [f64]) {
-    let at = |i: usize, j: usize| i * n + j;
     e.rotate_left(1);
     e[n - 1] = 0.0;
     let (mut f, mut tst1) = (0.0, 0.0f64);
@@ -247,10 +241,11 @@ fn implicit_ql(v: &mut [f64], n: usize, d: &mut [f64], e: &mut [f64]) {
                     c = p / r;
                     p = c * d[i] - s * g;
                     d[i + 1] = h + s * (c * g + s * d[i]);
-                    for k in 0..n {
-                        let h = v[at(k, i + 1)];
-                        v[at(k, i + 1)] = s * v[at(k, i)] + c * h;
-                        v[at(k, i)] = c * v[at(k, i)] - s * h;
+                    let (before, after) = v.split_at_mut((i + 1) * n);
+                    for (a, b) in before[i * n..].iter_mut().zip(&mut after[..n]) {
+                        let h = *b;
+                        *b = s * *a + c * h;
+                        *a = c * *a - s * h;
                     }
                 }
                 p = -s * s2 * c3 * el1 * e[l] / dl1;
@@ -269,7 +264,7 @@ fn implicit_ql(v: &mut [f64], n: usize, d: &mut [f64], e: &mut [f64]) {
         if k != i {
             d.swap(i, k);
             for r in 0..n {
-                v.swap(at(r, i), at(r, k));
+                v.swap(i * n + r, k * n + r);
             }
         }
     }
@@ -316,9 +311,9 @@ mod tests {
             assert!(d.windows(2).all(|w| w[0] <= w[1]));
             for i in 0..n {
                 for j in 0..n {
-                    let back: f64 = (0..n).map(|k| v[i * n + k] * d[k] * v[j * n + k]).sum();
+                    let back: f64 = (0..n).map(|k| v[k * n + i] * d[k] * v[k * n + j]).sum();
                     assert!((back - a[i * n + j]).abs() < 1e-12 * (n as f64), "{n}");
-                    let unit: f64 = (0..n).map(|k| v[k * n + i] * v[k * n + j]).sum();
+                    let unit: f64 = (0..n).map(|k| v[i * n + k] * v[j * n + k]).sum();
                     assert!((unit - f64::from(u8::from(i == j))).abs() < 1e-13 * n as f64);
                 }
             }

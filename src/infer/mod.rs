@@ -1,5 +1,6 @@
 //! Fitting: estimator × family × optimiser, over a [`Target`].
 
+mod adam;
 mod draws;
 mod engine;
 mod frame;

@@ -53,6 +53,7 @@ pub struct StartSummary {
     /// Largest difference of its means from the reported ones, in posterior standard deviations.
     pub distance: f64,
     pub iterations: usize,
+    pub converged: bool,
 }
 
 /// Why the optimiser ended.
@@ -126,6 +127,13 @@ impl Fit {
     /// `n` independent draws from the guide, row-major, `n × dim`.
     pub fn sample(&self, n: usize, seed: u64) -> Vec<f64> {
         self.sampler.sample("posterior draws", n, seed)
+    }
+
+    /// Starts that ended in another place that is nearly as good: within 5 nats, but more than half a posterior standard
+    /// deviation away in some mean. The posterior may have several modes.
+    pub fn dissenting_starts(&self) -> Vec<&StartSummary> {
+        let best = self.starts.iter().filter(|s| s.distance == 0.0).map(|s| s.objective).fold(f64::INFINITY, f64::min);
+        self.starts.iter().filter(|s| s.converged && s.objective < best + 5.0 && s.distance > 0.5).collect()
     }
 
     /// Standard deviation of each coordinate under the guide; 0 for points.

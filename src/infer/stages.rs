@@ -14,12 +14,12 @@ use super::options::{FitOptions, GuideKind, Progress, Stage};
 use super::pool::Pool;
 use super::result::{StartSummary, StopReason};
 use super::rng::Stream;
-use super::whiten::{DENSE, whiten};
+use super::whiten::{DENSE, Whitened, whiten};
 
 /// Logs of the standard deviations tried at a start, until the log joint is finite.
 const FIRST_LOG_SDS: [f64; 4] = [-2.0, -4.0, -7.0, -10.0];
 /// A standard deviation on the unconstrained scale that no proper posterior of sensible data reaches.
-const IMPROPER_SD: f64 = 1e10;
+pub const IMPROPER_SD: f64 = 1e10;
 /// Rounds of whitening before the last stage takes what there is.
 const ROUNDS: usize = 8;
 /// Doubling of draws ends when the means' Monte Carlo error is below this many posterior sds.
@@ -58,6 +58,26 @@ pub struct Outcome {
     pub mean_error: f64,
 }
 
+/// A start at which the log joint is not finite, and a point there.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub theta: Vec<f64>,
+    pub start: usize,
+}
+
+/// What the starts led to.
+pub struct Starts<T> {
+    best: Option<(usize, T)>,
+    pub others: Vec<(usize, T)>,
+    pub failed: Vec<usize>,
+}
+
+impl<T> Starts<T> {
+    pub fn take_best(&mut self) -> (usize, T) {
+        self.best.take().expect("there is a best start, taken once")
+    }
+}
+
 struct Bound<'o, 'p> {
     objective: &'o mut Objective<'p>,
     logs: Range<usize>,
@@ -75,50 +95,26 @@ impl Function for Bound<'_, '_> {
 }
 
 impl<'a, 't> Session<'a, 't> {
-    fn dim(&self) -> usize {
+    pub fn dim(&self) -> usize {
         self.noisy.len() + self.points.len()
     }
 
-    fn full_rank(&self) -> bool {
+    pub fn full_rank(&self) -> bool {
         self.options.guide == GuideKind::FullRank
     }
 
-    /// All stages. Err: a point where the log joint is not finite, and its start.
-    pub fn run(&mut self) -> Result<Outcome, (Vec<f64>, usize)> {
-        let n = self.noisy.len();
-        let few = (n + 1).clamp(8, 16);
+    /// All stages.
+    pub fn run(&mut self) -> Result<Outcome, Failure> {
+        let few = (self.noisy.len() + 1).clamp(8, 16);
         let z = matched(self.options.seed, "explore", self.noisy, few);
-        let mut found: Vec<(usize, Place)> = vec![];
-        let mut summaries = vec![];
-        let mut failure = None;
-        for start in 0..self.options.starts.max(1) {
-            let frame = match self.begin(start, &z, few) {
-                Ok(frame) => frame,
-                Err(theta) => {
-                    failure.get_or_insert((theta, start));
-                    summaries.push(StartSummary {
-                        start,
-                        objective: f64::INFINITY,
-                        distance: f64::INFINITY,
-                        iterations: 0,
-                    });
-                    continue;
-                }
-            };
-            let place = self.descend(frame, None, &z, few, 0.1, 100, Stage::Explore, start);
-            found.push((start, place));
-            if self.halt.is_some() {
-                break;
-            }
-        }
-        if found.is_empty() {
-            return Err(failure.expect("every start that is not found has failed"));
-        }
-        found.sort_by(|a, b| a.1.objective.total_cmp(&b.1.objective));
-        let (best, place) = found.remove(0);
+        let mut starts = self.each_start(&z, few, |session, frame, start| {
+            let place = session.descend(frame, None, &z, few, 0.1, 100, Stage::Explore, start);
+            (place.objective, place)
+        })?;
+        let (mut best, place) = starts.take_best();
         let mut place = self.settle(place, best);
         let mut others = vec![];
-        for (start, other) in found {
+        for (start, other) in std::mem::take(&mut starts.others) {
             if self.halt.is_some() {
                 others.push((start, other));
                 continue;
@@ -126,27 +122,86 @@ impl<'a, 't> Session<'a, 't> {
             let other = self.compare(&place, other, start);
             if other.objective < place.objective - 0.5 {
                 let better = self.settle(other, start);
-                others.push((best, std::mem::replace(&mut place, better)));
+                others.push((std::mem::replace(&mut best, start), std::mem::replace(&mut place, better)));
             } else {
                 others.push((start, other));
             }
         }
         let (draws, mean_error, reason) = self.refine(&mut place, best);
+        let (place, starts) = self.summarise(best, place, others, starts.failed);
+        Ok(Outcome { place, reason, starts, draws, mean_error })
+    }
+
+    /// Run `explore` from every start whose log joint is finite; Err if there is none.
+    pub fn each_start<T>(
+        &mut self,
+        z: &[f64],
+        half: usize,
+        mut explore: impl FnMut(&mut Self, Frame, usize) -> (f64, T),
+    ) -> Result<Starts<T>, Failure> {
+        let mut found = vec![];
+        let mut failed: Vec<Failure> = vec![];
+        for start in 0..self.options.starts.max(1) {
+            match self.begin(start, z, half) {
+                Ok(frame) => {
+                    let (objective, place) = explore(self, frame, start);
+                    found.push((objective, start, place));
+                }
+                Err(theta) => failed.push(Failure { theta, start }),
+            }
+            if self.halt.is_some() {
+                break;
+            }
+        }
+        // A stable sort: the earlier start wins a tie.
+        found.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut others = found.into_iter().map(|(_, start, place)| (start, place));
+        match others.next() {
+            Some(best) => Ok(Starts {
+                best: Some(best),
+                others: others.collect(),
+                failed: failed.iter().map(|f| f.start).collect(),
+            }),
+            None => Err(failed.swap_remove(0)),
+        }
+    }
+
+    /// The best place, and a line about every start.
+    pub fn summarise(
+        &self,
+        best: usize,
+        place: Place,
+        others: Vec<(usize, Place)>,
+        failed: Vec<usize>,
+    ) -> (Place, Vec<StartSummary>) {
         let sds = place.frame.mean.row_norms(self.dim());
         let mean = mean_of(&place);
-        summaries.push(StartSummary {
+        let mut lines = vec![StartSummary {
             start: best,
             objective: place.objective,
             distance: 0.0,
             iterations: place.iterations,
-        });
-        for (start, other) in others {
-            let theirs = mean_of(&other);
-            let distance = (0..mean.len()).map(|i| (theirs[i] - mean[i]).abs() / sds[i]).fold(0.0, f64::max);
-            summaries.push(StartSummary { start, objective: other.objective, distance, iterations: other.iterations });
-        }
-        summaries.sort_by_key(|s| s.start);
-        Ok(Outcome { place, reason, starts: summaries, draws, mean_error })
+            converged: place.end == End::Converged,
+        }];
+        lines.extend(others.iter().map(|(start, other)| {
+            let theirs = mean_of(other);
+            StartSummary {
+                start: *start,
+                objective: other.objective,
+                distance: (0..mean.len()).map(|i| (theirs[i] - mean[i]).abs() / sds[i]).fold(0.0, f64::max),
+                iterations: other.iterations,
+                converged: other.end == End::Converged,
+            }
+        }));
+        lines.extend(failed.iter().map(|&start| StartSummary {
+            start,
+            objective: f64::INFINITY,
+            distance: f64::INFINITY,
+            iterations: 0,
+            converged: false,
+        }));
+        lines.sort_by_key(|s| s.start);
+        (place, lines)
     }
 
     /// A frame around a starting point in which the log joint is finite and no direction is much too steep.
@@ -178,10 +233,8 @@ impl<'a, 't> Session<'a, 't> {
                 // ∂f/∂ℓ_j + 1 is the curvature in units of sd²: shrink where that is too steep.
                 let shrink = |j: usize| (gradient[dim + j] + 1.0).clamp(1.0, 1e12).powf(-0.5);
                 if let (Basis::Diagonal(mean), Basis::Diagonal(noise)) = (&mut frame.mean, &mut frame.noise) {
-                    for j in 0..n {
-                        noise[j] *= shrink(j);
-                        mean[j] = noise[j];
-                    }
+                    noise.iter_mut().enumerate().for_each(|(j, sd)| *sd *= shrink(j));
+                    mean[..n].copy_from_slice(noise);
                 }
                 return Ok(frame);
             }
@@ -240,24 +293,41 @@ impl<'a, 't> Session<'a, 't> {
         Place { frame, phi, objective: state.value, end, iterations: state.iteration }
     }
 
-    /// Whiten and descend until the coordinates fit the posterior.
-    fn settle(&mut self, mut place: Place, start: usize) -> Place {
+    /// Whiten and descend until the coordinates fit the posterior: first with independent scales, which is safe far from
+    /// the posterior, then, for a guide that may rotate, with a rotated basis.
+    fn settle(&mut self, place: Place, start: usize) -> Place {
         let n = self.noisy.len();
         let half = if self.dim() > DENSE { 32 } else { (2 * n).max(16) };
         let probe = matched(self.options.seed, "whiten", self.noisy, half);
         let few = (n + 1).clamp(16, 128);
         let z = matched(self.options.seed, "settle", self.noisy, few);
+        let mut place = self.rounds(place, start, &probe, half, &z, few, false);
+        if self.full_rank() && self.dim() <= DENSE && self.halt.is_none() {
+            let rotated = self.rounds(place.clone(), start, &probe, half, &z, few, true);
+            if rotated.objective <= place.objective || self.halt.is_some() {
+                place = rotated;
+            }
+        }
+        place
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn rounds(
+        &mut self,
+        mut place: Place,
+        start: usize,
+        probe: &[f64],
+        half: usize,
+        z: &[f64],
+        few: usize,
+        rotate: bool,
+    ) -> Place {
         for _ in 0..ROUNDS {
             if self.halt.is_some() {
                 break;
             }
-            let Some(frame) = whiten(&place.frame, &place.phi, &probe, half, self.pool, self.full_rank()) else {
-                break;
-            };
-            if self.undetermined(&frame) {
-                break;
-            }
-            let next = self.descend(frame, None, &z, few, 0.02, 40, Stage::Whiten, start);
+            let Some(frame) = self.whitened(&place, probe, half, rotate) else { break };
+            let next = self.descend(frame, None, z, few, 0.02, 40, Stage::Whiten, start);
             if next.end == End::NonFinite {
                 break;
             }
@@ -270,14 +340,19 @@ impl<'a, 't> Session<'a, 't> {
         place
     }
 
-    /// Whether whitening has found a direction without curvature however far it looks.
-    fn undetermined(&mut self, frame: &Frame) -> bool {
-        let sds = frame.mean.row_norms(self.dim());
-        let worst = (0..sds.len()).max_by(|&a, &b| sds[a].total_cmp(&sds[b]));
-        let Some(j) = worst.filter(|&j| sds[j] > IMPROPER_SD) else { return false };
-        let name = self.noisy.iter().chain(self.points).nth(j).expect("a name per coordinate");
+    /// The place in a whitened frame. None if that cannot be had; halts the fit where the posterior is flat.
+    fn whitened(&mut self, place: &Place, z: &[f64], half: usize, rotate: bool) -> Option<Frame> {
+        let flat = match whiten(&place.frame, &place.phi, z, half, self.pool, rotate) {
+            Whitened::NonFinite => return None,
+            Whitened::Flat(j) => j,
+            Whitened::Frame(frame) => match frame.mean.row_norms(self.dim()).iter().position(|sd| *sd > IMPROPER_SD) {
+                None => return Some(frame),
+                Some(j) => j,
+            },
+        };
+        let name = self.noisy.iter().chain(self.points).nth(flat).expect("a name per coordinate");
         self.halt = Some(StopReason::Improper(name.clone()));
-        true
+        None
     }
 
     /// Continue another start in the best one's coordinates.
@@ -291,7 +366,7 @@ impl<'a, 't> Session<'a, 't> {
         axpy(-1.0, &best.frame.centre, &mut phi[..dim]);
         best.frame.mean.solve(&mut phi[..dim]);
         phi[dim..].copy_from_slice(&best.phi[dim..]);
-        let place = self.descend(best.frame.clone(), Some(phi), &z, few, 0.1, 30, Stage::Compare, start);
+        let place = self.descend(best.frame.clone(), Some(phi), &z, few, 0.02, 60, Stage::Compare, start);
         if place.end == End::NonFinite { other } else { place }
     }
 
@@ -307,12 +382,11 @@ impl<'a, 't> Session<'a, 't> {
             None if self.full_rank() => 2 * n.max(600),
             None => (2 * n).clamp(64, 512),
         };
-        let cap = half.max(512);
+        let cap = half.max(1024);
         loop {
             let z = matched(self.options.seed, "refine", self.noisy, half);
             if self.halt.is_none()
-                && let Some(mut frame) = whiten(&place.frame, &place.phi, &z, half, self.pool, self.full_rank())
-                && !self.undetermined(&frame)
+                && let Some(mut frame) = self.whitened(place, &z, half, self.full_rank())
             {
                 frame.shape = shape;
                 let limit = self.options.max_iterations;

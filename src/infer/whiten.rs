@@ -16,23 +16,37 @@ pub const DENSE: usize = 700;
 /// More points than this are left to the optimiser: each costs two gradients of the whole batch.
 const MEASURED_POINTS: usize = 64;
 
+/// At most so many flat directions are measured by differences: each costs two gradients of the whole batch.
+const MEASURED_DIRECTIONS: usize = 16;
+
 /// The smallest eigenvalue believed: a direction grows at most by a factor 10⁴ per round.
 const FLOOR: f64 = 1e-8;
 
+/// How far, in the guide's standard deviations, a direction without curvature is followed before it is believed.
+const FAR: f64 = 1e5;
+
+/// What whitening found.
+pub enum Whitened {
+    Frame(Frame),
+    /// The log joint is not finite here.
+    NonFinite,
+    /// The log joint does not fall however far one goes; this coordinate goes furthest.
+    Flat(usize),
+}
+
 /// The guide at `phi` as the origin of a whitened frame: `mean` whitens the mean's problem, and if `whole` so does `noise`
-/// (for a guide that may rotate; else T stays as it is). None where the log joint is not finite.
-pub fn whiten(frame: &Frame, phi: &[f64], z: &[f64], half: usize, pool: &RefCell<Pool>, whole: bool) -> Option<Frame> {
+/// (for a guide that may rotate; else T stays as it is).
+pub fn whiten(frame: &Frame, phi: &[f64], z: &[f64], half: usize, pool: &RefCell<Pool>, whole: bool) -> Whitened {
     let (dim, n) = (frame.dim(), frame.noisy());
     let scale = frame.scale_at(phi);
-    let point_sds = frame.mean.row_norms(dim)[n..].to_vec();
-    let units = block_diagonal(&scale, &point_sds, n);
+    let units = Basis::block_diagonal(&scale, &frame.mean.row_norms(dim)[n..], n);
     // Only T matters here, so the frame's own shape is the diagonal one.
     let here = frame.recentred(phi, units.clone(), scale.clone(), Shape::Diagonal);
     let mut objective = Objective::new(&here, z, half, pool);
-    let origin = vec![0.0; here.parameters()];
-    let mut gradient = origin.clone();
-    if !objective.value_grad(&origin, &mut gradient).is_finite() {
-        return None;
+    let mut gradient = vec![0.0; here.parameters()];
+    let value = objective.value_grad(&vec![0.0; here.parameters()], &mut gradient);
+    if !value.is_finite() {
+        return Whitened::NonFinite;
     }
     if dim > DENSE {
         // ∂f/∂ℓ_j = A_jj − 1 in units of T.
@@ -41,19 +55,36 @@ pub fn whiten(frame: &Frame, phi: &[f64], z: &[f64], half: usize, pool: &RefCell
         if let Basis::Diagonal(d) = &mut mean {
             d.iter_mut().zip(&grow).for_each(|(d, g)| *d *= g);
         }
-        return Some(frame.recentred(phi, mean, scale, Shape::Diagonal));
+        return Whitened::Frame(frame.recentred(phi, mean, scale, Shape::Diagonal));
     }
     let (mut a, noise) = stein(objective.theta_adjoint(), z, &scale, half, dim, n);
-    let corner = inverse_root(&a, n, noise);
-    let noise_basis = if whole { Basis::Lower(scale.times_lower(&corner, n)) } else { scale };
-    let mean = if dim == n {
-        units.times_lower(&corner, n)
-    } else {
-        a = extend(&a, n, dim);
+    measure_flat(&mut objective, &mut a, n, noise);
+    let corner = inverse_root(&a, n);
+    let whole_root = (dim > n).then(|| {
+        let mut a = extend(&a, n, dim);
         measure_points(&mut objective, &mut a, n, dim);
-        units.times_lower(&inverse_root(&a, dim, noise), dim)
-    };
-    Some(frame.recentred(phi, Basis::Lower(mean), noise_basis, Shape::Diagonal))
+        inverse_root(&a, dim)
+    });
+    let root = whole_root.as_ref().unwrap_or(&corner);
+    if root.smallest < FLOOR && goes_on(&mut objective, &root.direction, value) {
+        let mut reach = vec![0.0; dim];
+        units.times(&root.direction, &mut reach);
+        let furthest = (0..dim).max_by(|&i, &j| reach[i].abs().total_cmp(&reach[j].abs()));
+        return Whitened::Flat(furthest.expect("a direction has coordinates"));
+    }
+    let mean = Basis::Lower(units.times_lower(&root.factor, dim));
+    let noise_basis = if whole { Basis::Lower(scale.times_lower(&corner.factor, n)) } else { scale };
+    Whitened::Frame(frame.recentred(phi, mean, noise_basis, Shape::Diagonal))
+}
+
+/// Whether the log joint falls by less than a nat as the guide is moved very far along `direction`, either way.
+fn goes_on(objective: &mut Objective, direction: &[f64], value: f64) -> bool {
+    let mut phi = vec![0.0; objective.parameters()];
+    let mut unused = phi.clone();
+    [FAR, -FAR].into_iter().any(|step| {
+        phi.iter_mut().zip(direction).for_each(|(p, d)| *p = step * d);
+        objective.value_grad(&phi, &mut unused) < value + 1.0
+    })
 }
 
 /// A in units of T, and how large an eigenvalue of its sampling noise may be.
@@ -91,41 +122,72 @@ fn stein(adjoint: &[f64], z: &[f64], scale: &Basis, half: usize, dim: usize, n: 
     (a, residual.sqrt() / half.max(1) as f64)
 }
 
-/// R, lower triangular, with R Rᵀ the inverse of `a` after raising small eigenvalues to what can be believed.
-fn inverse_root(a: &[f64], n: usize, noise: f64) -> Vec<f64> {
+/// Directions whose curvature drowns in the noise of Stein's estimate: raise them to it, then measure the flattest by
+/// differences of the gradient, which have no such noise. With strongly correlated coordinates these matter most.
+fn measure_flat(objective: &mut Objective, a: &mut [f64], n: usize, noise: f64) {
     let (values, vectors) = symmetric_eigen(a, n);
-    let largest = values.last().copied().unwrap_or(1.0);
-    let floor = noise.max(1e-12 * largest).max(FLOOR);
-    let mut raised = vec![0.0; n * n];
-    for i in 0..n {
-        for j in 0..=i {
-            let s = (0..n).map(|k| vectors[i * n + k] * values[k].max(floor) * vectors[j * n + k]).sum();
-            raised[i * n + j] = s;
-            raised[j * n + i] = s;
+    let flat = values.iter().filter(|v| **v < 4.0 * noise).count();
+    if flat == 0 {
+        return;
+    }
+    for (value, v) in values.iter().zip(vectors.chunks(n)).filter(|(value, _)| **value < noise) {
+        for i in 0..n {
+            axpy((noise - value) * v[i], v, &mut a[i * n..(i + 1) * n]);
         }
     }
-    inverse_factor(&raised, n).unwrap_or_else(|| {
+    let mut phi = vec![0.0; objective.parameters()];
+    let (mut up, mut down) = (phi.clone(), phi.clone());
+    for k in 0..flat.min(MEASURED_DIRECTIONS) {
+        let v = &vectors[k * n..(k + 1) * n];
+        let mut at = |step: f64, gradient: &mut [f64]| {
+            phi[..n].iter_mut().zip(v).for_each(|(p, v)| *p = step * v);
+            objective.value_grad(&phi, gradient)
+        };
+        // One standard deviation of the guide: short beside a flat direction's own length.
+        if !at(1.0, &mut up).is_finite() || !at(-1.0, &mut down).is_finite() {
+            continue;
+        }
+        // Replace what A does to v: A ← A + r vᵀ + v rᵀ − (vᵀr) v vᵀ with r = H v − A v.
+        let r: Vec<f64> = (0..n).map(|i| 0.5 * (up[i] - down[i]) - dot(&a[i * n..(i + 1) * n], v)).collect();
+        let vr = dot(v, &r);
+        if vr + noise.max(values[k]) < -noise {
+            // Curved upwards: the guide is not near a mode along v, and the difference says nothing about the scale.
+            continue;
+        }
+        for i in 0..n {
+            let row = &mut a[i * n..(i + 1) * n];
+            axpy(r[i] - vr * v[i], v, row);
+            axpy(v[i], &r, row);
+        }
+    }
+}
+
+/// A root of the inverse of a matrix, and the matrix's flattest direction.
+struct Root {
+    /// R, lower triangular, with R Rᵀ the inverse, after raising eigenvalues that are not positive.
+    factor: Vec<f64>,
+    smallest: f64,
+    direction: Vec<f64>,
+}
+
+fn inverse_root(a: &[f64], n: usize) -> Root {
+    if n == 0 {
+        return Root { factor: vec![], smallest: 1.0, direction: vec![] };
+    }
+    let (values, vectors) = symmetric_eigen(a, n);
+    let floor = (1e-12 * values[n - 1]).max(FLOOR);
+    let mut raised = vec![0.0; n * n];
+    for (value, v) in values.iter().zip(vectors.chunks(n)) {
+        for i in 0..n {
+            axpy(value.max(floor) * v[i], v, &mut raised[i * n..(i + 1) * n]);
+        }
+    }
+    let factor = inverse_factor(&raised, n).unwrap_or_else(|| {
         // Rounding can break positive definiteness at condition numbers near 1e12; scales alone still help.
         let diagonal = (0..n).map(|i| raised[i * n + i].max(floor).powf(-0.5)).collect();
         Basis::Diagonal(diagonal).to_lower(n)
-    })
-}
-
-fn block_diagonal(scale: &Basis, points: &[f64], n: usize) -> Basis {
-    let dim = n + points.len();
-    match scale {
-        Basis::Diagonal(d) => Basis::Diagonal(d.iter().chain(points).copied().collect()),
-        Basis::Lower(l) => {
-            let mut out = vec![0.0; dim * dim];
-            for i in 0..n {
-                out[i * dim..i * dim + n].copy_from_slice(&l[i * n..(i + 1) * n]);
-            }
-            for (i, p) in points.iter().enumerate() {
-                out[(n + i) * dim + n + i] = *p;
-            }
-            Basis::Lower(out)
-        }
-    }
+    });
+    Root { factor, smallest: values[0], direction: vectors[..n].to_vec() }
 }
 
 /// `a` with ones on the diagonal for the points.

@@ -206,6 +206,27 @@ impl<'n> Tape<'n> {
         *adjoint(&mut self.adjoints, &self.values[step.out]) = upstream;
     }
 
+    /// Largest difference between the gradient at `parameters` and central differences of the result, relative to the
+    /// gradient's size (at least 1).
+    pub fn check(&mut self, parameters: &[f64]) -> f64 {
+        self.forward(parameters);
+        let gradient = self.backward().to_vec();
+        let mut x = parameters.to_vec();
+        let mut worst = 0.0f64;
+        for (i, g) in gradient.iter().enumerate() {
+            // The cube root of the rounding error balances it against the truncation of a central difference.
+            let step = 6e-6 * x[i].abs().max(1.0);
+            let keep = x[i];
+            x[i] = keep + step;
+            let above = self.forward(&x);
+            x[i] = keep - step;
+            let below = self.forward(&x);
+            x[i] = keep;
+            worst = worst.max(((above - below) / (2.0 * step) - g).abs() / g.abs().max(1.0));
+        }
+        worst
+    }
+
     /// The value of a variable after [`Tape::forward`].
     pub fn value(&self, var: Var) -> &[f64] {
         slice(&self.values[var.0])
@@ -236,5 +257,120 @@ fn slice_mut(t: &mut Vector) -> &mut [f64] {
         0 => &mut [],
         // SAFETY: as in `slice`; `IndexMut` has made the storage unique, and `t` is borrowed mutably.
         n => unsafe { std::slice::from_raw_parts_mut(&mut t[[0]], n) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// a · b, elementwise.
+    struct Times;
+    impl Node for Times {
+        fn forward(&mut self, x: &[&[f64]], out: &mut [f64]) {
+            out.iter_mut().zip(x[0].iter().zip(x[1])).for_each(|(o, (a, b))| *o = a * b);
+        }
+        fn backward(&mut self, x: &[&[f64]], _: &[f64], upstream: &[f64], adjoints: &mut [&mut [f64]]) {
+            for side in 0..2 {
+                adjoints[side].iter_mut().zip(upstream.iter().zip(x[1 - side])).for_each(|(a, (u, o))| *a += u * o);
+            }
+        }
+    }
+
+    /// Sum of sines.
+    struct SumSin;
+    impl Node for SumSin {
+        fn forward(&mut self, x: &[&[f64]], out: &mut [f64]) {
+            out[0] = x[0].iter().map(|x| x.sin()).sum();
+        }
+        fn backward(&mut self, x: &[&[f64]], _: &[f64], upstream: &[f64], adjoints: &mut [&mut [f64]]) {
+            adjoints[0].iter_mut().zip(x[0]).for_each(|(a, x)| *a += upstream[0] * x.cos());
+        }
+    }
+
+    /// The first half of the operand.
+    struct Head;
+    impl Node for Head {
+        fn forward(&mut self, x: &[&[f64]], out: &mut [f64]) {
+            out.copy_from_slice(&x[0][..out.len()]);
+        }
+        fn backward(&mut self, _: &[&[f64]], _: &[f64], upstream: &[f64], adjoints: &mut [&mut [f64]]) {
+            adjoints[0].iter_mut().zip(upstream).for_each(|(a, u)| *a += u);
+        }
+    }
+
+    const X: [f64; 4] = [0.3, -1.2, 2.0, 0.7];
+
+    /// Central differences are good to about 1e-10.
+    #[test]
+    fn a_value_used_twice_gets_both_gradients() {
+        let mut tape = Tape::new(4);
+        let x = tape.parameters();
+        let c = tape.constant(&[1.0, 2.0, -3.0, 0.5]);
+        let a = tape.node(&[x, c], 4, Times);
+        let b = tape.node(&[a, x], 4, Times);
+        tape.node(&[b], 1, SumSin);
+        assert!(tape.check(&X) < 1e-8);
+        tape.set(c, &[0.0; 4]);
+        assert_eq!(tape.forward(&X), 0.0, "a constant can be replaced");
+        // Runs do not add up.
+        tape.set(c, &[1.0; 4]);
+        tape.forward(&X);
+        let once = tape.backward().to_vec();
+        tape.forward(&X);
+        assert_eq!(tape.backward(), once);
+    }
+
+    #[test]
+    fn operations_of_dfdx_mix_with_nodes() {
+        let mut tape = Tape::new(4);
+        let x = tape.parameters();
+        let left = tape.node(&[x], 2, Head);
+        // [2 × 1] · [1 × 4]
+        let product = tape.matmul(left, x, (2, 1, 4));
+        let twice = tape.constant(&[2.0; 8]);
+        let scaled = tape.node(&[product, twice], 8, Times);
+        let both = tape.add(scaled, product);
+        let sines = tape.node(&[both], 1, SumSin);
+        let total = tape.sum(x);
+        tape.add(sines, total);
+        assert!(tape.check(&X) < 1e-8);
+    }
+
+    #[test]
+    #[should_panic(expected = "given twice")]
+    fn one_operand_twice_is_refused() {
+        let mut tape = Tape::new(2);
+        let x = tape.parameters();
+        tape.add(x, x);
+    }
+
+    #[test]
+    fn empty_vectors_pass_through() {
+        let mut tape = Tape::new(0);
+        let x = tape.parameters();
+        tape.node(&[x], 1, SumSin);
+        assert_eq!(tape.forward(&[]), 0.0);
+        assert!(tape.backward().is_empty());
+    }
+
+    /// Kingma & Ba, algorithm 1, by hand.
+    #[test]
+    fn adam_takes_the_published_step() {
+        let mut adam = Adam::new(2);
+        let mut x = [1.0, -2.0];
+        let (mut m, mut v) = ([0.0; 2], [0.0; 2]);
+        let mut by_hand = x;
+        for t in 1..=5 {
+            let g = [x[0], 3.0 * x[1]];
+            adam.step(&mut x, &g, 0.1);
+            for i in 0..2 {
+                m[i] = 0.9 * m[i] + 0.1 * g[i];
+                v[i] = 0.999 * v[i] + 0.001 * g[i] * g[i];
+                let (mh, vh) = (m[i] / (1.0 - 0.9f64.powi(t)), v[i] / (1.0 - 0.999f64.powi(t)));
+                by_hand[i] -= 0.1 * mh / (vh.sqrt() + 1e-8);
+                assert!((x[i] - by_hand[i]).abs() < 1e-13);
+            }
+        }
     }
 }
