@@ -11,10 +11,14 @@ use crate::prim::vector;
 pub const FEW_LANES: usize = 8;
 /// Most lanes of a block.
 const BLOCK: usize = 512;
+/// Fewest: below, the calls would cost more than what they do.
+const SMALL_BLOCK: usize = 64;
 /// What the block buffers of a region may take of the first-level cache, in numbers.
 const BLOCK_NUMBERS: usize = 3 * 1024;
-/// What the matrix columns of one block may take of the second-level cache, in numbers.
-const MATRIX_NUMBERS: usize = 24 * 1024;
+/// What the matrix columns of one block may take of the first-level cache, in numbers: both passes over them then come
+/// from there; failing that, of the second-level cache.
+const MATRIX_NUMBERS: usize = 2560;
+const WIDE_MATRIX_NUMBERS: usize = 32 * 1024;
 
 pub struct Plan<'r> {
     pub region: &'r Region,
@@ -119,13 +123,18 @@ fn schedule_lanes<'r>(region: &Region, over: &'r Loop, body: Vec<&'r Stmt>, even
     let phases = scheduler.schedule(&body, &[]);
     let mut slots = Slots::default();
     slots.assign(&phases);
-    let columns = most_columns(&phases);
-    let mut block = BLOCK;
-    while block > 64 && (block * slots.count > BLOCK_NUMBERS || block * columns > MATRIX_NUMBERS) {
-        block /= 2;
-    }
+    let block = block_size(slots.count, most_columns(&phases));
     let cheap = scheduler.cheap;
     Lanes { over, block, phases, even, slots: slots.held, slot_count: slots.count, cheap }
+}
+
+fn block_size(slots: usize, columns: usize) -> usize {
+    let room = if columns * SMALL_BLOCK <= MATRIX_NUMBERS { MATRIX_NUMBERS } else { WIDE_MATRIX_NUMBERS };
+    let mut block = BLOCK;
+    while block > SMALL_BLOCK && (block * slots > BLOCK_NUMBERS || block * columns > room) {
+        block /= 2;
+    }
+    block
 }
 
 struct Scheduler<'r> {

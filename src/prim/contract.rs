@@ -1,19 +1,16 @@
 //! A block of a matrix-vector product and of its transpose, for a matrix whose lanes are contiguous.
+//!
+//! Both take eight columns at a time: the product loads and stores each lane's sum once for eight of its addends, and
+//! the transpose loads each lane's value once for eight sums, whose additions are enough to hide their latency.
 
-use super::vector::{lanes, lanes_mut};
-use super::vector_elementary::fma;
-
-/// Columns taken together: each lane's sum is loaded and stored once for as many products.
-const COLUMNS: usize = 8;
-/// Lanes summed apart in the transposed product.
-const STRIP: usize = 16;
+use super::lanes::Lanes;
 
 /// `out[i] = Σ_k a[i + k·sa]·b[k·sb]`.
 ///
 /// # Safety
 /// `a` holds `n` numbers at every `k·sa`, `b` one at every `k·sb`, `out` `n`; `out` overlaps neither.
 #[inline(always)]
-pub unsafe fn product<const F: bool>(
+pub unsafe fn product<L: Lanes>(
     n: usize,
     ks: usize,
     a: *const f64,
@@ -22,33 +19,64 @@ pub unsafe fn product<const F: bool>(
     sb: usize,
     out: *mut f64,
 ) {
-    let out = unsafe { lanes_mut(n, out) };
-    out.fill(0.0);
-    let mut k = 0;
-    while k + COLUMNS <= ks {
-        let w: [f64; COLUMNS] = std::array::from_fn(|j| unsafe { *b.add((k + j) * sb) });
-        let c: [&[f64]; COLUMNS] = std::array::from_fn(|j| unsafe { lanes(n, a.add((k + j) * sa)) });
-        for i in 0..n {
-            let mut s = out[i];
-            for j in 0..COLUMNS {
-                s = fma::<F>(c[j][i], w[j], s);
+    unsafe {
+        let mut k = 0;
+        // What is left over goes first, so that it also starts the sums.
+        match ks % 8 {
+            0 if ks == 0 => std::slice::from_raw_parts_mut(out, n).fill(0.0),
+            0 => {
+                columns::<L, 8, true>(n, a, sa, b, sb, out);
+                k = 8;
             }
-            out[i] = s;
+            1 => columns::<L, 1, true>(n, a, sa, b, sb, out),
+            2 => columns::<L, 2, true>(n, a, sa, b, sb, out),
+            3 => columns::<L, 3, true>(n, a, sa, b, sb, out),
+            4 => columns::<L, 4, true>(n, a, sa, b, sb, out),
+            5 => columns::<L, 5, true>(n, a, sa, b, sb, out),
+            6 => columns::<L, 6, true>(n, a, sa, b, sb, out),
+            _ => columns::<L, 7, true>(n, a, sa, b, sb, out),
         }
-        k += COLUMNS;
-    }
-    while k + 2 <= ks {
-        let w: [f64; 2] = std::array::from_fn(|j| unsafe { *b.add((k + j) * sb) });
-        let c: [&[f64]; 2] = std::array::from_fn(|j| unsafe { lanes(n, a.add((k + j) * sa)) });
-        for i in 0..n {
-            out[i] = fma::<F>(c[1][i], w[1], fma::<F>(c[0][i], w[0], out[i]));
+        k += ks % 8;
+        while k < ks {
+            columns::<L, 8, false>(n, a.add(k * sa), sa, b.add(k * sb), sb, out);
+            k += 8;
         }
-        k += 2;
     }
-    if k < ks {
-        let (w, c) = unsafe { (*b.add(k * sb), lanes(n, a.add(k * sa))) };
-        for i in 0..n {
-            out[i] = fma::<F>(c[i], w, out[i]);
+}
+
+/// `out += Σ_k` over `C` columns; `FIRST`: `out =`.
+#[inline(always)]
+unsafe fn columns<L: Lanes, const C: usize, const FIRST: bool>(
+    n: usize,
+    a: *const f64,
+    sa: usize,
+    b: *const f64,
+    sb: usize,
+    out: *mut f64,
+) {
+    unsafe {
+        let weights: [f64; C] = std::array::from_fn(|k| *b.add(k * sb));
+        let w: [L; C] = weights.map(L::splat);
+        let mut i = 0;
+        while i + 2 * L::N <= n {
+            let (at, next) = (out.add(i), out.add(i + L::N));
+            let (mut s, mut t) = if FIRST { (L::splat(0.0), L::splat(0.0)) } else { (L::load(at), L::load(next)) };
+            for (k, w) in w.iter().enumerate() {
+                let column = a.add(k * sa + i);
+                s = L::load(column).mul_add(*w, s);
+                t = L::load(column.add(L::N)).mul_add(*w, t);
+            }
+            s.store(at);
+            t.store(next);
+            i += 2 * L::N;
+        }
+        while i < n {
+            let mut s = if FIRST { 0.0 } else { *out.add(i) };
+            for (k, w) in weights.iter().enumerate() {
+                s = L::mul_add_one(*a.add(k * sa + i), *w, s);
+            }
+            *out.add(i) = s;
+            i += 1;
         }
     }
 }
@@ -58,7 +86,7 @@ pub unsafe fn product<const F: bool>(
 /// # Safety
 /// As for [`product`]; `target` holds a number at every `k·st` and overlaps neither `v` nor `a`.
 #[inline(always)]
-pub unsafe fn transposed<const F: bool>(
+pub unsafe fn transposed<L: Lanes>(
     n: usize,
     ks: usize,
     v: *const f64,
@@ -67,54 +95,55 @@ pub unsafe fn transposed<const F: bool>(
     target: *mut f64,
     st: usize,
 ) {
-    let v = unsafe { lanes(n, v) };
-    let mut k = 0;
-    while k + 4 <= ks {
-        let c = std::array::from_fn(|j| unsafe { lanes(n, a.add((k + j) * sa)) });
-        let sums = dots::<F, 4>(v, c);
-        for (j, s) in sums.into_iter().enumerate() {
-            unsafe { *target.add((k + j) * st) += s };
+    unsafe {
+        let mut k = 0;
+        while k + 8 <= ks {
+            dots::<L, 8, 1>(n, v, a.add(k * sa), sa, target.add(k * st), st);
+            k += 8;
         }
-        k += 4;
-    }
-    while k < ks {
-        let [s] = dots::<F, 1>(v, [unsafe { lanes(n, a.add(k * sa)) }]);
-        unsafe { *target.add(k * st) += s };
-        k += 1;
+        if k + 4 <= ks {
+            dots::<L, 4, 2>(n, v, a.add(k * sa), sa, target.add(k * st), st);
+            k += 4;
+        }
+        while k < ks {
+            dots::<L, 1, 4>(n, v, a.add(k * sa), sa, target.add(k * st), st);
+            k += 1;
+        }
     }
 }
 
-/// `v·c[j]` for each column.
+/// The dot products of `v` with `C` columns, `U` registers of lanes at a time.
 #[inline(always)]
-fn dots<const F: bool, const C: usize>(v: &[f64], c: [&[f64]; C]) -> [f64; C] {
-    let n = v.len();
-    let c = c.map(|c| &c[..n]);
-    let mut parts = [[0.0; STRIP]; C];
-    let whole = n / STRIP * STRIP;
-    let mut i = 0;
-    while i < whole {
-        let x: &[f64; STRIP] = v[i..i + STRIP].try_into().expect("a strip's length");
-        for j in 0..C {
-            let y: &[f64; STRIP] = c[j][i..i + STRIP].try_into().expect("a strip's length");
-            for l in 0..STRIP {
-                parts[j][l] = fma::<F>(x[l], y[l], parts[j][l]);
+unsafe fn dots<L: Lanes, const C: usize, const U: usize>(
+    n: usize,
+    v: *const f64,
+    a: *const f64,
+    sa: usize,
+    target: *mut f64,
+    st: usize,
+) {
+    unsafe {
+        let mut sums = [[L::splat(0.0); U]; C];
+        let mut i = 0;
+        while i + U * L::N <= n {
+            for u in 0..U {
+                let x = L::load(v.add(i + u * L::N));
+                for (k, sums) in sums.iter_mut().enumerate() {
+                    sums[u] = L::load(a.add(k * sa + i + u * L::N)).mul_add(x, sums[u]);
+                }
             }
+            i += U * L::N;
         }
-        i += STRIP;
-    }
-    let mut sums = [0.0; C];
-    for j in 0..C {
-        let mut width = STRIP / 2;
-        while width > 0 {
-            for l in 0..width {
-                parts[j][l] += parts[j][l + width];
+        for (k, sums) in sums.iter().enumerate() {
+            let mut sum = sums[0];
+            for other in &sums[1..] {
+                sum = sum.add(*other);
             }
-            width /= 2;
-        }
-        sums[j] = parts[j][0];
-        for l in whole..n {
-            sums[j] = fma::<F>(v[l], c[j][l], sums[j]);
+            let mut sum = sum.sum();
+            for i in i..n {
+                sum = L::mul_add_one(*v.add(i), *a.add(k * sa + i), sum);
+            }
+            *target.add(k * st) += sum;
         }
     }
-    sums
 }

@@ -1,8 +1,11 @@
 //! Primitive functions of reals: what the operations of the graph compute, one by one and over many lanes.
 
 pub mod contract;
+mod lanes;
 pub mod scalar;
 pub mod vector;
 mod vector_elementary;
 mod vector_gamma;
 mod vector_normal;
+#[cfg(test)]
+mod vector_tests;

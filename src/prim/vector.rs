@@ -3,8 +3,10 @@
 //! The kernels call these through pointers, so all have the C calling convention. Each routine also has a form for one
 //! number with the same arithmetic, for code outside lane loops: both give the same bits.
 
-use super::{contract, vector_elementary as e, vector_gamma as g, vector_normal as n};
+use super::{contract, lanes, scalar, vector_elementary as e, vector_gamma as g, vector_normal as n};
 use crate::lower::graph::UnOp;
+
+pub use e::softplus_sigmoid;
 
 /// Which instructions the processor has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,20 +55,40 @@ pub struct Unary {
 /// What a processor without fused multiply-add (every one outside x86-64 here has it) computes with.
 const FUSED: bool = cfg!(not(target_arch = "x86_64"));
 
-/// `slice::from_raw_parts` for routine arguments.
+/// A routine's input.
 ///
 /// # Safety
-/// The kernels pass buffers of `lanes` numbers, and outputs that overlap no input.
+/// The kernels pass buffers of `n` numbers, and outputs that overlap no input.
 #[inline(always)]
-pub(super) unsafe fn lanes<'a>(n: usize, x: *const f64) -> &'a [f64] {
+unsafe fn read<'a>(n: usize, x: *const f64) -> &'a [f64] {
     unsafe { std::slice::from_raw_parts(x, n) }
 }
 
+/// A routine's output.
+///
 /// # Safety
-/// As for [`lanes`].
+/// As for [`read`].
 #[inline(always)]
-pub(super) unsafe fn lanes_mut<'a>(n: usize, x: *mut f64) -> &'a mut [f64] {
+unsafe fn written<'a>(n: usize, x: *mut f64) -> &'a mut [f64] {
     unsafe { std::slice::from_raw_parts_mut(x, n) }
+}
+
+/// The routine among `baseline`, `avx2` and `avx512`.
+macro_rules! picked {
+    ($isa:expr, $name:expr) => {{
+        #[cfg(target_arch = "x86_64")]
+        let address = match $isa {
+            Isa::Avx512 => avx512 as *const u8,
+            Isa::Avx2 => avx2 as *const u8,
+            Isa::Baseline => baseline as *const u8,
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let address = {
+            let _ = $isa;
+            baseline as *const u8
+        };
+        Routine { name: $name, address }
+    }};
 }
 
 /// Compiles `body::<F>` three times and picks by [`Isa`].
@@ -85,32 +107,30 @@ macro_rules! variants {
         unsafe extern "C" fn avx512($($a: $t),*) $(-> $r)? {
             unsafe { $body::<true>($($a),*) }
         }
-        #[cfg(target_arch = "x86_64")]
-        let address = match $isa {
-            Isa::Avx512 => avx512 as *const u8,
-            Isa::Avx2 => avx2 as *const u8,
-            Isa::Baseline => baseline as *const u8,
-        };
-        #[cfg(not(target_arch = "x86_64"))]
-        let address = {
-            let _ = $isa;
-            baseline as *const u8
-        };
-        Routine { name: $name, address }
+        picked!($isa, $name)
     }};
 }
 
 macro_rules! unary {
-    ($isa:expr, $name:literal, $f:path) => {{
+    ($isa:expr, $name:literal, $f:path) => {
+        unary!($isa, $name, $f, |_: f64| None)
+    };
+    // `$rare` gives the value at arguments that `$f` does not cover.
+    ($isa:expr, $name:literal, $f:path, $rare:expr) => {{
         #[inline(always)]
         unsafe fn one<const F: bool>(x: f64) -> f64 {
-            $f(x)
+            ($rare)(x).unwrap_or_else(|| $f(x))
         }
         #[inline(always)]
         unsafe fn many<const F: bool>(n: usize, x: *const f64, out: *mut f64) {
-            let (x, out) = unsafe { (lanes(n, x), lanes_mut(n, out)) };
+            let (x, out) = unsafe { (read(n, x), written(n, out)) };
             for (o, &x) in out.iter_mut().zip(x) {
                 *o = $f(x);
+            }
+            for (o, &x) in out.iter_mut().zip(x) {
+                if let Some(y) = ($rare)(x) {
+                    *o = y;
+                }
             }
         }
         Unary {
@@ -121,16 +141,29 @@ macro_rules! unary {
 }
 
 macro_rules! pair {
-    ($isa:expr, $name:literal, $f:path) => {{
+    ($isa:expr, $name:literal, $f:path) => {
+        pair!($isa, $name, $f, |_: f64| None)
+    };
+    ($isa:expr, $name:literal, $f:path, $rare:expr) => {{
         #[inline(always)]
         unsafe fn many<const F: bool>(n: usize, x: *const f64, first: *mut f64, second: *mut f64) {
-            let (x, first, second) = unsafe { (lanes(n, x), lanes_mut(n, first), lanes_mut(n, second)) };
-            for ((a, b), &x) in first.iter_mut().zip(second).zip(x) {
+            let (x, first, second) = unsafe { (read(n, x), written(n, first), written(n, second)) };
+            for ((a, b), &x) in first.iter_mut().zip(second.iter_mut()).zip(x) {
                 (*a, *b) = $f(x);
+            }
+            for ((a, b), &x) in first.iter_mut().zip(second.iter_mut()).zip(x) {
+                if let Some(y) = ($rare)(x) {
+                    (*a, *b) = y;
+                }
             }
         }
         variants!($isa, concat!($name, "_block"), fn(n: usize, x: *const f64, first: *mut f64, second: *mut f64), many)
     }};
+}
+
+/// The gamma functions at 0 and below, which models have no use for.
+fn gamma(x: f64, f: fn(f64) -> f64) -> Option<f64> {
+    (x <= 0.0).then(|| f(x))
 }
 
 /// The routine for a function, or `None` where the kernel computes it in place.
@@ -155,9 +188,9 @@ pub fn unary(isa: Isa, op: UnOp) -> Option<Unary> {
         UnOp::Atan => unary!(isa, "atan", f64::atan),
         UnOp::Sigmoid => unary!(isa, "sigmoid", e::sigmoid::<F>),
         UnOp::Softplus => unary!(isa, "softplus", e::softplus::<F>),
-        UnOp::Lgamma => unary!(isa, "lgamma", g::lgamma::<F>),
-        UnOp::Digamma => unary!(isa, "digamma", g::digamma::<F>),
-        UnOp::Trigamma => unary!(isa, "trigamma", g::trigamma::<F>),
+        UnOp::Lgamma => unary!(isa, "lgamma", g::lgamma::<F>, |x| gamma(x, scalar::lgamma)),
+        UnOp::Digamma => unary!(isa, "digamma", g::digamma::<F>, |x| gamma(x, scalar::digamma)),
+        UnOp::Trigamma => unary!(isa, "trigamma", g::trigamma::<F>, |x| gamma(x, scalar::trigamma)),
         UnOp::Erf => unary!(isa, "erf", n::erf::<F>),
         UnOp::Phi => unary!(isa, "phi", n::phi::<F>),
         UnOp::LogPhi => unary!(isa, "log_phi", n::log_phi::<F>),
@@ -169,7 +202,9 @@ pub fn unary(isa: Isa, op: UnOp) -> Option<Unary> {
 pub fn pair(isa: Isa, first: UnOp, second: UnOp) -> Option<Routine> {
     match (first, second) {
         (UnOp::Softplus, UnOp::Sigmoid) => Some(pair!(isa, "softplus_sigmoid", e::softplus_sigmoid::<F>)),
-        (UnOp::Lgamma, UnOp::Digamma) => Some(pair!(isa, "lgamma_digamma", g::lgamma_digamma::<F>)),
+        (UnOp::Lgamma, UnOp::Digamma) => Some(pair!(isa, "lgamma_digamma", g::lgamma_digamma::<F>, |x| {
+            Some((gamma(x, scalar::lgamma)?, scalar::digamma(x)))
+        })),
         (UnOp::LogPhi, UnOp::InvMills) => Some(pair!(isa, "log_phi_inv_mills", n::log_phi_inv_mills::<F>)),
         _ => None,
     }
@@ -183,7 +218,7 @@ pub fn pow(isa: Isa) -> (Routine, Routine) {
     }
     #[inline(always)]
     unsafe fn many<const F: bool>(n: usize, a: *const f64, b: *const f64, out: *mut f64) {
-        let (a, b, out) = unsafe { (lanes(n, a), lanes(n, b), lanes_mut(n, out)) };
+        let (a, b, out) = unsafe { (read(n, a), read(n, b), written(n, out)) };
         for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
             *o = a.powf(*b);
         }
@@ -194,25 +229,45 @@ pub fn pow(isa: Isa) -> (Routine, Routine) {
     )
 }
 
+/// Compiles `$body::<L>` with the lanes of each kind of processor and picks by [`Isa`].
+macro_rules! wide {
+    ($isa:expr, $name:expr, fn($($a:ident: $t:ty),*), $body:path) => {{
+        use $body as body;
+        use lanes::Plain;
+        unsafe extern "C" fn baseline($($a: $t),*) {
+            unsafe { body::<Plain<FUSED>>($($a),*) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma")]
+        unsafe extern "C" fn avx2($($a: $t),*) {
+            unsafe { body::<std::arch::x86_64::__m256d>($($a),*) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        unsafe extern "C" fn avx512($($a: $t),*) {
+            unsafe { body::<std::arch::x86_64::__m512d>($($a),*) }
+        }
+        picked!($isa, $name)
+    }};
+}
+
 /// `out[i] = Σ_k a[i + k·sa]·b[k·sb]`: `fn(lanes, ks, a, sa, b, sb, out)`.
 pub fn contract(isa: Isa) -> Routine {
-    use contract::product;
-    variants!(
+    wide!(
         isa,
         "contract_block",
         fn(n: usize, ks: usize, a: *const f64, sa: usize, b: *const f64, sb: usize, out: *mut f64),
-        product
+        contract::product
     )
 }
 
 /// `target[k·st] += Σ_i v[i]·a[i + k·sa]`: `fn(lanes, ks, v, a, sa, target, st)`.
 pub fn contract_t(isa: Isa) -> Routine {
-    use contract::transposed;
-    variants!(
+    wide!(
         isa,
         "contract_t_block",
         fn(n: usize, ks: usize, v: *const f64, a: *const f64, sa: usize, target: *mut f64, st: usize),
-        transposed
+        contract::transposed
     )
 }
 

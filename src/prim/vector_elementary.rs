@@ -50,14 +50,23 @@ pub fn fma<const F: bool>(a: f64, b: f64, c: f64) -> f64 {
     if F { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// `Σ c[i] x^i`, by Horner's rule.
+/// `Σ c[i] x^i`, by Estrin's scheme: pairs, pairs of pairs, … in x, x², x⁴, …, which wait for each other less than the
+/// steps of Horner's rule do.
 #[inline(always)]
 pub fn poly<const F: bool, const N: usize>(x: f64, c: &[f64; N]) -> f64 {
-    let mut p = c[N - 1];
-    for i in (0..N - 1).rev() {
-        p = fma::<F>(p, x, c[i]);
+    let mut terms = *c;
+    let (mut n, mut power) = (N, x);
+    while n > 1 {
+        for i in 0..n / 2 {
+            terms[i] = fma::<F>(terms[2 * i + 1], power, terms[2 * i]);
+        }
+        if n % 2 == 1 {
+            terms[n / 2] = terms[n - 1];
+        }
+        n = n.div_ceil(2);
+        power *= power;
     }
-    p
+    terms[0]
 }
 
 /// `x² = h + l` exactly, for |x| < 1e150.
@@ -118,7 +127,14 @@ pub fn expm1<const F: bool>(x: f64) -> f64 {
 
 /// log(u) + c for normal u > 0, where c is what u lost in rounding, divided by u.
 #[inline(always)]
-fn log_core<const F: bool>(u: f64, c: f64, bias: f64) -> f64 {
+pub fn log_core<const F: bool>(u: f64, c: f64, bias: f64) -> f64 {
+    let (k, f, short) = log_parts::<F>(u, c, bias);
+    fma::<F>(k, LN2_HI, f - short)
+}
+
+/// `k` and `f` so that u = 2^k (1 + f), and f - log(1 + f) - k·LN2_LO - c.
+#[inline(always)]
+fn log_parts<const F: bool>(u: f64, c: f64, bias: f64) -> (f64, f64, f64) {
     let ix = u.to_bits().wrapping_sub(0x3fe6_a09e_0000_0000);
     let k = (ix >> 52).wrapping_add(2048) & 0xfff;
     let k = f64::from_bits(k | 0x4330_0000_0000_0000) - (4_503_599_627_370_496.0 + 2048.0) + bias;
@@ -126,8 +142,7 @@ fn log_core<const F: bool>(u: f64, c: f64, bias: f64) -> f64 {
     let f = m - 1.0;
     let s = f / (2.0 + f);
     let hf = 0.5 * f * f;
-    let tail = fma::<F>(s, hf + log_poly::<F>(s), fma::<F>(k, LN2_LO, c));
-    fma::<F>(k, LN2_HI, f - (hf - tail))
+    (k, f, hf - fma::<F>(s, hf + log_poly::<F>(s), fma::<F>(k, LN2_LO, c)))
 }
 
 #[inline(always)]
@@ -140,10 +155,18 @@ fn log_poly<const F: bool>(s: f64) -> f64 {
 
 #[inline(always)]
 pub fn log<const F: bool>(x: f64) -> f64 {
+    log_excess::<F>(x).0
+}
+
+/// log x, and (x - 1) - log x for x in [0.71, 1.41].
+#[inline(always)]
+pub fn log_excess<const F: bool>(x: f64) -> (f64, f64) {
     let tiny = x < f64::MIN_POSITIVE;
-    let y = log_core::<F>(sel(tiny, x * 18_014_398_509_481_984.0, x), 0.0, sel(tiny, -54.0, 0.0));
+    let u = sel(tiny, x * 18_014_398_509_481_984.0, x);
+    let (k, f, short) = log_parts::<F>(u, 0.0, sel(tiny, -54.0, 0.0));
+    let y = fma::<F>(k, LN2_HI, f - short);
     let y = sel(x == 0.0, f64::NEG_INFINITY, sel(x == f64::INFINITY, x, y));
-    sel(x < 0.0 || x.is_nan(), f64::NAN, y)
+    (sel(x < 0.0 || x.is_nan(), f64::NAN, y), short)
 }
 
 #[inline(always)]
@@ -189,7 +212,9 @@ pub fn sigmoid<const F: bool>(x: f64) -> f64 {
 
 #[inline(always)]
 pub fn tanh<const F: bool>(x: f64) -> f64 {
-    // e^-2|x| - 1 keeps every digit of a small x and cannot overflow.
+    // e^-2|x| - 1 keeps every digit of a small x and cannot overflow; of a large one, the distance from 1 is better.
     let e = expm1::<F>(-2.0 * x.abs());
-    (-e / (2.0 + e)).copysign(x)
+    let small = x.abs() < 0.55;
+    let r = sel(small, -e, 2.0 + 2.0 * e) / (2.0 + e);
+    sel(small, r, 1.0 - r).copysign(x)
 }

@@ -3,7 +3,7 @@
 //! All rest on erfcx(t) = e^{t²} erfc(t) for t ≥ 0: (1 + 2t)·erfcx(t) is a polynomial in (t - 4)/(t + 4), after
 //! Shepherd and Laframboise, "Chebyshev Approximation of (1+2x)exp(x²)erfc x in 0 ≤ x < ∞", Math. Comp. 36 (1981).
 
-use super::vector_elementary::{exp_neg, fma, log, log1p, poly, sel, square};
+use super::vector_elementary::{exp_neg, fma, log_core, poly, sel, square};
 
 /// (1 + 2t) erfcx(t) in powers of (t - 4)/(t + 4); relative error 7e-17.
 const ERFCX: [f64; 25] = [
@@ -34,9 +34,9 @@ const ERFCX: [f64; 25] = [
     -2.764120233734578e-10,
 ];
 
-/// erf(√z)/√z for 0 ≤ z ≤ 1; relative error 2e-17.
+/// erf(√z)/√z - 1 for 0 ≤ z ≤ 1; absolute error 2e-17.
 const ERF: [f64; 13] = [
-    1.1283791670955126,
+    0.1283791670955126,
     -0.3761263890318375,
     0.11283791670954879,
     -0.026866170645076792,
@@ -68,37 +68,49 @@ fn gauss<const F: bool>(x: f64, scale: f64) -> f64 {
     fma::<F>(e, -scale * l, e)
 }
 
+/// erf(x) for |x| ≤ 1.
+#[inline(always)]
+fn erf_near<const F: bool>(x: f64) -> f64 {
+    fma::<F>(x, poly::<F, 13>(x * x, &ERF), x)
+}
+
 #[inline(always)]
 pub fn erf<const F: bool>(x: f64) -> f64 {
     let a = x.abs();
-    let near = x * poly::<F, 13>(x * x, &ERF);
     let far = (1.0 - gauss::<F>(a, 1.0) * erfcx::<F>(a)).copysign(x);
-    sel(a < 1.0, near, far)
+    sel(a < 1.0, erf_near::<F>(x), far)
 }
 
-/// Φ(-|x|), and erfcx(|x|/√2).
+/// Φ(-|x|), erfcx(|x|/√2), and Φ(x) itself where |x| is below [`NEAR`].
 #[inline(always)]
-fn tail<const F: bool>(x: f64) -> (f64, f64) {
-    let a = x.abs();
-    let c = erfcx::<F>(a * std::f64::consts::FRAC_1_SQRT_2);
-    (0.5 * gauss::<F>(a, 0.5) * c, c)
+fn tail<const F: bool>(x: f64) -> (f64, f64, f64) {
+    let t = x * std::f64::consts::FRAC_1_SQRT_2;
+    let c = erfcx::<F>(t.abs());
+    (0.5 * gauss::<F>(x.abs(), 0.5) * c, c, fma::<F>(0.5, erf_near::<F>(t), 0.5))
 }
+
+const NEAR: f64 = 0.7;
 
 #[inline(always)]
 pub fn phi<const F: bool>(x: f64) -> f64 {
-    let (p, _) = tail::<F>(x);
-    sel(x > 0.0, 1.0 - p, p)
+    let (p, _, near) = tail::<F>(x);
+    sel(x.abs() < NEAR, near, sel(x > 0.0, 1.0 - p, p))
 }
 
 /// log Φ(x) and φ(x)/Φ(x).
 #[inline(always)]
 pub fn log_phi_inv_mills<const F: bool>(x: f64) -> (f64, f64) {
-    let (p, c) = tail::<F>(x);
-    let upper = x > 0.0;
-    let log_phi = sel(upper, log1p::<F>(-p), fma::<F>(-0.5 * x, x, log::<F>(0.5 * c)));
+    let (p, c, near) = tail::<F>(x);
+    // Below, the logarithm of Φ·e^{x²/2}; above, of 1 - Φ(-x) with what that loses in rounding.
+    let (central, upper) = (x.abs() < NEAR, x > 0.0);
+    let u = sel(central, near, sel(upper, 1.0 - p, 0.5 * c));
+    let lost = sel(upper && !central, ((1.0 - u) - p) / u, 0.0);
+    let log = log_core::<F>(u, lost, 0.0);
+    let log_phi = sel(central || upper, log, fma::<F>(-0.5 * x, x, log));
     // Above 0: φ = Φ(-x)·√(2/π)/erfcx.
     let ratio = SQRT_2_PI / c;
-    (log_phi, sel(upper, sel(p == 0.0, 0.0, ratio * (p / (1.0 - p))), ratio))
+    let upper_ratio = sel(p == 0.0, 0.0, ratio * (p / (1.0 - p)));
+    (sel(x == f64::NEG_INFINITY, x, log_phi), sel(upper, upper_ratio, ratio))
 }
 
 #[inline(always)]
