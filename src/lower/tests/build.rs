@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use crate::codegen;
 use crate::data::{Bound, PlateData, Values};
 use crate::derive::joint::*;
 use crate::diag::Diags;
 use crate::hir::{AxisId, AxisInfo, Hir, Plate, PlateId, PlateKind, VarId};
 use crate::lower::graph::Graph;
 use crate::lower::{Layout, lower, verify};
-use crate::run::interp::Interp;
+use crate::run::{Workspace, interp::Interp};
 use crate::source::{FileId, Span};
 
 #[derive(Default)]
@@ -202,6 +203,7 @@ impl Model {
         close(value, want, 1e-11, || format!("log joint\n{graph}"));
         close(with_gradient, want, 1e-11, || format!("log joint of the gradient program\n{graph}"));
         self.check_report(&graph, &layout, &mut interp, theta, &plain);
+        check_kernels(&graph, &layout, &mut interp, theta);
         for (i, &g) in grad.iter().enumerate() {
             let want = difference(
                 |x| {
@@ -237,6 +239,27 @@ impl Model {
             graph = Some(self.check_at(&theta));
         }
         graph.expect("three rounds")
+    }
+}
+
+/// The kernels compute what the interpreter does, in all three programs. Sums over lanes are taken in another order.
+fn check_kernels(graph: &Graph, layout: &Layout, interp: &mut Interp, theta: &[f64]) {
+    let Ok(kernels) = codegen::compile(graph) else { return };
+    let mut ws = Workspace::new(graph);
+    ws.theta_mut().copy_from_slice(theta);
+    let mut grad = vec![0.0; graph.dim];
+    close(kernels.value(&mut ws), interp.value(theta), 1e-12, || format!("log joint of the kernel\n{graph}"));
+    let want = interp.value_grad(theta, &mut grad);
+    close(kernels.gradient(&mut ws), want, 1e-12, || format!("log joint of the gradient kernel\n{graph}"));
+    for (i, (got, want)) in ws.grad().iter().zip(&grad).enumerate() {
+        close(*got, *want, 1e-12, || format!("d/d theta[{i}] by the kernel\n{graph}"));
+    }
+    interp.report(theta);
+    kernels.report(&mut ws);
+    for place in layout.places.iter().flatten() {
+        for (got, want) in ws.buffer(place.buf).iter().zip(interp.buffer(place.buf)) {
+            close(*got, *want, 1e-12, || format!("{} by the kernel\n{graph}", place.name));
+        }
     }
 }
 
