@@ -230,10 +230,6 @@ fn describe(d: &infer::Draws) -> String {
             infer::USABLE
         ),
         Origin::Resampled => format!("importance-resampled from {} of the guide's (k-hat {k:.2})", d.proposals),
-        Origin::Corrected => format!(
-            "importance-resampled from {} of the guide's with linear-response covariance (k-hat {k:.2})",
-            d.proposals
-        ),
     }
 }
 

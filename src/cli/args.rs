@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn the_line_of_the_readme_parses() {
-        let line = "vic fit radon.vi houses=houses.csv counties=counties.csv --guide fullrank --seed 7 --set K=3 --out fit/";
+        let line =
+            "vic fit radon.vi houses=houses.csv counties=counties.csv --guide fullrank --seed 7 --set K=3 --out fit/";
         let Command::Fit(args) = Cli::try_parse_from(line.split(' ')).expect("a valid line").command else {
             panic!("another command")
         };

@@ -1,8 +1,8 @@
 //! `vic explain CODE`: the page of a diagnostic; without a code, the list of all.
 
+use super::ERROR;
 use super::args::ExplainArgs;
 use super::terminal::Terminal;
-use super::ERROR;
 use crate::diag::{ALL, Code, nearest};
 use crate::source::Sources;
 
@@ -18,7 +18,9 @@ pub fn run(args: &ExplainArgs, terminal: &Terminal) -> u8 {
         None => {
             let d = Code::UNKNOWN_CODE.plain(format!("there is no code `{asked}`"));
             let d = match nearest(&id, ALL.iter().map(|c| c.id)) {
-                Some(near) => d.help(format!("did you mean {near}? Codes run from {} to {}", ALL[0].id, ALL[ALL.len() - 1].id)),
+                Some(near) => {
+                    d.help(format!("did you mean {near}? Codes run from {} to {}", ALL[0].id, ALL[ALL.len() - 1].id))
+                }
                 None => d.help("a code is a V and four digits, as it stands in a message: `vic explain V0301`"),
             };
             terminal.complain(&d, &Sources::default());
