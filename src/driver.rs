@@ -98,7 +98,7 @@ pub fn lower(session: &mut Session, checked: &mut Checked, inputs: &Inputs) -> O
 /// Kernels for one data set.
 pub fn compile(session: &mut Session, mut checked: Checked, inputs: &Inputs) -> Option<Compiled> {
     let (bound, graph, layout) = lower(session, &mut checked, inputs)?;
-    let model = Model::new(graph, layout.theta_names(&bound), layout.points());
+    let model = Model::new(graph, layout.theta_names(&bound), layout.points(), layout.start().to_vec());
     Some(Compiled { hir: checked.hir, bound, layout, model })
 }
 

@@ -16,7 +16,7 @@ use super::target::Target;
 /// number of threads, nor on the order in which the target lists its coordinates.
 pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&Progress)) -> Result<Fit, FitError> {
     let started = Instant::now();
-    let (names, points) = (target.names(), target.points());
+    let (names, points, start) = (target.names(), target.points(), target.start());
     // Work in the order of names, points last.
     let mut order: Vec<usize> = (0..target.dim()).collect();
     order.sort_by(|&a, &b| (points[a], &names[a]).cmp(&(points[b], &names[b])));
@@ -31,6 +31,7 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
             pool: &pool,
             noisy,
             points: fixed,
+            origin: order.iter().map(|&i| start[i]).collect(),
             started,
             trace: Vec::with_capacity(4096),
             progress,

@@ -32,6 +32,8 @@ pub struct Session<'a, 't> {
     /// Coordinates with noise, by name; they come first.
     pub noisy: &'a [String],
     pub points: &'a [String],
+    /// Where the first start is.
+    pub origin: Vec<f64>,
     pub started: Instant,
     pub trace: Vec<Progress>,
     pub progress: &'a mut dyn FnMut(&Progress),
@@ -212,9 +214,10 @@ impl<'a, 't> Session<'a, 't> {
             .noisy
             .iter()
             .chain(self.points)
-            .map(|name| match start {
-                0 => 0.0,
-                _ => 4.0 * Stream::at(seed, "starts", name, start).uniform() - 2.0,
+            .zip(&self.origin)
+            .map(|(name, origin)| match start {
+                0 => *origin,
+                _ => origin + 4.0 * Stream::at(seed, "starts", name, start).uniform() - 2.0,
             })
             .collect();
         let mut failure = centre.clone();

@@ -8,6 +8,10 @@ pub trait Target: Sync {
     fn points(&self) -> Vec<bool> {
         vec![false; self.dim()]
     }
+    /// Where the search begins: 0 for latents, the starting value of a `param`.
+    fn start(&self) -> Vec<f64> {
+        vec![0.0; self.dim()]
+    }
     /// A name per coordinate, for messages and for keying random draws (`theta[Choate]`); unique.
     fn names(&self) -> Vec<String>;
     fn evaluator(&self) -> Box<dyn Evaluator + '_>;

@@ -37,6 +37,8 @@ fn fit() -> FitReport {
         options: vec![("starts".into(), "4".into())],
         elbo: -31.4159,
         elbo_se: 0.0234,
+        k_hat: 0.43,
+        draws_from: "from the guide as it is".into(),
         converged: true,
         stop_reason: "The gradient is small.".into(),
         gradients: 1234,
@@ -83,6 +85,7 @@ fn the_table_is_aligned() {
 schools.vi · 2 schools · guide fullrank · method saa · seed 7
 ELBO -31.416 ± 0.023 · 1234 gradients · 56 ms
 Converged. The gradient is small.
+Draws: from the guide as it is
 
                  mean     sd      5%    50%    95%
 mu               3.00   2.65    1.10   2.00   5.60
@@ -143,6 +146,8 @@ fn json_has_stable_names() {
         "doubts",
         "elbo",
         "elbo_se",
+        "k_hat",
+        "draws_from",
         "gradients",
         "seconds",
         "summary",

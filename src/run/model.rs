@@ -13,13 +13,14 @@ pub struct Model {
     kernels: Result<Kernels, CompileError>,
     names: Vec<String>,
     points: Vec<bool>,
+    start: Vec<f64>,
 }
 
 impl Model {
-    /// `names` and `points` have an entry per coordinate of theta.
-    pub fn new(graph: Graph, names: Vec<String>, points: Vec<bool>) -> Model {
+    /// `names`, `points` and `start` have an entry per coordinate of theta.
+    pub fn new(graph: Graph, names: Vec<String>, points: Vec<bool>, start: Vec<f64>) -> Model {
         let kernels = codegen::compile(&graph);
-        Model { graph, kernels, names, points }
+        Model { graph, kernels, names, points, start }
     }
 
     pub fn graph(&self) -> &Graph {
@@ -57,6 +58,10 @@ impl Target for Model {
 
     fn points(&self) -> Vec<bool> {
         self.points.clone()
+    }
+
+    fn start(&self) -> Vec<f64> {
+        self.start.clone()
     }
 
     fn names(&self) -> Vec<String> {
