@@ -1,6 +1,8 @@
 //! What the parser stumbled over, in the user's words.
 
 mod place;
+mod sign;
+mod slips;
 mod start;
 
 pub use place::Place;
@@ -47,6 +49,7 @@ impl Place<'_, '_> {
         }
         self.misplaced()
             .or_else(|| self.dangling())
+            .or_else(|| self.slip())
             .or_else(|| self.sign())
             .or_else(|| self.condition())
             .or_else(|| self.name())
@@ -98,150 +101,6 @@ impl Place<'_, '_> {
                 .at(self.span_of(start - 1), format!("the line ends after `{last}`"))
                 .here(format!("{due} must follow")),
         )
-    }
-
-    /// `~` and `=`: confused, foreign, or missing.
-    fn sign(&self) -> Option<Diagnostic> {
-        let (found, keyword) = (self.found(), self.keyword());
-        let head = self.words(self.first, self.at.saturating_sub(1));
-        let assignment = |at: Span| {
-            Some(Code::FOREIGN_ASSIGNMENT.at(at, "a value is given with `=`, a distribution with `~`").help(
-                match keyword {
-                    Token::Latent | Token::Observe => "write `~` before the distribution",
-                    _ => "write `=`",
-                },
-            ))
-        };
-        if found == Token::Equals && self.prev() == Some(Token::Colon) && self.touches_prev() {
-            return assignment(self.span_of(self.at - 1).to(self.span_of(self.at)));
-        }
-        if self.arrow_at(self.at) && (self.wants("=") || self.wants("~")) {
-            return assignment(self.span_of(self.at).to(self.span_of(self.at + 1)));
-        }
-        if keyword == Token::Observe
-            && self.wants("~")
-            && let Some(arrow) = self.has_pair([Token::Less, Token::Minus])
-        {
-            return assignment(self.span_of(arrow).to(self.span_of(arrow + 1)));
-        }
-        let in_block = self.opening() == Some(Token::LBrace);
-        if self.wants("~") {
-            return self.missing_tilde(&head, in_block);
-        }
-        let definition = matches!(
-            keyword,
-            Token::Let | Token::Param | Token::Const | Token::Plate | Token::Net | Token::Fn | Token::Report
-        );
-        if self.wants("=") && (definition || in_block) && keyword != Token::Data {
-            return match found {
-                Token::Tilde => Some(self.tilde_for_equals(keyword)),
-                Token::EqualEqual => Some(
-                    Code::TILDE_OR_EQUALS
-                        .at(self.here(), "`==` asks whether two values are equal")
-                        .help("write `=` to give a value"),
-                ),
-                _ if self.line_ends() && in_block => {
-                    Some(Code::TILDE_OR_EQUALS.at(self.here(), "this line gives no value").help("add `= …`"))
-                }
-                _ if self.line_ends() => {
-                    let d = Code::TILDE_OR_EQUALS.at(self.here(), format!("`{head}` is given no value"));
-                    Some(d.help(format!("add one: `{head} = …`")))
-                }
-                _ => None,
-            };
-        }
-        if found != Token::Equals {
-            return None;
-        }
-        if keyword == Token::Fit && in_block {
-            let option = self.words(self.at - 1, self.at - 1);
-            return Some(
-                Code::EQUALS_SIGN
-                    .at(self.here(), "an option and its value are separated by `:`")
-                    .help(format!("write `{option}: …`")),
-            );
-        }
-        let names_argument = matches!(self.prev(), Some(Token::Name(_)))
-            && matches!(self.before(2), Some(Token::LParen | Token::Comma))
-            && self.opening() == Some(Token::LParen);
-        if names_argument {
-            let name = self.word(self.at - 1);
-            return Some(
-                Code::EQUALS_SIGN
-                    .at(self.here(), "an argument is named with `:`")
-                    .help(format!("write `{name}: …`, or `==` to ask whether two values are equal")),
-            );
-        }
-        self.after_value().then(|| {
-            Code::EQUALS_SIGN
-                .at(self.here(), "this `=` stands inside an expression")
-                .help("write `==` to ask whether two values are equal")
-        })
-    }
-
-    /// A distribution is due: in `latent`, `observe`, or a line of a guide.
-    fn missing_tilde(&self, head: &str, in_guide: bool) -> Option<Diagnostic> {
-        if in_guide {
-            let name = self.word(self.at - 1);
-            return match self.found() {
-                Token::Equals => Some(
-                    Code::TILDE_OR_EQUALS
-                        .at(self.here(), "a latent of the guide takes a distribution, after `~`")
-                        .help(format!("write `{name} ~ …`, or `let {name} = …` for a computed value")),
-                ),
-                Token::LBracket => Some(
-                    Code::AXIS_FORM
-                        .at(self.here(), format!("the plates of `{name}` are known from its `latent`"))
-                        .help(format!("write `{name} ~ …`")),
-                ),
-                Token::Newline | Token::RBrace => {
-                    let d = Code::TILDE_OR_EQUALS
-                        .at(self.span_of(self.at - 1), "this line of the guide gives no distribution");
-                    Some(d.help(format!("write `{name} ~ …`")))
-                }
-                _ => None,
-            };
-        }
-        let observe = self.keyword() == Token::Observe;
-        match self.found() {
-            Token::Equals | Token::EqualEqual if observe => Some(
-                Code::TILDE_OR_EQUALS
-                    .at(self.here(), "`observe` takes a distribution, after `~`")
-                    .help(format!("write `{head} ~ …`, with the distribution of the data")),
-            ),
-            Token::Equals | Token::EqualEqual => {
-                let name = self.words(self.first + 1, self.at - 1);
-                Some(
-                    Code::TILDE_OR_EQUALS
-                        .at(self.here(), "a `latent` takes its prior distribution, after `~`")
-                        .help(format!("write `{head} ~ …` for an unknown, `let {name} = …` for a computed value")),
-                )
-            }
-            _ if self.line_ends() => Some(if observe {
-                Code::TILDE_OR_EQUALS
-                    .at(self.here(), format!("`{head}` does not say how the data are distributed"))
-                    .help(format!("add a distribution: `{head} ~ Normal(mu, sigma)`"))
-            } else {
-                Code::TILDE_OR_EQUALS
-                    .at(self.here(), format!("`{head}` has no prior"))
-                    .help(format!("add a distribution: `{head} ~ Normal(0, 1)`"))
-            }),
-            _ => None,
-        }
-    }
-
-    fn tilde_for_equals(&self, keyword: Token<'_>) -> Diagnostic {
-        let name = self.words(self.first + 1, self.at - 1);
-        let d = Code::TILDE_OR_EQUALS.at(self.here(), "`~` is followed by a distribution, `=` by a value");
-        match keyword {
-            Token::Let => {
-                d.help(format!("write `let {name} = …` for a computed value, `latent {name} ~ …` for an unknown"))
-            }
-            Token::Param => d.help(format!(
-                "a `param` has no prior: write `param {name} = …` with its initial value, or `latent {name} ~ …`"
-            )),
-            _ => d.help("write `=`"),
-        }
     }
 
     /// `if … then … else …` and its relatives.
@@ -458,9 +317,15 @@ impl Place<'_, '_> {
     }
 
     fn side_by_side(&self, left: &str, right: &str) -> Diagnostic {
-        Code::UNEXPECTED_TOKEN
-            .at(self.here(), format!("between `{left}` and `{right}` an operator or a comma is missing"))
-            .here(format!("`{right}` does not fit here"))
+        let d = |what: &str| {
+            Code::UNEXPECTED_TOKEN
+                .at(self.here(), format!("between `{left}` and `{right}` {what} is missing"))
+                .here(format!("`{right}` does not fit here"))
+        };
+        match self.found() {
+            Token::Name(_) if self.in_head() => d("a comma").help(format!("write `{left}, {right}`")),
+            _ => d("an operator or a comma"),
+        }
     }
 
     fn anything_else(&self) -> Diagnostic {
@@ -483,8 +348,10 @@ impl Place<'_, '_> {
 
     /// What was due here, in words.
     fn due(&self) -> String {
-        if self.prev() == Some(Token::Tilde) {
-            return "a distribution".into();
+        match self.prev() {
+            Some(Token::Tilde) => return "a distribution".into(),
+            Some(Token::Guide) => return "a family or `{`".into(),
+            _ => {}
         }
         if self.wants_value() {
             return "a value".into();

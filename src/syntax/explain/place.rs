@@ -171,7 +171,17 @@ impl<'a, 's> Place<'a, 's> {
         use Token::{Name, Number, RBracket, RParen, Text};
         // In `x: real` it ends a type.
         matches!(self.prev(), Some(Name(_) | Number(_) | Text(_) | RParen | RBracket))
-            && !(self.opening() != Some(Token::LParen) && self.before(2) == Some(Token::Colon))
+            && !(self.before(2) == Some(Token::Colon) && (self.in_head() || self.in_typed_list()))
+    }
+
+    /// Whether this is the left side of a declaration, outside brackets: names, plates, a type.
+    pub fn in_head(&self) -> bool {
+        let keyword = matches!(
+            self.keyword(),
+            Token::Latent | Token::Param | Token::Let | Token::Const | Token::Plate | Token::Report | Token::Data
+        );
+        let signs = &self.tokens[self.first..self.at.min(self.tokens.len())];
+        keyword && self.opener().is_none() && !signs.iter().any(|l| matches!(l.1, Token::Equals | Token::Tilde))
     }
 
     /// Whether names with types are declared here: columns, or the parameters of a `fn`, `net` or `dist`.

@@ -1,0 +1,152 @@
+//! `~`, `=` and `:` where another of them is due, or none.
+
+use super::Place;
+use crate::diag::{Code, Diagnostic};
+use crate::source::Span;
+use crate::syntax::token::Token;
+
+impl Place<'_, '_> {
+    /// `~` and `=`: confused, foreign, or missing.
+    pub(super) fn sign(&self) -> Option<Diagnostic> {
+        let (found, keyword) = (self.found(), self.keyword());
+        let head = self.words(self.first, self.at.saturating_sub(1));
+        let assignment = |at: Span| {
+            Some(Code::FOREIGN_ASSIGNMENT.at(at, "a value is given with `=`, a distribution with `~`").help(
+                match keyword {
+                    Token::Latent | Token::Observe => "write `~` before the distribution",
+                    _ => "write `=`",
+                },
+            ))
+        };
+        if found == Token::Equals && self.prev() == Some(Token::Colon) && self.touches_prev() {
+            return assignment(self.span_of(self.at - 1).to(self.span_of(self.at)));
+        }
+        if self.arrow_at(self.at) && (self.wants("=") || self.wants("~")) {
+            return assignment(self.span_of(self.at).to(self.span_of(self.at + 1)));
+        }
+        if keyword == Token::Observe
+            && self.wants("~")
+            && let Some(arrow) = self.has_pair([Token::Less, Token::Minus])
+        {
+            return assignment(self.span_of(arrow).to(self.span_of(arrow + 1)));
+        }
+        let in_block = self.opening() == Some(Token::LBrace);
+        if self.wants("~") {
+            return self.missing_tilde(&head, in_block);
+        }
+        let definition = matches!(
+            keyword,
+            Token::Let | Token::Param | Token::Const | Token::Plate | Token::Net | Token::Fn | Token::Report
+        );
+        if self.wants("=") && (definition || in_block) && keyword != Token::Data {
+            return match found {
+                Token::Tilde => Some(self.tilde_for_equals(keyword)),
+                Token::EqualEqual => Some(
+                    Code::TILDE_OR_EQUALS
+                        .at(self.here(), "`==` asks whether two values are equal")
+                        .help("write `=` to give a value"),
+                ),
+                _ if self.line_ends() && in_block => {
+                    Some(Code::TILDE_OR_EQUALS.at(self.here(), "this line gives no value").help("add `= …`"))
+                }
+                _ if self.line_ends() => {
+                    let d = Code::TILDE_OR_EQUALS.at(self.here(), format!("`{head}` is given no value"));
+                    Some(d.help(format!("add one: `{head} = …`")))
+                }
+                _ => None,
+            };
+        }
+        if found != Token::Equals {
+            return None;
+        }
+        if keyword == Token::Fit && in_block {
+            let option = self.words(self.at - 1, self.at - 1);
+            return Some(
+                Code::EQUALS_SIGN
+                    .at(self.here(), "an option and its value are separated by `:`")
+                    .help(format!("write `{option}: …`")),
+            );
+        }
+        let names_argument = matches!(self.prev(), Some(Token::Name(_)))
+            && matches!(self.before(2), Some(Token::LParen | Token::Comma))
+            && self.opening() == Some(Token::LParen);
+        if names_argument {
+            let name = self.word(self.at - 1);
+            return Some(
+                Code::EQUALS_SIGN
+                    .at(self.here(), "an argument is named with `:`")
+                    .help(format!("write `{name}: …`, or `==` to ask whether two values are equal")),
+            );
+        }
+        self.after_value().then(|| {
+            Code::EQUALS_SIGN
+                .at(self.here(), "this `=` stands inside an expression")
+                .help("write `==` to ask whether two values are equal")
+        })
+    }
+
+    /// A distribution is due: in `latent`, `observe`, or a line of a guide.
+    fn missing_tilde(&self, head: &str, in_guide: bool) -> Option<Diagnostic> {
+        if in_guide {
+            let name = self.word(self.at - 1);
+            return match self.found() {
+                Token::Equals => Some(
+                    Code::TILDE_OR_EQUALS
+                        .at(self.here(), "a latent of the guide takes a distribution, after `~`")
+                        .help(format!("write `{name} ~ …`, or `let {name} = …` for a computed value")),
+                ),
+                Token::LBracket => Some(
+                    Code::AXIS_FORM
+                        .at(self.here(), format!("the plates of `{name}` are known from its `latent`"))
+                        .help(format!("write `{name} ~ …`")),
+                ),
+                Token::Newline | Token::RBrace => {
+                    let d = Code::TILDE_OR_EQUALS
+                        .at(self.span_of(self.at - 1), "this line of the guide gives no distribution");
+                    Some(d.help(format!("write `{name} ~ …`")))
+                }
+                _ => None,
+            };
+        }
+        let observe = self.keyword() == Token::Observe;
+        match self.found() {
+            Token::Equals | Token::EqualEqual if observe => Some(
+                Code::TILDE_OR_EQUALS
+                    .at(self.here(), "`observe` takes a distribution, after `~`")
+                    .help(format!("write `{head} ~ …`, with the distribution of the data")),
+            ),
+            Token::Equals | Token::EqualEqual => {
+                let name = self.words(self.first + 1, self.at - 1);
+                Some(
+                    Code::TILDE_OR_EQUALS
+                        .at(self.here(), "a `latent` takes its prior distribution, after `~`")
+                        .help(format!("write `{head} ~ …` for an unknown, `let {name} = …` for a computed value")),
+                )
+            }
+            _ if self.line_ends() => Some(if observe {
+                Code::TILDE_OR_EQUALS
+                    .at(self.here(), format!("`{head}` does not say how the data are distributed"))
+                    .help(format!("add a distribution: `{head} ~ Normal(mu, sigma)`"))
+            } else {
+                Code::TILDE_OR_EQUALS
+                    .at(self.here(), format!("`{head}` has no prior"))
+                    .help(format!("add a distribution: `{head} ~ Normal(0, 1)`"))
+            }),
+            _ => None,
+        }
+    }
+
+    fn tilde_for_equals(&self, keyword: Token<'_>) -> Diagnostic {
+        let name = self.words(self.first + 1, self.at - 1);
+        let d = Code::TILDE_OR_EQUALS.at(self.here(), "`~` is followed by a distribution, `=` by a value");
+        match keyword {
+            Token::Let => {
+                d.help(format!("write `let {name} = …` for a computed value, `latent {name} ~ …` for an unknown"))
+            }
+            Token::Param => d.help(format!(
+                "a `param` has no prior: write `param {name} = …` with its initial value, or `latent {name} ~ …`"
+            )),
+            _ => d.help("write `=`"),
+        }
+    }
+}
