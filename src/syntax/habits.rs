@@ -18,7 +18,6 @@ pub fn clean<'s>(file: FileId, text: &'s str, diags: &mut Diags) -> Clean<'s> {
     let mut out = Clean { tokens: vec![], comments: vec![], damaged: vec![] };
     let mut seen = Repeats::new(file, text);
     let mut own_line = true;
-    let mut last_bad = None;
     for (start, token, end) in lex(text) {
         let span = Span::new(file, start, end);
         let here = &text[start..end];
@@ -95,15 +94,8 @@ pub fn clean<'s>(file: FileId, text: &'s str, diags: &mut Diags) -> Clean<'s> {
                 token
             }
             Token::Bad => {
-                // A run of them is one mistake.
-                let joined = last_bad == Some(start);
-                last_bad = Some(end);
-                let (meant, hint) = meant_by(here);
-                if !joined {
-                    let shown = shown(here);
-                    let d = Code::BAD_CHARACTER.at(span, format!("{shown} means nothing here"));
-                    diags.push(d.help(hint.unwrap_or_else(|| "remove it".to_string())));
-                }
+                seen.add(Habit::Unknown(here.chars().next().unwrap_or(' ')), span);
+                let (meant, _) = meant_by(here);
                 match meant {
                     Meant::Token(token) => token,
                     Meant::Space => continue,
@@ -141,6 +133,8 @@ pub enum Habit {
     Bar,
     Bang,
     Quotes,
+    /// A character that means nothing, or stands for a sign.
+    Unknown(char),
 }
 
 /// One report per habit, however often it occurs.
@@ -176,6 +170,9 @@ impl<'s> Repeats<'s> {
                 Habit::Ampersand => operator(spans[0], sign, "and", "a > 0 and b > 0"),
                 Habit::Bar => operator(spans[0], sign, "or", "a > 0 or b > 0"),
                 Habit::Bang => operator(spans[0], sign, "not", "not first(t)"),
+                Habit::Unknown(_) => Code::BAD_CHARACTER
+                    .at(spans[0], format!("{} means nothing here", shown(sign)))
+                    .help(meant_by(sign).1.unwrap_or_else(|| "remove it".to_string())),
                 Habit::Quotes => Code::QUOTES
                     .at(spans[0], "quoted text stands between straight double quotes")
                     .help(format!("write `\"{}\"`", sign.trim_matches(['\'', '“', '”']))),

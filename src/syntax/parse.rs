@@ -10,6 +10,9 @@ use crate::source::FileId;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
+/// So many errors are enough for one reading.
+const SHOWN: usize = 100;
+
 /// The tree of a file. What does not parse is reported and left out; all else is there.
 pub fn parse(file: FileId, text: &str, diags: &mut Diags) -> Ast {
     let Layout { tokens, comments, damaged } = layout(file, text, diags);
@@ -19,6 +22,7 @@ pub fn parse(file: FileId, text: &str, diags: &mut Diags) -> Ast {
         problems.push(Problem::unexpected(error, 0, text.len(), true));
         vec![]
     });
+    let mut said = vec![];
     let mut broken = vec![];
     // Where failed declarations start, and how far they are indented.
     let mut failed = BTreeMap::new();
@@ -35,8 +39,14 @@ pub fn parse(file: FileId, text: &str, diags: &mut Diags) -> Ast {
                 continue;
             }
         }
-        diags.push(explain(file, text, &tokens, problem));
+        said.push(explain(file, text, &tokens, problem));
     }
+    let more = said.len().saturating_sub(SHOWN);
+    said.truncate(SHOWN);
+    if let (Some(last), 1..) = (said.last_mut(), more) {
+        last.notes.push(format!("{more} further errors of syntax are not shown"));
+    }
+    said.into_iter().for_each(|d| diags.push(d));
     attach_docs(&mut decls, &comments, text);
     Ast { decls, broken, comments }
 }

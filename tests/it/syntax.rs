@@ -237,6 +237,14 @@ fn deep_nesting_is_refused_and_the_rest_survives() {
     clean(&format!("let a = [{}1]", "-x * 2 + 1, ".repeat(20_000)));
 }
 
+#[test]
+fn a_hundred_errors_are_enough() {
+    let (ast, diags) = parsed(&"latent a ~ Normal(0 1)\n".repeat(300));
+    assert_eq!((ast.decls.len(), diags.list.len()), (300, 100));
+    let last = diags.list.last().expect("a hundred");
+    assert_eq!(last.notes, ["200 further errors of syntax are not shown"]);
+}
+
 /// Pieces of programs, good and bad.
 const PIECES: &[&str] = &[
     "data",
