@@ -6,6 +6,8 @@
 //!                                         report ◄─ Fit ◄─ infer ◄─ tape (dfdx, over nodes and kernels)
 //! ```
 
+#[cfg(test)]
+mod alloc_counter;
 pub mod check;
 pub mod cli;
 pub mod codegen;

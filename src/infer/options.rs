@@ -36,7 +36,7 @@ pub struct FitOptions {
     /// Evaluations of the log joint's gradient, all stages together.
     pub max_gradients: Option<usize>,
     /// Draws in the last stage. By default chosen by dimension and guide, and doubled until the means' Monte Carlo error
-    /// is small.
+    /// is small. A full-rank guide takes at least two per coordinate: with fewer its lower bound has no maximum.
     pub draws: Option<usize>,
     /// Draws for the reported lower bound.
     pub elbo_draws: usize,

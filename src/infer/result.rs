@@ -65,6 +65,8 @@ pub enum StopReason {
     Cancelled,
     /// No lower point could be found although the gradient is not small.
     Stuck,
+    /// The log joint is not finite at some draws of any guide that was tried.
+    NonFinite,
     /// The guide's standard deviation of this coordinate grew without bound.
     Improper(String),
     /// Adam's average still moves.
@@ -81,6 +83,9 @@ impl StopReason {
             StopReason::Cancelled => "The fit was interrupted.".into(),
             StopReason::Stuck => {
                 "No better guide could be found although the gradient is not small; the log joint may have a jump or a kink.".into()
+            }
+            StopReason::NonFinite => {
+                "The log joint is not finite at some of the guide's draws, however narrow the guide was made.".into()
             }
             StopReason::Improper(name) => format!(
                 "The guide's spread of `{name}` grew without bound: the model and the data seem to leave it undetermined (an improper posterior)."

@@ -18,6 +18,8 @@ use super::whiten::{DENSE, Whitened, whiten};
 
 /// Logs of the standard deviations tried at a start, until the log joint is finite.
 const FIRST_LOG_SDS: [f64; 4] = [-2.0, -4.0, -7.0, -10.0];
+/// Changes of the log sds tried when a guide that was fine over other draws is not over these.
+const NARROWER: [f64; 3] = [-0.7, -1.5, -3.0];
 /// A standard deviation on the unconstrained scale that no proper posterior of sensible data reaches.
 pub const IMPROPER_SD: f64 = 1e10;
 /// Rounds of whitening before the last stage takes what there is.
@@ -110,7 +112,15 @@ impl<'a, 't> Session<'a, 't> {
         let few = (self.noisy.len() + 1).clamp(8, 16);
         let z = matched(self.options.seed, "explore", self.noisy, few);
         let mut starts = self.each_start(&z, few, |session, frame, start| {
-            let place = session.descend(frame, None, &z, few, 0.1, 100, Stage::Explore, start);
+            let place = session.descend(
+                frame,
+                None,
+                &z,
+                few,
+                Limits { tolerance: 0.1, iterations: 100 },
+                Stage::Explore,
+                start,
+            );
             (place.objective, place)
         })?;
         let (mut best, place) = starts.take_best();
@@ -256,17 +266,29 @@ impl<'a, 't> Session<'a, 't> {
         phi: Option<Vec<f64>>,
         z: &[f64],
         half: usize,
-        tolerance: f64,
-        iterations: usize,
+        limits: Limits,
         stage: Stage,
         start: usize,
     ) -> Place {
         let mut objective = Objective::new(&frame, z, half, self.pool);
+        self.descend_on(&mut objective, frame, phi, limits, stage, start)
+    }
+
+    /// As [`Session::descend`], on an objective that the caller keeps.
+    fn descend_on(
+        &mut self,
+        objective: &mut Objective,
+        frame: Frame,
+        phi: Option<Vec<f64>>,
+        limits: Limits,
+        stage: Stage,
+        start: usize,
+    ) -> Place {
+        let at_origin = phi.is_none();
         let mut phi = phi.unwrap_or_else(|| vec![0.0; frame.parameters()]);
         let logs = frame.dim()..frame.dim() + frame.noisy();
         let widths: Vec<f64> = frame.noise.row_norms(frame.noisy());
-        let mut bound = Bound { objective: &mut objective, logs: logs.clone() };
-        let limits = Limits { tolerance, iterations };
+        let mut bound = Bound { objective, logs: logs.clone() };
         let (options, pool, started, noisy) = (self.options, self.pool, self.started, self.noisy);
         let (trace, progress, halt) = (&mut self.trace, &mut *self.progress, &mut self.halt);
         let mut watch = |state: &State, x: &[f64]| {
@@ -291,8 +313,15 @@ impl<'a, 't> Session<'a, 't> {
             };
             halt.is_some()
         };
-        let (end, state) = minimise(&mut bound, &mut phi, limits, &mut watch);
-        drop(objective);
+        let (mut end, mut state) = minimise(&mut bound, &mut phi, limits, &mut watch);
+        for shrink in NARROWER {
+            // These draws reach where the log joint is not finite: begin with a narrower guide.
+            if end != End::NonFinite || !at_origin {
+                break;
+            }
+            phi[logs.clone()].fill(shrink);
+            (end, state) = minimise(&mut bound, &mut phi, limits, &mut watch);
+        }
         Place { frame, phi, objective: state.value, end, iterations: state.iteration }
     }
 
@@ -330,7 +359,8 @@ impl<'a, 't> Session<'a, 't> {
                 break;
             }
             let Some(frame) = self.whitened(&place, probe, half, rotate) else { break };
-            let next = self.descend(frame, None, z, few, 0.02, 40, Stage::Whiten, start);
+            let next =
+                self.descend(frame, None, z, few, Limits { tolerance: 0.02, iterations: 40 }, Stage::Whiten, start);
             if next.end == End::NonFinite {
                 break;
             }
@@ -369,39 +399,45 @@ impl<'a, 't> Session<'a, 't> {
         axpy(-1.0, &best.frame.centre, &mut phi[..dim]);
         best.frame.mean.solve(&mut phi[..dim]);
         phi[dim..].copy_from_slice(&best.phi[dim..]);
-        let place = self.descend(best.frame.clone(), Some(phi), &z, few, 0.02, 60, Stage::Compare, start);
+        let place = self.descend(
+            best.frame.clone(),
+            Some(phi),
+            &z,
+            few,
+            Limits { tolerance: 0.02, iterations: 60 },
+            Stage::Compare,
+            start,
+        );
         if place.end == End::NonFinite { other } else { place }
     }
 
     /// The final family and tolerance, on enough draws.
     fn refine(&mut self, place: &mut Place, start: usize) -> (usize, f64, StopReason) {
         let n = self.noisy.len();
-        let shape = if self.full_rank() { Shape::Lower } else { Shape::Diagonal };
-        let mut half = match self.options.draws {
-            Some(m) => m.div_ceil(2).max(1),
-            None if n == 0 => 1,
-            // A triangular factor has n/2 parameters per coordinate, which as many draws must pin down.
-            None if self.full_rank() && n <= 150 => (8 * n).max(64),
-            None if self.full_rank() => 2 * n.max(600),
-            None => (2 * n).clamp(64, 512),
-        };
+        let mut half = self.refine_half();
         let cap = half.max(1024);
+        let limits = Limits { tolerance: self.options.tolerance, iterations: self.options.max_iterations };
         loop {
             let z = matched(self.options.seed, "refine", self.noisy, half);
-            if self.halt.is_none()
-                && let Some(mut frame) = self.whitened(place, &z, half, self.full_rank())
-            {
-                frame.shape = shape;
-                let limit = self.options.max_iterations;
-                let next = self.descend(frame, None, &z, half, self.options.tolerance, limit, Stage::Refine, start);
-                if next.end != End::NonFinite {
-                    *place = next;
+            let mut error = f64::INFINITY;
+            if self.halt.is_none() {
+                let whitened = self.whitened(place, &z, half, self.full_rank());
+                let mut frame = whitened.unwrap_or_else(|| {
+                    let scale = place.frame.scale_at(&place.phi);
+                    place.frame.recentred(&place.phi, place.frame.mean.clone(), scale, Shape::Diagonal)
+                });
+                frame.shape = if self.full_rank() { Shape::Lower } else { Shape::Diagonal };
+                let mut objective = Objective::new(&frame, &z, half, self.pool);
+                let next = self.descend_on(&mut objective, frame, None, limits, Stage::Refine, start);
+                if next.end == End::NonFinite {
+                    return (2 * half, error, StopReason::NonFinite);
                 }
+                *place = next;
+                error = mean_error(place, &mut objective, half);
             }
             if let Some(reason) = self.halt.clone() {
-                return (2 * half, f64::INFINITY, reason);
+                return (2 * half, error, reason);
             }
-            let error = self.mean_error(place, &z, half);
             let enough = self.options.draws.is_some() || n == 0 || error < MEAN_ERROR || 2 * half > cap;
             if enough || place.end != End::Converged {
                 let reason = match place.end {
@@ -411,44 +447,55 @@ impl<'a, 't> Session<'a, 't> {
                 };
                 return (2 * half, error, reason);
             }
-            half *= 2;
+            // The error falls with the root of the number of draws; a fifth more, since it is itself an estimate.
+            let wanted = 1.2 * half as f64 * (error / MEAN_ERROR).powi(2);
+            half = (wanted as usize).clamp(2 * half, cap);
         }
     }
 
-    /// Largest standard error of a mean from the choice of draws, in posterior sds: an M-estimator's, with scores averaged
-    /// over ± pairs.
-    fn mean_error(&mut self, place: &Place, z: &[f64], half: usize) -> f64 {
-        let dim = self.dim();
-        if half < 2 || dim == 0 {
-            return 0.0;
+    /// Half of the draws with which the last stage begins.
+    fn refine_half(&self) -> usize {
+        let n = self.noisy.len();
+        let least = if self.full_rank() { n.max(1) } else { 1 };
+        match self.options.draws {
+            Some(m) => m.div_ceil(2).max(least),
+            None if n == 0 => 1,
+            // A triangular factor has n/2 parameters per coordinate, which as many draws must pin down.
+            None if self.full_rank() && n <= 150 => (8 * n).max(64),
+            None if self.full_rank() => 2 * n.max(600),
+            None => (2 * n).clamp(64, 512),
         }
-        let mut objective = Objective::new(&place.frame, z, half, self.pool);
-        let mut gradient = vec![0.0; place.frame.parameters()];
-        if !objective.value_grad(&place.phi, &mut gradient).is_finite() {
-            return f64::INFINITY;
-        }
-        let (plus, minus) = objective.theta_adjoint().split_at(half * dim);
-        let (mut white, mut step) = (vec![0.0; dim], vec![0.0; dim]);
-        let (mut sum, mut squares) = (vec![0.0; dim], vec![0.0; dim]);
-        for (p, m) in plus.chunks(dim).zip(minus.chunks(dim)) {
-            let pair: Vec<f64> = p.iter().zip(m).map(|(p, m)| half as f64 * (p + m)).collect();
-            white.fill(0.0);
-            place.frame.mean.transposed_times(&pair, &mut white);
-            place.frame.mean.times(&white, &mut step);
-            for i in 0..dim {
-                sum[i] += step[i];
-                squares[i] += step[i] * step[i];
-            }
-        }
-        let h = half as f64;
-        let sds = place.frame.mean.row_norms(dim);
-        (0..dim)
-            .map(|i| {
-                let variance = (squares[i] - sum[i] * sum[i] / h) / (h - 1.0);
-                (variance.max(0.0) / h).sqrt() / sds[i]
-            })
-            .fold(0.0, f64::max)
     }
+}
+
+/// Largest standard error of a mean from the choice of draws, in posterior sds: an M-estimator's, with scores averaged over
+/// ± pairs. `objective` was last evaluated at `place`.
+fn mean_error(place: &Place, objective: &mut Objective, half: usize) -> f64 {
+    let dim = place.frame.dim();
+    if half < 2 || dim == 0 {
+        return 0.0;
+    }
+    let (plus, minus) = objective.theta_adjoint().split_at(half * dim);
+    let (mut white, mut step) = (vec![0.0; dim], vec![0.0; dim]);
+    let (mut sum, mut squares) = (vec![0.0; dim], vec![0.0; dim]);
+    for (p, m) in plus.chunks(dim).zip(minus.chunks(dim)) {
+        let pair: Vec<f64> = p.iter().zip(m).map(|(p, m)| half as f64 * (p + m)).collect();
+        white.fill(0.0);
+        place.frame.mean.transposed_times(&pair, &mut white);
+        place.frame.mean.times(&white, &mut step);
+        for i in 0..dim {
+            sum[i] += step[i];
+            squares[i] += step[i] * step[i];
+        }
+    }
+    let h = half as f64;
+    let sds = place.frame.mean.row_norms(dim);
+    (0..dim)
+        .map(|i| {
+            let variance = (squares[i] - sum[i] * sum[i] / h) / (h - 1.0);
+            (variance.max(0.0) / h).sqrt() / sds[i]
+        })
+        .fold(0.0, f64::max)
 }
 
 pub fn mean_of(place: &Place) -> Vec<f64> {

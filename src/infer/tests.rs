@@ -567,3 +567,31 @@ fn the_trace_tells_every_stage() {
     assert_eq!(fit.starts.len(), 4);
     assert!(fit.log_joints == fit.gradients + 1024);
 }
+
+/// After a stage's first iteration, an iteration makes no allocation: ours, dfdx's tape, gradients and Adam included.
+#[test]
+fn iterations_do_not_allocate() {
+    let target = curved(&["a", "b", "c"]);
+    for method in [Method::Lbfgs, Method::Adam] {
+        for guide in [GuideKind::MeanField, GuideKind::FullRank] {
+            let mut seen: Vec<(Progress, usize)> = Vec::with_capacity(10_000);
+            fit(&target, &FitOptions { method, steps: 2000, ..options(guide) }, &mut |p| {
+                seen.push((*p, crate::alloc_counter::allocations()))
+            })
+            .expect("finite");
+            let mut checked = 0;
+            for w in seen.windows(2) {
+                let [(before, a), (after, b)] = w else { unreachable!("windows of two") };
+                let together = (before.stage, before.start) == (after.stage, after.start)
+                    && after.iteration > before.iteration
+                    // Adam reports one step in 25 and starts a new window at multiples of 250 or more.
+                    && (method == Method::Lbfgs || after.iteration < 240);
+                if together {
+                    assert_eq!(a, b, "{method:?} {guide:?} {:?} iteration {}", after.stage, after.iteration);
+                    checked += 1;
+                }
+            }
+            assert!(checked > 20, "{checked}");
+        }
+    }
+}

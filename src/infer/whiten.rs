@@ -19,6 +19,9 @@ const MEASURED_POINTS: usize = 64;
 /// At most so many flat directions are measured by differences: each costs two gradients of the whole batch.
 const MEASURED_DIRECTIONS: usize = 16;
 
+/// Directions with less curvature than this, in the guide's units, are worth measuring.
+const FLAT: f64 = 0.1;
+
 /// The smallest eigenvalue believed: a direction grows at most by a factor 10⁴ per round.
 const FLOOR: f64 = 1e-8;
 
@@ -126,7 +129,7 @@ fn stein(adjoint: &[f64], z: &[f64], scale: &Basis, half: usize, dim: usize, n: 
 /// differences of the gradient, which have no such noise. With strongly correlated coordinates these matter most.
 fn measure_flat(objective: &mut Objective, a: &mut [f64], n: usize, noise: f64) {
     let (values, vectors) = symmetric_eigen(a, n);
-    let flat = values.iter().filter(|v| **v < 4.0 * noise).count();
+    let flat = values.iter().filter(|v| **v < (4.0 * noise).min(FLAT)).count();
     if flat == 0 {
         return;
     }
