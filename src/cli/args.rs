@@ -184,7 +184,7 @@ mod tests {
         assert!(error("vic fit m.vi --guide ful").contains("fullrank"));
         assert!(error("vic fit m.vi --set K").contains("NAME=VALUE"));
         assert!(error("vic fit m.vi --force").contains("--out"));
-        assert!(error("vic fti m.vi").contains("fit"));
+        assert!(error("vic fitt m.vi").contains("fit"));
         assert!(error("vic fit m.vi --starts 0").contains("1..=10000"));
     }
 }

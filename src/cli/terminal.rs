@@ -54,6 +54,7 @@ impl Terminal {
     pub fn complain_all(&self, diags: &Diags, sources: &Sources) {
         for d in diags.sorted() {
             self.complain(d, sources);
+            self.note("\n");
         }
         if diags.has_errors() {
             let example = diags.list.iter().find(|d| d.severity == Severity::Error).map_or("", |d| d.code.id);

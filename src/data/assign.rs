@@ -67,6 +67,20 @@ pub fn files<'a>(hir: &Hir, files: &'a [DataFile], diags: &mut Diags) -> Vec<Opt
                 });
             }
         }
+        (unnamed, [only]) => {
+            let table = &hir.tables[*only];
+            diags.push(
+                Code::DATA_EXTRA_FILE
+                    .at(table.span, format!("{} files are given for the table `{}`", unnamed.len(), table.name))
+                    .here("one file holds all its rows")
+                    .note(listed(unnamed.iter().map(|f| f.name.as_str())))
+                    .help(if hir.tables.len() == 1 {
+                        "give one of them"
+                    } else {
+                        "write the table before each file: `table=file`"
+                    }),
+            );
+        }
         (unnamed, open) => {
             let open: Vec<&str> = open.iter().map(|&i| hir.tables[i].name.as_str()).collect();
             let example: Vec<String> = open.iter().zip(unnamed).map(|(t, f)| format!("{t}={}", f.name)).collect();

@@ -3,7 +3,7 @@
 use super::assign::listed;
 use super::cells::quoted;
 use crate::diag::{Code, Diagnostic, Diags, nearest};
-use crate::hir::{Column, From, Var};
+use crate::hir::{Column, From, Hir, Table, Var, VarId, VarKind};
 
 /// Where a declared column stands in the file: one field, or one per label for a vector column.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +12,34 @@ pub struct Found {
     pub fields: Vec<usize>,
     /// As many as `fields`; what a plate declared by this column is labelled with.
     pub labels: Vec<String>,
+}
+
+/// What is wrong with a first line that names none of a table's columns, if it does not look like a header at all.
+pub fn not_a_header(hir: &Hir, table: &Table, header: &[String], file: &str) -> Option<Diagnostic> {
+    let named = |id: &VarId| match &hir.var(*id).kind {
+        VarKind::Column(Column { from: From::Name(name), .. }) => header.contains(name),
+        _ => false,
+    };
+    if table.columns.iter().any(named) {
+        return None;
+    }
+    let said = |message: String| Code::DATA_NO_COLUMN.at(table.span, message).here("its columns are found by name");
+    if let [only] = header
+        && let Some((_, signs)) =
+            [(';', "semicolons"), ('\t', "tabs"), ('|', "bars")].iter().find(|(c, _)| only.contains(*c))
+    {
+        let d = said(format!("the first line of `{file}` reads as a single name"));
+        return Some(
+            d.place(format!("{file}:1:1: {}", quoted(only)))
+                .help(format!("separate the cells by commas instead of {signs}")),
+        );
+    }
+    let number = header.iter().position(|name| name.parse::<f64>().is_ok())?;
+    let d = said(format!("the first line of `{file}` holds a number where a name belongs"));
+    Some(
+        d.place(format!("{file}:1:{}: {}", number + 1, quoted(&header[number])))
+            .help("put a line with the names of the columns above the rows"),
+    )
 }
 
 /// Find `var` in `header`, or say what is wrong and which columns there are.
@@ -121,32 +149,17 @@ impl Search<'_> {
     fn missing(&mut self, d: Diagnostic, name: &str) {
         let d = d.note(format!("its columns are: {}", listed(self.header.iter().map(String::as_str))));
         let near = nearest(name, self.header.iter().map(String::as_str).filter(|n| !n.is_empty()));
-        let d = match (near, self.separator()) {
-            (_, Some(separator)) => d.help(format!(
-                "the first line reads as one name: separate the columns by commas instead of {separator}"
-            )),
-            (Some(near), _) if name == self.var.name => d.help(format!(
+        let d = match near {
+            Some(near) if name == self.var.name => d.help(format!(
                 "did you mean `{near}`? Write `{}: … from \"{near}\"`, or rename the column",
                 self.var.name
             )),
-            (Some(near), _) => d.help(format!("did you mean `{near}`?")),
-            (None, _) if self.header.iter().all(|n| n.parse::<f64>().is_ok()) => {
-                d.help("the first line holds numbers: put the names of the columns above it")
-            }
-            (None, _) if name == self.var.name => {
+            Some(near) => d.help(format!("did you mean `{near}`?")),
+            None if name == self.var.name => {
                 d.help(format!("to read it from a column of another name: `{}: … from \"that name\"`", self.var.name))
             }
-            (None, _) => d,
+            None => d.help("names stand after `from` as in the header; a pattern has one `*`"),
         };
         self.diags.push(d);
-    }
-
-    /// The sign that seems to separate the columns, if it is not the comma.
-    fn separator(&self) -> Option<&'static str> {
-        let [only] = self.header else { return None };
-        [(';', "semicolons"), ('\t', "tabs"), ('|', "bars")]
-            .iter()
-            .find(|(c, _)| only.contains(*c))
-            .map(|(_, word)| *word)
     }
 }

@@ -60,10 +60,11 @@ enum Try<T> {
 }
 
 /// Size every plate and place every value that can be, reporting what cannot.
-pub fn resolve(hir: &Hir, sheets: &[Option<Sheet>], sets: &HashMap<VarId, Set>, diags: &mut Diags) -> Resolved {
+pub fn resolve(hir: &Hir, sheets: &[Option<Sheet>], sets: &HashMap<VarId, Option<Set>>, diags: &mut Diags) -> Resolved {
     let mut known = Resolved { plates: vec![None; hir.plates.len()], values: HashMap::new() };
     let mut failed_plates: HashSet<PlateId> = HashSet::new();
     let mut failed_vars: HashSet<VarId> = HashSet::new();
+    let set = |id| sets.get(&id).and_then(Option::as_ref);
     // Each round resolves at least one more thing, so rounds are few and the order of declarations does not matter.
     loop {
         let mut progress = false;
@@ -87,8 +88,9 @@ pub fn resolve(hir: &Hir, sheets: &[Option<Sheet>], sets: &HashMap<VarId, Set>, 
             let mut resolver = Resolver { hir, sheets, known: &known, diags };
             let value = match &var.kind {
                 VarKind::Column(column) => resolver.column(id, var, column),
-                VarKind::Const { value } => resolver.scalar(var, Some(value), sets.get(&id)),
-                VarKind::DataValue { default } => resolver.scalar(var, default.as_ref(), sets.get(&id)),
+                VarKind::Const { .. } | VarKind::DataValue { .. } if matches!(sets.get(&id), Some(None)) => Try::Failed,
+                VarKind::Const { value } => resolver.scalar(var, Some(value), set(id)),
+                VarKind::DataValue { default } => resolver.scalar(var, default.as_ref(), set(id)),
                 VarKind::Latent | VarKind::Param { .. } | VarKind::Let | VarKind::Report => continue,
             };
             match value {

@@ -16,9 +16,9 @@ pub struct Set {
     pub value: Option<f64>,
 }
 
-/// Check names and types of the `--set` values.
-pub fn read(hir: &Hir, sets: &[(String, String)], diags: &mut Diags) -> HashMap<VarId, Set> {
-    let mut out: HashMap<VarId, Set> = HashMap::new();
+/// Check names and types of the `--set` values. `None` stands for one that was refused.
+pub fn read(hir: &Hir, sets: &[(String, String)], diags: &mut Diags) -> HashMap<VarId, Option<Set>> {
+    let mut out: HashMap<VarId, Option<Set>> = HashMap::new();
     for (name, text) in sets {
         let given = format!("--set {name}={text}");
         let Some(i) = hir.vars.iter().position(|v| v.name == *name && settable(v)) else {
@@ -33,6 +33,7 @@ pub fn read(hir: &Hir, sets: &[(String, String)], diags: &mut Diags) -> HashMap<
                     .here("a value for each cell is needed")
                     .help("only a single number can be set; write the values in the model"),
             );
+            out.insert(id, None);
             continue;
         }
         let value = match var.ty {
@@ -55,9 +56,10 @@ pub fn read(hir: &Hir, sets: &[(String, String)], diags: &mut Diags) -> HashMap<
                     .here(format!("`{name}` is {what}"))
                     .help(format!("write `--set {name}=VALUE` with {what}")),
             );
+            out.insert(id, None);
             continue;
         }
-        if let Some(first) = out.insert(id, Set { text: text.clone(), value }) {
+        if let Some(Some(first)) = out.insert(id, Some(Set { text: text.clone(), value })) {
             diags.push(
                 Code::DATA_SET_VALUE
                     .at(var.span, format!("`{name}` is set twice: to {} and to {text}", first.text))

@@ -96,6 +96,11 @@ pub fn read(hir: &Hir, table: &Table, file: &DataFile, diags: &mut Diags) -> Opt
     }
     let header: Vec<String> = record.iter().map(|f| utf8(f).trim().to_owned()).collect();
 
+    if let Some(d) = header::not_a_header(hir, table, &header, &file.name) {
+        diags.push(d);
+        return None;
+    }
+
     let mut columns: Vec<(VarId, Option<Found>)> = vec![];
     let mut readers: Vec<Reader> = vec![];
     for &id in &table.columns {
@@ -125,14 +130,13 @@ pub fn read(hir: &Hir, table: &Table, file: &DataFile, diags: &mut Diags) -> Opt
         let line = lines.start_of_record(at, &mut blank);
         starts.push(line);
         if record.len() != header.len() {
+            // Its cells may stand under the wrong names: the row is reported as a whole.
             ragged.add(line, &record);
+            readers.iter_mut().for_each(|r| r.part.push_missing());
+            continue;
         }
         for reader in &mut readers {
-            // A row that is too short has been reported as a whole.
-            let Some(cell) = record.get(reader.field) else {
-                reader.part.push_missing();
-                continue;
-            };
+            let cell = record.get(reader.field).expect("as long as the header");
             reader.read(utf8(cell), line, &mut trouble[reader.column]);
         }
     }

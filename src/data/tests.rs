@@ -215,8 +215,10 @@ fn lists_the_columns_there_are() {
             "its columns are: `School`, `y`, `sgima`",
         ],
     );
-    has(&m.refused(&[("s.csv", "school;y;sigma\nA;1;1\n")]), &["instead of semicolons"]);
-    has(&m.refused(&[("s.csv", "1,28,15\n2,8,10\n")]), &["the first line holds numbers"]);
+    let text = m.refused(&[("s.csv", "school;y;sigma\nA;1;1\n")]);
+    has(&text, &["V0709 the first line of `s.csv` reads as a single name", "instead of semicolons"]);
+    assert_eq!(text.matches("V0709").count(), 1, "one mistake, one message");
+    has(&m.refused(&[("s.csv", "A,28,15\nB,8,10\n")]), &["holds a number where a name belongs", "s.csv:1:2: \"28\""]);
     has(&m.refused(&[("s.csv", "school,y,sigma,y\nA,1,1,2\n")]), &["V0710", "s.csv:1:2", "s.csv:1:4"]);
 }
 
@@ -371,6 +373,7 @@ fn files_go_to_their_tables() {
     let twice =
         [("houses=h.csv", "county\nANOKA\n"), ("houses=i.csv", "county\nANOKA\n"), ("counties=c.csv", COUNTIES)];
     has(&m.refused(&twice), &["V0704", "`houses=h.csv` and `houses=i.csv`"]);
+    has(&schools().0.refused(&[("a.csv", ""), ("b.csv", "")]), &["V0702 2 files are given for the table `schools`"]);
     has(&Model::default().refused(&[("x.csv", "x\n1\n")]), &["V0702", "declares no `data` table"]);
 }
 
@@ -472,7 +475,9 @@ fn set_values_are_checked() {
     assert_eq!(set(&[("D", "1")]), "");
     has(&set(&[]), &["V0722 `D` has no value", "`--set D=…`"]);
     has(&set(&[("D", "2")]), &["V0715 `D` is 2, which is not in [0, 1]"]);
-    has(&set(&[("D", "one")]), &["V0721 `--set D=one`: `one` is not a number"]);
+    let text = set(&[("D", "one")]);
+    has(&text, &["V0721 `--set D=one`: `one` is not a number"]);
+    assert!(!text.contains("V0722"), "one mistake, one message:\n{text}");
     has(&set(&[("D", "1"), ("D", "0")]), &["V0721 `D` is set twice: to 1 and to 0"]);
     has(&set(&[("D", "1"), ("Deep", "3")]), &["V0721", "not true or false"]);
     has(&set(&[("D", "1"), ("deeep", "1")]), &["V0720", "did you mean `--set Deep=…`?"]);

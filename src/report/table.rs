@@ -36,7 +36,8 @@ pub fn table(fit: &FitReport, style: TableStyle) -> String {
         for (cell, width) in row.iter().zip(widths).skip(1) {
             write!(text, "  {cell:>width$}").expect("a String takes all that is written");
         }
-        out.push_str(&if bold { paint(style, "1", &text) } else { text });
+        let text = text.trim_end();
+        out.push_str(&if bold { paint(style, "1", text) } else { text.to_owned() });
         out.push('\n');
     };
     line(&titles, true);
@@ -99,12 +100,15 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// `-31.42 ± 0.02`: two digits of the error, as many places of the value.
+/// `-31.416 ± 0.023`: two digits of the error, as many places of the value; a thousandth of a nat is nothing.
 fn with_error(x: f64, error: f64) -> String {
     if !error.is_finite() || error <= 0.0 {
         return format!("{x:.2}");
     }
-    let places = (1 - error.log10().floor() as i32).clamp(0, 6) as usize;
+    if error < 0.0005 {
+        return format!("{x:.3} ± <0.001");
+    }
+    let places = (1 - error.log10().floor() as i32).clamp(0, 3) as usize;
     format!("{x:.places$} ± {error:.places$}")
 }
 
@@ -157,6 +161,7 @@ mod tests {
     fn errors_decide_the_digits() {
         assert_eq!(with_error(-31.41592, 0.0234), "-31.416 ± 0.023");
         assert_eq!(with_error(-31415.92, 23.4), "-31416 ± 23");
+        assert_eq!(with_error(-31.41592, 0.000023), "-31.416 ± <0.001");
         assert_eq!(with_error(-31.41592, 0.0), "-31.42");
     }
 

@@ -1,0 +1,147 @@
+//! Runs of `vic` itself. Each `tests/cli/NAME.txt` holds a command, the files it finds, and what it says:
+//!
+//! ```text
+//! === command
+//! fit schools.vi schools.csv
+//! === schools.vi
+//! …
+//! === exit
+//! 1
+//! === stderr
+//! …
+//! ```
+//!
+//! `UPDATE_GOLDEN=1 cargo test --release --test it cli` rewrites the last parts; the diff is the review.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// What a run says, rather than what it is given.
+const OUTCOME: [&str; 3] = ["exit", "stdout", "stderr"];
+
+fn vic(args: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vic"))
+        .args(args)
+        .current_dir(folder)
+        .env("NO_COLOR", "1")
+        .env("COLUMNS", "100")
+        .output()
+        .expect("vic starts")
+}
+
+/// The parts of a case, in order.
+fn parts(text: &str) -> Vec<(String, String)> {
+    let mut parts: Vec<(String, String)> = vec![];
+    for line in text.lines() {
+        match line.strip_prefix("=== ") {
+            Some(name) => parts.push((name.to_owned(), String::new())),
+            None => {
+                let (_, text) = parts.last_mut().expect("a case begins with a part's name");
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    parts
+}
+
+/// The case with the outcome that it has now.
+fn replay(case: &Path) -> String {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let mut told = String::new();
+    let mut args = String::new();
+    for (name, text) in parts(&fs::read_to_string(case).expect("readable, UTF-8")) {
+        if OUTCOME.contains(&name.as_str()) {
+            continue;
+        }
+        told += &format!("=== {name}\n{text}");
+        if name == "command" {
+            args = text;
+        } else {
+            fs::write(folder.path().join(name), text).expect("writable");
+        }
+    }
+    let out = vic(&args.split_whitespace().collect::<Vec<_>>(), folder.path());
+    told += &format!("=== exit\n{}\n", out.status.code().expect("ends by itself"));
+    for (name, bytes) in [("stdout", out.stdout), ("stderr", out.stderr)] {
+        let text = String::from_utf8(bytes).expect("vic writes UTF-8");
+        if !text.is_empty() {
+            told += &format!("=== {name}\n{text}");
+        }
+    }
+    told
+}
+
+#[test]
+fn recorded_runs_say_the_same() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
+    let mut cases: Vec<PathBuf> =
+        fs::read_dir(dir).expect("part of the repository").map(|e| e.expect("readable").path()).collect();
+    cases.sort();
+    assert!(cases.len() > 30, "the cases are found");
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut wrong = vec![];
+    for case in cases {
+        let now = replay(&case);
+        if update {
+            fs::write(&case, now).expect("writable");
+        } else if fs::read_to_string(&case).expect("readable") != now {
+            wrong.push(format!("{} no longer matches; now:\n{now}", case.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// The folder of an example.
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
+}
+
+#[test]
+fn results_go_to_a_reader_that_may_leave() {
+    // Nobody reads: the pipe is closed before the table is written.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vic"))
+        .args(["fit", "eight_schools.vi", "eight_schools.csv"])
+        .current_dir(example("eight_schools"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("vic starts");
+    drop(child.stdout.take());
+    let out = child.wait_with_output().expect("vic ends");
+    assert_eq!((out.status.code(), String::from_utf8_lossy(&out.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
+fn json_is_the_same_as_summary_json() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let fit = folder.path().join("fit");
+    let fit = fit.to_str().expect("UTF-8");
+    let out = vic(&["fit", "eight_schools.vi", "eight_schools.csv", "--json", "--out", fit], &example("eight_schools"));
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let printed: serde_json::Value = serde_json::from_slice(&out.stdout).expect("it is JSON");
+    let written = fs::read_to_string(folder.path().join("fit/summary.json")).expect("it was written");
+    assert_eq!(printed, serde_json::from_str::<serde_json::Value>(&written).expect("it is JSON"));
+    assert_eq!(printed["summary"][2]["name"], "theta[Choate]");
+    let draws = fs::read_to_string(folder.path().join("fit/draws.csv")).expect("it was written");
+    assert_eq!(draws.lines().count(), 4001);
+    assert_eq!(draws.lines().next().map(|l| l.split(',').count()), Some(10));
+}
+
+#[test]
+fn a_seed_gives_the_same_bytes_on_one_and_two_threads() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let draws = |name: &str, threads: &str| {
+        let fit = folder.path().join(name);
+        let fit_name = fit.to_str().expect("UTF-8");
+        let args = ["fit", "wells.vi", "wells.csv", "--seed", "7", "--quiet", "--threads", threads, "--out", fit_name];
+        let out = vic(&args, &example("wells"));
+        assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+        assert!(out.stdout.is_empty(), "--quiet prints nothing");
+        fs::read(fit.join("draws.csv")).expect("it was written")
+    };
+    let one = draws("one", "1");
+    assert!(one == draws("again", "1"), "the same run again");
+    assert!(one == draws("two", "2"), "on two threads");
+}
