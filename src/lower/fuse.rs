@@ -3,19 +3,25 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::lower::expr::{Arena, E};
-use crate::lower::graph::{Addr, BufId, LoopId};
-use crate::lower::kernel::{Effect, Kernel};
+use crate::lower::graph::{Addr, BufId, BufKind, LoopId};
+use crate::lower::kernel::{Effect, Kernel, loads_in};
 
 /// Put kernels over the same loops together where no other kernel must run in between. A value stored by one and read
 /// by another at the same cell is used directly. The result is in an order in which every buffer is complete before it is read.
-pub(crate) fn fuse(arena: &mut Arena, kernels: Vec<Kernel>) -> Vec<Kernel> {
+/// `sums`: buffers whose writers will also read the given value, once they have their gradients.
+pub(crate) fn fuse(arena: &mut Arena, kernels: Vec<Kernel>, sums: &HashMap<BufId, E>) -> Vec<Kernel> {
     let mut writers: HashMap<BufId, Vec<usize>> = HashMap::new();
     for (i, kernel) in kernels.iter().enumerate() {
         for root in &kernel.roots {
             writers.entry(root.buf).or_default().push(i);
         }
     }
-    let loads: Vec<Vec<(BufId, Addr)>> = kernels.iter().map(|k| k.loads(arena)).collect();
+    let mut loads: Vec<Vec<(BufId, Addr)>> = kernels.iter().map(|k| k.loads(arena)).collect();
+    for (kernel, loads) in kernels.iter().zip(&mut loads) {
+        for factor in kernel.roots.iter().filter_map(|r| sums.get(&r.buf)) {
+            loads.extend(loads_in(arena, *factor));
+        }
+    }
     // What each kernel waits for, and whether it may do so inside one fused kernel.
     let waits: Vec<HashMap<usize, bool>> = (0..kernels.len())
         .map(|i| {
@@ -122,6 +128,26 @@ pub(crate) fn drop_dead(arena: &Arena, mut kernels: Vec<Kernel>, wanted: impl Fn
         kernels.retain(|k| !k.roots.is_empty() && arena.cells(&k.loops) > 0);
         if kernels.iter().map(|k| k.roots.len()).sum::<usize>() == before {
             return kernels;
+        }
+    }
+}
+
+/// Adjoints that are added to once per cell are stored instead, so that a later kernel over the same loops can use the
+/// value directly. `wanted` buffers stay sums.
+pub(crate) fn store_single_sums(arena: &mut Arena, kernels: &mut [Kernel], wanted: impl Fn(BufId) -> bool) {
+    let mut writers: HashMap<BufId, usize> = HashMap::new();
+    for root in kernels.iter().flat_map(|k| &k.roots) {
+        *writers.entry(root.buf).or_insert(0) += 1;
+    }
+    for kernel in kernels {
+        let cells = arena.address(&kernel.loops);
+        for root in &mut kernel.roots {
+            let buffer = &mut arena.buffers[root.buf.0 as usize];
+            if root.effect == Effect::Accum && root.addr == cells && writers[&root.buf] == 1 && !wanted(root.buf) {
+                debug_assert!(root.inner.is_empty(), "an address over the kernel's loops uses no others");
+                root.effect = Effect::Store;
+                buffer.kind = BufKind::Scratch { zeroed: false };
+            }
         }
     }
 }

@@ -14,21 +14,21 @@ use crate::lower::kernel::{Effect, Kernel, Root};
 /// Recomputing costs less than reading the stored value below this.
 const WORTH_READING: f32 = 4.0;
 
-/// The forward kernels, terms with their gradients, then the backward kernels. `forward` is in running order.
+/// The forward kernels, terms with their gradients, then the backward kernels. `forward` is in running order; `sums`
+/// are the buffers whose adjoints are known beforehand, the log joint among them.
 pub(crate) fn gradient(
     arena: &mut Arena,
     forward: &[Kernel],
-    log_joint: BufId,
+    sums: &HashMap<BufId, E>,
     theta: BufId,
     grad: BufId,
 ) -> Vec<Kernel> {
     let mut adjoints = HashMap::from([(theta, grad)]);
     let mut out = vec![];
-    let one = arena.number(1.0);
     for kernel in forward {
         let mut kernel = kernel.clone();
-        let terms = kernel.roots.iter().filter(|r| r.buf == log_joint);
-        let seeds = terms.map(|r| Seed { of: r.value, adjoint: one, zero: false }).collect();
+        let seed = |r: &Root| Some(Seed { of: r.value, adjoint: *sums.get(&r.buf)?, zero: false });
+        let seeds = kernel.roots.iter().filter_map(seed).collect();
         let roots = backward(arena, &kernel.loops, seeds, &mut adjoints);
         kernel.roots.extend(roots);
         out.push(kernel);
@@ -179,11 +179,7 @@ impl Step<'_> {
             arena.buffer(name, len, BufKind::Scratch { zeroed: true }, true)
         });
         let inner = self.inner(self.of);
-        let value = match inner.last() {
-            Some(&over) => self.arena.separated(self.g, over),
-            None => self.g,
-        };
-        Root { inner, effect: Effect::Accum, buf: adjoint, addr, value }
+        Root { inner, effect: Effect::Accum, buf: adjoint, addr, value: self.g }
     }
 
     fn unary(&mut self, op: UnOp, x: E) {
@@ -281,25 +277,5 @@ fn guarded(arena: &mut Arena, g: E, p: E, top: bool, checked: bool) -> E {
             arena.select(counts, product, zero)
         }
         _ => arena.mul(g, p),
-    }
-}
-
-impl Arena {
-    /// The same product with what does not vary in `over` as its one first factor.
-    fn separated(&mut self, e: E, over: LoopId) -> E {
-        let (mut factors, mut sign) = (vec![], 1.0);
-        self.factors(e, &mut factors, &mut sign);
-        let (mut outside, mut inside) = (self.number(sign), self.number(1.0));
-        for f in factors {
-            if self.varies(f, over) {
-                inside = self.mul(inside, f);
-            } else {
-                outside = self.mul(outside, f);
-            }
-        }
-        if self.is_number(outside, 1.0) || self.is_number(inside, 1.0) {
-            return self.mul(outside, inside);
-        }
-        self.intern(Expr::Binary(BinOp::Mul, outside, inside))
     }
 }

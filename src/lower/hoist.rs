@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::lower::expr::{Arena, E, Expr, is_subset};
 use crate::lower::graph::{Addr, AddrTerm, BinOp, BufId, LoopId, ReduceOp, UnOp};
-use crate::lower::kernel::{Kernel, Root};
+use crate::lower::kernel::{Kernel, Root, uses};
 
 /// An expression that costs less is not worth a buffer as long as an evaluation per lane can replace it.
 const WORTH_STORING: f32 = 8.0;
@@ -19,6 +19,15 @@ const LONG_SUM: usize = 32;
 pub(crate) struct Hoister {
     stored: HashMap<E, BufId>,
     kernels: Vec<Kernel>,
+}
+
+/// Where an expression stands.
+struct Place {
+    loops: Vec<LoopId>,
+    name: String,
+    /// How often each expression of the kernel is an operand.
+    uses: HashMap<E, usize>,
+    memo: HashMap<E, E>,
 }
 
 /// What to store, over which loops, and where a use reads it.
@@ -41,50 +50,57 @@ pub(crate) fn hoist(arena: &mut Arena, kernels: Vec<Kernel>) -> Vec<Kernel> {
 
 impl Hoister {
     fn kernel(&mut self, arena: &mut Arena, mut kernel: Kernel) -> Kernel {
-        let mut memo = HashMap::new();
-        let (name, loops) = (kernel.name.clone(), kernel.loops.clone());
+        let mut at = Place {
+            loops: kernel.loops.clone(),
+            name: kernel.name.clone(),
+            uses: uses(arena, &kernel),
+            memo: HashMap::new(),
+        };
         for root in &mut kernel.roots {
-            root.value = self.visit(arena, root.value, &loops, &name, &mut memo);
+            root.value = self.visit(arena, root.value, &mut at);
         }
         kernel
     }
 
-    fn visit(&mut self, arena: &mut Arena, e: E, loops: &[LoopId], name: &str, memo: &mut HashMap<E, E>) -> E {
+    fn visit(&mut self, arena: &mut Arena, e: E, at: &mut Place) -> E {
         if arena.is_leaf(e) || !arena.active(e) {
             return e;
         }
-        if let Some(&done) = memo.get(&e) {
+        if let Some(&done) = at.memo.get(&e) {
             return done;
         }
-        let new = self.change(arena, e, loops, name, memo);
-        memo.insert(e, new);
+        let new = self.change(arena, e, at);
+        at.memo.insert(e, new);
         new
     }
 
-    fn change(&mut self, arena: &mut Arena, e: E, loops: &[LoopId], name: &str, memo: &mut HashMap<E, E>) -> E {
+    fn change(&mut self, arena: &mut Arena, e: E, at: &mut Place) -> E {
         // A quotient by something stored is a product by its stored reciprocal.
         if let Expr::Binary(BinOp::Div, a, b) = *arena.get(e)
             && arena.active(b)
         {
             let reciprocal = arena.unary(UnOp::Recip, b);
-            if plan(arena, reciprocal, loops).is_some() {
+            if plan(arena, reciprocal, &at.loops).is_some() {
                 let product = arena.mul(a, reciprocal);
-                return self.visit(arena, product, loops, name, memo);
+                return self.visit(arena, product, at);
             }
         }
         // A constant to derivatives must stay one: only what it holds is stored.
         if !matches!(arena.get(e), Expr::Detach(_))
-            && let Some(plan) = plan(arena, e, loops)
+            && let Some(plan) = plan(arena, e, &at.loops)
         {
-            return self.store(arena, plan, name);
+            return self.store(arena, plan, &at.name);
+        }
+        if let Some(product) = regrouped(arena, e, at) {
+            return self.visit(arena, product, at);
         }
         if let Expr::Reduce(ReduceOp::Sum, over, body) = *arena.get(e) {
-            let longest = loops.iter().map(|&l| arena.size(l)).max().unwrap_or(0);
+            let longest = at.loops.iter().map(|&l| arena.size(l)).max().unwrap_or(0);
             if arena.size(over) >= LONG_SUM && arena.size(over) > longest {
-                return self.sum(arena, e, over, body, name);
+                return self.sum(arena, e, over, body, &at.name.clone());
             }
         }
-        arena.map_operands(e, |arena, x| self.visit(arena, x, loops, name, memo))
+        arena.map_operands(e, |arena, x| self.visit(arena, x, at))
     }
 
     fn store(&mut self, arena: &mut Arena, plan: Plan, name: &str) -> E {
@@ -136,6 +152,36 @@ fn plan(arena: &mut Arena, e: E, loops: &[LoopId]) -> Option<Plan> {
         return (worth || holds_reduction(arena, e)).then_some(Plan { loops: own, value: e, addr });
     }
     if loops.is_empty() || arena.cost(e) < WORTH_GATHERING { None } else { gathered(arena, e, &own) }
+}
+
+/// A product with the factors that are the same in all lanes brought together, if there are several in parts of it that
+/// have no other use.
+fn regrouped(arena: &mut Arena, e: E, at: &Place) -> Option<E> {
+    let lane = at.loops.iter().copied().max_by_key(|&l| arena.size(l))?;
+    let (mut common, mut varying, mut sign) = (vec![], vec![], 1.0);
+    let mut stack = vec![e];
+    while let Some(x) = stack.pop() {
+        let inner = x == e || at.uses.get(&x).is_none_or(|&n| n == 1);
+        match *arena.get(x) {
+            Expr::Binary(BinOp::Mul, a, b) if inner => stack.extend([b, a]),
+            Expr::Unary(UnOp::Neg, a) if inner => {
+                sign = -sign;
+                stack.push(a);
+            }
+            _ if arena.varies(x, lane) => varying.push(x),
+            _ => common.push(x),
+        }
+    }
+    let several = common.len() + usize::from(sign < 0.0) >= 2;
+    if !several || varying.is_empty() || !common.iter().any(|&x| arena.active(x)) {
+        return None;
+    }
+    let factor = arena.number(sign);
+    let factor = common.into_iter().fold(factor, |p, x| arena.mul(p, x));
+    let rest = varying.into_iter().reduce(|p, x| arena.mul(p, x)).expect("some factor varies");
+    // Unsimplified, which would take the sign and the constant out again.
+    let product = arena.intern(Expr::Binary(BinOp::Mul, rest, factor));
+    (product != e).then_some(product)
 }
 
 fn holds_reduction(arena: &Arena, e: E) -> bool {

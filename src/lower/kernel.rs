@@ -45,12 +45,7 @@ impl Root {
 impl Kernel {
     /// Every load in its expressions.
     pub fn loads(&self, arena: &Arena) -> Vec<(BufId, Addr)> {
-        let nodes = arena.reachable(self.roots.iter().map(|r| r.value));
-        let loads = nodes.into_iter().filter_map(|e| match arena.get(e) {
-            Expr::Load(buf, addr) => Some((*buf, addr.clone())),
-            _ => None,
-        });
-        loads.collect()
+        loads_of(arena, arena.reachable(self.roots.iter().map(|r| r.value)))
     }
 
     /// Replace expressions in every root, as `Arena::rewrite` does.
@@ -60,4 +55,29 @@ impl Kernel {
             root.value = arena.rewrite(root.value, &mut memo, &mut change);
         }
     }
+}
+
+/// Every load in an expression.
+pub(crate) fn loads_in(arena: &Arena, e: E) -> Vec<(BufId, Addr)> {
+    loads_of(arena, arena.reachable([e]))
+}
+
+fn loads_of(arena: &Arena, nodes: Vec<E>) -> Vec<(BufId, Addr)> {
+    let loads = nodes.into_iter().filter_map(|e| match arena.get(e) {
+        Expr::Load(buf, addr) => Some((*buf, addr.clone())),
+        _ => None,
+    });
+    loads.collect()
+}
+
+/// How often each expression is an operand.
+pub(crate) fn uses(arena: &Arena, kernel: &Kernel) -> HashMap<E, usize> {
+    let mut uses = HashMap::new();
+    for e in arena.reachable(kernel.roots.iter().map(|r| r.value)) {
+        arena.each_operand(e, |x| *uses.entry(x).or_insert(0) += 1);
+    }
+    for root in &kernel.roots {
+        *uses.entry(root.value).or_insert(0) += 1;
+    }
+    uses
 }

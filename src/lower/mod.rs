@@ -25,13 +25,13 @@ mod storage;
 mod tests;
 mod verify;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::data::Bound;
 use crate::derive::joint::Joint;
 use crate::diag::Diags;
 use crate::hir::Hir;
-use expr::{Arena, Expr};
+use expr::{Arena, E, Expr};
 use graph::{BufId, BufKind, Graph, Region};
 use kernel::Kernel;
 use storage::Storage;
@@ -57,11 +57,17 @@ pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Opti
         resolved.kernels.iter().cloned().partition(|k| k.roots[0].buf == log_joint);
     let defined: HashSet<BufId> = definitions.iter().map(|k| k.roots[0].buf).collect();
     let trace = unfused(arena, resolved.kernels);
-    let report = program(arena, definitions.clone(), |buf| defined.contains(&buf));
-    let value = split::split(arena, [definitions, terms].concat(), log_joint);
-    let value = program(arena, value, |buf| buf == log_joint);
-    let gradient = grad::gradient(arena, &value, log_joint, theta, grad);
-    let gradient = program(arena, gradient, |buf| buf == log_joint || buf == grad);
+    let report = program(arena, definitions.clone(), &HashMap::new(), |buf| defined.contains(&buf));
+    let mut split = split::split(arena, [definitions, terms].concat(), log_joint);
+    split.sums.insert(log_joint, arena.number(1.0));
+    let factors = split.factors(arena);
+    let forward = program(arena, split.kernels, &split.sums, |buf| buf == log_joint || factors.contains(&buf));
+    let mut gradient = grad::gradient(arena, &forward, &split.sums, theta, grad);
+    fuse::store_single_sums(arena, &mut gradient, |buf| {
+        buf == grad || forward.iter().any(|k| k.roots.iter().any(|r| r.buf == buf))
+    });
+    let value = fuse::drop_dead(arena, forward, |buf| buf == log_joint);
+    let gradient = program(arena, gradient, &HashMap::new(), |buf| buf == log_joint || buf == grad);
     let graph = Graph {
         value: regions(arena, value),
         gradient: regions(arena, gradient),
@@ -79,7 +85,12 @@ pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Opti
 }
 
 /// Kernels that fill the `wanted` buffers: data parts evaluated, invariants stored, loops shared, in running order.
-fn program(arena: &mut Arena, kernels: Vec<Kernel>, wanted: impl Fn(BufId) -> bool) -> Vec<Kernel> {
+fn program(
+    arena: &mut Arena,
+    kernels: Vec<Kernel>,
+    sums: &HashMap<BufId, E>,
+    wanted: impl Fn(BufId) -> bool,
+) -> Vec<Kernel> {
     let mut kernels = fuse::drop_dead(arena, kernels, &wanted);
     for kernel in &mut kernels {
         for root in &mut kernel.roots {
@@ -87,7 +98,7 @@ fn program(arena: &mut Arena, kernels: Vec<Kernel>, wanted: impl Fn(BufId) -> bo
         }
     }
     let kernels = hoist::hoist(arena, kernels);
-    let kernels = fuse::fuse(arena, kernels);
+    let kernels = fuse::fuse(arena, kernels, sums);
     fuse::drop_dead(arena, kernels, &wanted)
 }
 

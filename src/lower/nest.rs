@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::lower::expr::{Arena, E, Expr, is_subset};
-use crate::lower::graph::{Addr, AddrTerm, LoopId};
+use crate::lower::graph::{Addr, AddrTerm, BinOp, LoopId};
 use crate::lower::kernel::Kernel;
 
 /// Afterwards every expression can be evaluated where `schedule` puts it: no reduction is over a loop that is open there.
@@ -18,6 +18,11 @@ pub(crate) fn nest(arena: &mut Arena, kernel: &mut Kernel) {
                     cost(a).total_cmp(&cost(b))
                 })
                 .expect("there is at least one order");
+        }
+    }
+    for root in &mut kernel.roots {
+        if let Some(&over) = root.inner.last() {
+            root.value = arena.separated(root.value, over);
         }
     }
     // Each round renames the loops of the outermost clashes; what is bound inside them may clash in the next.
@@ -141,4 +146,24 @@ fn renamed_address(addr: &Addr, from: LoopId, to: LoopId) -> Addr {
         (term, *stride)
     });
     Addr { offset: addr.offset, terms: terms.collect() }
+}
+
+impl Arena {
+    /// The same product with what does not vary in `over` as its one first factor.
+    fn separated(&mut self, e: E, over: LoopId) -> E {
+        let (mut factors, mut sign) = (vec![], 1.0);
+        self.factors(e, &mut factors, &mut sign);
+        let (mut outside, mut inside) = (self.number(sign), self.number(1.0));
+        for f in factors {
+            if self.varies(f, over) {
+                inside = self.mul(inside, f);
+            } else {
+                outside = self.mul(outside, f);
+            }
+        }
+        if self.is_number(outside, 1.0) || self.is_number(inside, 1.0) {
+            return self.mul(outside, inside);
+        }
+        self.intern(Expr::Binary(BinOp::Mul, outside, inside))
+    }
 }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use crate::lower::contract::{self, Side};
 use crate::lower::expr::{Arena, E, Expr, is_subset};
 use crate::lower::graph::{BinOp, Loop, LoopId, Op, ReduceOp, Region, Stmt, UnOp, ValId};
-use crate::lower::kernel::{Effect, Kernel, Root};
+use crate::lower::kernel::{Effect, Kernel, Root, uses};
 
 pub(crate) fn schedule(arena: &Arena, kernel: &Kernel) -> Region {
     let mut loops = kernel.loops.clone();
@@ -30,18 +30,6 @@ pub(crate) fn schedule(arena: &Arena, kernel: &Kernel) -> Region {
 fn named(arena: &Arena, id: LoopId) -> Loop {
     let info = &arena.loops[id.0 as usize];
     Loop { id, size: info.size, plate: info.name.clone() }
-}
-
-/// How often each expression is an operand.
-fn uses(arena: &Arena, kernel: &Kernel) -> HashMap<E, usize> {
-    let mut uses = HashMap::new();
-    for e in arena.reachable(kernel.roots.iter().map(|r| r.value)) {
-        arena.each_operand(e, |x| *uses.entry(x).or_insert(0) += 1);
-    }
-    for root in &kernel.roots {
-        *uses.entry(root.value).or_insert(0) += 1;
-    }
-    uses
 }
 
 /// What a scope must bring about.

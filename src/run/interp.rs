@@ -199,8 +199,8 @@ impl<'g> Machine<'g> {
                     self.counters[over.id.0 as usize] = k;
                     let (ia, ib) = (self.positions(&a.1), self.position(&b.1, 0));
                     let b = self.buffer(b.0)[ib];
-                    for l in 0..self.lanes {
-                        let a = self.buffer(a.0)[ia[l]];
+                    for (l, &i) in ia[..self.lanes].iter().enumerate() {
+                        let a = self.buffer(a.0)[i];
                         let sum = &mut self.registers[at(*out) + l];
                         *sum = a.mul_add(b, *sum);
                     }
@@ -211,18 +211,17 @@ impl<'g> Machine<'g> {
                     self.counters[over.id.0 as usize] = k;
                     let (ia, it) = (self.positions(&a.1), self.position(&target.1, 0));
                     let numbers = self.buffer(a.0);
-                    let mut sum = 0.0;
-                    for l in 0..self.lanes {
-                        sum = self.registers[at(*value) + l].mul_add(numbers[ia[l]], sum);
-                    }
+                    let values = &self.registers[at(*value)..];
+                    let pairs = ia[..self.lanes].iter().zip(values);
+                    let sum = pairs.fold(0.0, |sum, (&i, value)| value.mul_add(numbers[i], sum));
                     self.written[target.0.0 as usize][it] += sum;
                 }
             }
             Stmt::Store { buf, addr, value } => {
                 self.look(*value);
                 let index = self.positions(addr);
-                for l in 0..self.lanes {
-                    self.written[buf.0 as usize][index[l]] = self.registers[at(*value) + l];
+                for (&i, v) in index[..self.lanes].iter().zip(&self.registers[at(*value)..]) {
+                    self.written[buf.0 as usize][i] = *v;
                 }
             }
             Stmt::Accum { buf, addr, value } => {
@@ -233,8 +232,8 @@ impl<'g> Machine<'g> {
                     let sum: f64 = self.registers[from..from + self.lanes].iter().sum();
                     self.written[buf.0 as usize][index[0]] += sum;
                 } else {
-                    for l in 0..self.lanes {
-                        self.written[buf.0 as usize][index[l]] += self.registers[at(*value) + l];
+                    for (&i, v) in index[..self.lanes].iter().zip(&self.registers[at(*value)..]) {
+                        self.written[buf.0 as usize][i] += *v;
                     }
                 }
             }
@@ -246,8 +245,8 @@ impl<'g> Machine<'g> {
             Op::Const(c) => self.fill(out, |_, _| *c),
             Op::Load(buf, addr) => {
                 let index = self.positions(addr);
-                for l in 0..self.lanes {
-                    self.registers[at(out) + l] = self.buffer(*buf)[index[l]];
+                for (l, &i) in index[..self.lanes].iter().enumerate() {
+                    self.registers[at(out) + l] = self.buffer(*buf)[i];
                 }
             }
             Op::Counter(id) => {

@@ -67,7 +67,7 @@ fn normal_regression() {
     m.term("observe y", &[rows], lp);
     let graph = m.check();
     // Scalars, rows with gradients, and the way back through what scalars were stored.
-    assert_eq!(graph.value.len(), 2, "{graph}");
+    assert_eq!(graph.value.len(), 3, "{graph}");
     assert!(graph.gradient.len() <= 3, "{graph}");
 }
 
