@@ -1,9 +1,12 @@
 //! The one integration-test binary.
 
 mod cli;
+mod closed_forms;
 mod fences;
 mod golden;
 mod logdensity;
+mod nonfinite;
 mod posteriors;
+mod reproducible;
 mod support;
 mod syntax;
