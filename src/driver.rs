@@ -229,6 +229,9 @@ fn describe(d: &infer::Draws) -> String {
             "from the guide as it is; too far from the posterior to be corrected (k-hat {k:.2}, above {} is unreliable)",
             infer::USABLE
         ),
+        Origin::Moved => format!(
+            "moved from the guide, too far from the posterior for weights (k-hat {k:.2}), by short Hamiltonian chains"
+        ),
         Origin::Resampled => format!("importance-resampled from {} of the guide's (k-hat {k:.2})", d.proposals),
     }
 }

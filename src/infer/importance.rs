@@ -1,7 +1,7 @@
 //! Draws for the report: from the guide, moved to the posterior by importance resampling where the guide is near enough.
 
 use super::psis::{self, Smoothed};
-use super::{Fit, Scale, Stream, Target};
+use super::{Fit, Scale, Stream, Target, hamiltonian};
 
 /// Draws of theta, and how they came about.
 #[derive(Clone, Debug)]
@@ -22,15 +22,21 @@ pub enum Origin {
     Guide,
     /// The guide's, resampled by their weights.
     Resampled,
+    /// Moved from the guide's by short Hamiltonian chains.
+    Moved,
 }
 
 /// The usual limit of k̂ for weights that can be relied on (Vehtari et al. 2024, section 3.2.4).
 pub const USABLE: f64 = 0.7;
 
+/// How many gradients are worth a proposal when draws are moved.
+const GRADIENTS_PER_PROPOSAL: usize = 8;
+
 /// Fewer effective proposals than this cannot stand for a posterior.
 const ENOUGH: f64 = 400.0;
 
-/// `keep` draws: `proposals` from the guide, weighted by posterior over guide, resampled if the weights allow it.
+/// `keep` draws: `proposals` from the guide, weighted by posterior over guide, resampled if the weights allow it, else
+/// moved by short chains if that costs little.
 pub fn draws(target: &dyn Target, fit: &Fit, keep: usize, proposals: usize, seed: u64, threads: usize) -> Draws {
     let dim = fit.mean.len();
     let own = |k_hat, origin| Draws { theta: fit.sample(keep, seed), k_hat, origin, proposals };
@@ -49,7 +55,11 @@ pub fn draws(target: &dyn Target, fit: &Fit, keep: usize, proposals: usize, seed
     if usable(&smoothed) {
         return Draws { theta: pick(&theta, &smoothed), k_hat: smoothed.k_hat, origin: Origin::Resampled, proposals };
     }
-    own(smoothed.k_hat, Origin::Guide)
+    let affordable = hamiltonian::cost(dim, keep) <= proposals * GRADIENTS_PER_PROPOSAL;
+    match affordable.then(|| hamiltonian::chains(target, fit, keep, seed, threads)).flatten() {
+        Some(theta) => Draws { theta, k_hat: smoothed.k_hat, origin: Origin::Moved, proposals },
+        None => own(smoothed.k_hat, Origin::Guide),
+    }
 }
 
 /// log posterior - log proposal at each row of `theta`, up to a constant.

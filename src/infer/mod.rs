@@ -4,6 +4,7 @@ mod adam;
 mod draws;
 mod engine;
 mod frame;
+mod hamiltonian;
 mod importance;
 mod lbfgs;
 mod linalg;

@@ -41,8 +41,7 @@ fn normal_mean_with_known_sd() {
     let (sigma2, tau2, m0, n) = (2.25, 4.0, 0.5, y.len() as f64);
     let precision = n / sigma2 + 1.0 / tau2;
     let mean = (y.iter().sum::<f64>() / sigma2 + m0 / tau2) / precision;
-    let c: Vec<Vec<f64>> =
-        (0..5).map(|i| (0..5).map(|j| tau2 + if i == j { sigma2 } else { 0.0 }).collect()).collect();
+    let c: Vec<Vec<f64>> = (0..5).map(|i| (0..5).map(|j| tau2 + if i == j { sigma2 } else { 0.0 }).collect()).collect();
     let evidence = log_normal(&y, &[m0; 5], &c);
     for guide in [GuideKind::FullRank, GuideKind::MeanField] {
         let fit = fitted(model, &csv, guide);
@@ -100,7 +99,12 @@ fn linear_regression_with_known_noise() {
     let mean_field = fitted(model, &csv, GuideKind::MeanField);
     let Scale::MeanField(log_sds) = &mean_field.scale else { panic!("a mean-field guide was asked for") };
     for i in 0..2 {
-        assert!((mean_field.mean[i] - mean[i]).abs() < 5e-3 * v[i][i].sqrt(), "{} is not {}", mean_field.mean[i], mean[i]);
+        assert!(
+            (mean_field.mean[i] - mean[i]).abs() < 5e-3 * v[i][i].sqrt(),
+            "{} is not {}",
+            mean_field.mean[i],
+            mean[i]
+        );
         let variance = (2.0 * log_sds[i]).exp();
         assert!((variance * precision[i][i] - 1.0).abs() < 1e-2, "{variance} is not 1/{}", precision[i][i]);
     }
@@ -112,7 +116,8 @@ fn linear_regression_with_known_noise() {
 /// A log-normal target is exactly normal after its transform: the guide is exact and the bound is the evidence, 0.
 #[test]
 fn a_log_normal_target_is_exact() {
-    let model = "data rows { y: real }\nlatent s ~ LogNormal(0.3, 0.8)\nlatent m ~ Normal(0, 1)\nobserve y ~ Normal(m, 1)\n";
+    let model =
+        "data rows { y: real }\nlatent s ~ LogNormal(0.3, 0.8)\nlatent m ~ Normal(0, 1)\nobserve y ~ Normal(m, 1)\n";
     let compiled = support::compile(model, &support::csv("y\n0.4\n"));
     let options = driver::options(&compiled, &FitRequest::default());
     let fit = infer::fit(&compiled.model, &options, &mut |_| {}).expect("finite");
