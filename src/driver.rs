@@ -9,6 +9,7 @@ use crate::derive::{self, guide::Guide, joint::Joint};
 use crate::diag::{Code, Diags};
 use crate::hir::{FitValue, Guide as Family, Hir, VarId, VarKind};
 use crate::infer::{self, FitError, FitOptions, GuideKind, Method, Progress};
+use crate::library::LIBRARY;
 use crate::lower::{self, Layout, graph::Graph};
 use crate::report::{self, Dim, FileHash, FitReport, ReportKind, ReportVar, Trace};
 use crate::run::{self, Model, NonFinite};
@@ -20,13 +21,6 @@ pub const REPORT_DRAWS: usize = 4000;
 
 /// Up to this many unconstrained latents the default guide is full-rank.
 const FULLRANK_UP_TO: usize = 200;
-
-/// The library that every model sees: name and text.
-pub const LIBRARY: &[(&str, &str)] = &[
-    ("stdlib/functions.vi", include_str!("../stdlib/functions.vi")),
-    ("stdlib/continuous.vi", include_str!("../stdlib/continuous.vi")),
-    ("stdlib/discrete.vi", include_str!("../stdlib/discrete.vi")),
-];
 
 /// One run: the sources and everything said about them so far.
 #[derive(Default)]

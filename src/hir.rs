@@ -249,12 +249,15 @@ pub struct DistUse {
     /// The value whose density it is, in `logpdf`.
     pub x: LocalId,
     pub logpdf: Expr,
-    /// A draw, in terms of base noise; `None` when the library gives none.
+    /// A draw, in terms of base noise; `None` when the library gives none, or truncation makes it another.
     pub sample: Option<Expr>,
-    /// Per cell, in terms of the arguments; not a number where it does not exist. `None` when the library gives none.
+    /// Per cell, in terms of the arguments; infinite where the integral diverges to infinity, not a number where it
+    /// does not exist. `None` when the library gives none, or truncation makes it another.
     pub mean: Option<Expr>,
     pub variance: Option<Expr>,
     pub support: Support,
+    /// The values of a latent drawn from it: the support, cut by the latent's type; in terms of other values, not of the arguments.
+    pub range: Constraint,
     /// Truncation to the latent's narrower type: log of the probability of the kept range, in terms of the arguments.
     pub log_kept: Option<Expr>,
 }

@@ -17,6 +17,7 @@ pub mod diag;
 pub mod driver;
 pub mod hir;
 pub mod infer;
+pub mod library;
 pub mod lower;
 pub mod prim;
 pub mod report;

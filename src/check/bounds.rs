@@ -142,7 +142,7 @@ fn products(a: Range, b: Range) -> Range {
 
 impl Expr {
     /// The same read of the same cell: enough to see a square.
-    fn is_same_as(&self, other: &Expr) -> bool {
+    pub(super) fn is_same_as(&self, other: &Expr) -> bool {
         match (&self.kind, &other.kind) {
             (ExprKind::Local(a), ExprKind::Local(b)) => a == b,
             (ExprKind::Read { var: a, .. }, ExprKind::Read { var: b, .. }) => {

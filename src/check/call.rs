@@ -20,7 +20,7 @@ impl<'a> Checker<'a, '_> {
             return self.expand(e, f, plates, args, env);
         }
         if let Some(b) = builtin(name) {
-            return self.builtin(e, name, b, args, env);
+            return self.builtin(e, name, b, plates, args, env);
         }
         if self.dists.contains_key(name) {
             self.diags.push(
@@ -76,7 +76,27 @@ impl<'a> Checker<'a, '_> {
         self.diags.push(d);
     }
 
-    fn builtin(&mut self, e: &'a ast::Expr, name: &str, b: Builtin, args: &'a [Arg], env: &Env) -> Expr {
+    fn builtin(
+        &mut self,
+        e: &'a ast::Expr,
+        name: &str,
+        b: Builtin,
+        plates: &'a [IndexItem],
+        args: &'a [Arg],
+        env: &Env,
+    ) -> Expr {
+        if let (Some(item), false) = (plates.first(), matches!(b, Builtin::Noise(_))) {
+            let at = match item {
+                IndexItem::Expr(e) => e.span,
+                IndexItem::Axis(a) => a.span,
+            };
+            self.diags.push(
+                Code::TOO_MANY_INDICES
+                    .at(at, format!("`{name}` takes no plates in `[ ]`"))
+                    .help(format!("write `{name}(…)`; the plate of a reduction stands after `over`")),
+            );
+            return bad(e.span);
+        }
         if let Some(named) = args.iter().find_map(|a| a.name.as_ref()) {
             self.diags.push(
                 Code::NAMED_ARGUMENT_MISPLACED
@@ -140,7 +160,7 @@ impl<'a> Checker<'a, '_> {
                 }
             },
             Builtin::Size => self.size(e, args, env),
-            Builtin::Noise(kind) => self.noise(e, name, kind, args, env),
+            Builtin::Noise(kind) => self.noise(e, name, kind, plates, args, env),
         }
     }
 
@@ -357,7 +377,16 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    fn noise(&mut self, e: &'a ast::Expr, name: &str, kind: NoiseKind, args: &'a [Arg], env: &Env) -> Expr {
+    /// Base noise: a draw of its own per cell of the context, of its parameters' plates, and of those in `[ ]`.
+    fn noise(
+        &mut self,
+        e: &'a ast::Expr,
+        name: &str,
+        kind: NoiseKind,
+        plates: &'a [IndexItem],
+        args: &'a [Arg],
+        env: &Env,
+    ) -> Expr {
         if !env.noise {
             self.diags.push(
                 Code::NOISE_OUTSIDE_SAMPLE
@@ -379,7 +408,11 @@ impl<'a> Checker<'a, '_> {
                 return bad(e.span);
             }
         };
-        let axes = params.iter().fold(vec![], |a, p| union(&a, &p.axes));
+        let mut axes = params.iter().fold(union(&env.context, &[]), |a, p| union(&a, &p.axes));
+        for item in plates {
+            let Some(axis) = self.plate_given(item, e.span, env) else { return bad(e.span) };
+            axes = union(&axes, &[axis]);
+        }
         let ty = match noise {
             Noise::Categorical(a) => Ty::Index(self.plate_of(a)),
             Noise::Poisson | Noise::Binomial => Ty::Int,
@@ -451,6 +484,15 @@ impl<'a> Checker<'a, '_> {
         out
     }
 
+    /// A plate named in the `[ ]` of a call.
+    fn plate_given(&mut self, item: &'a IndexItem, call: Span, env: &Env) -> Option<AxisId> {
+        let IndexItem::Expr(ast::Expr { kind: A::Name(n), span }) = item else {
+            self.diags.push(Code::NOT_A_PLATE.at(call, "a plate's name is needed here"));
+            return None;
+        };
+        self.axis_named(&Ident { name: n.clone(), span: *span }, env)
+    }
+
     /// Which axis each plate parameter of a function stands for: given in `[ ]`, or the one plate that an argument varies over.
     fn bind_plates(
         &mut self,
@@ -463,11 +505,7 @@ impl<'a> Checker<'a, '_> {
         let mut out = vec![];
         for (i, p) in f.plates.iter().enumerate() {
             if let Some(item) = given.get(i) {
-                let IndexItem::Expr(ast::Expr { kind: A::Name(n), span }) = item else {
-                    self.diags.push(Code::NOT_A_PLATE.at(span, "a plate's name is needed here"));
-                    return None;
-                };
-                out.push((p.name.clone(), self.axis_named(&Ident { name: n.clone(), span: *span }, env)?));
+                out.push((p.name.clone(), self.plate_given(item, span, env)?));
                 continue;
             }
             let candidates: Vec<AxisId> = f

@@ -1,7 +1,7 @@
 //! Distributions to the right of `~`: which form is meant, whether it fits, and its density in terms of the arguments.
 
 use super::bounds::Range;
-use super::expr::{binary, bind, is_bad, number, unary, walk};
+use super::expr::{binary, bind, is_bad, number, walk};
 use super::*;
 use crate::diag::{Code, nearest};
 use crate::syntax::ast::{Arg, ExprKind as A};
@@ -128,7 +128,7 @@ impl<'a> Checker<'a, '_> {
         }
         let support = self.support(form, &inner);
         self.check_observed(name, name_span, &support, drawn)?;
-        self.finish(e.span, form, bound, inner, support, joint, drawn)
+        self.finish(e.span, form, bound, inner, support, joint, drawn, env)
     }
 
     /// Elaborate `logpdf`, `sample` and the truncation of one form.
@@ -142,6 +142,7 @@ impl<'a> Checker<'a, '_> {
         support: Support,
         joint: bool,
         drawn: &Drawn<'a>,
+        env: &Env,
     ) -> Option<DistUse> {
         let name = form.name.name.clone();
         let x_axes = union(&drawn.axes, &drawn.over);
@@ -164,16 +165,14 @@ impl<'a> Checker<'a, '_> {
         };
         let range = match (&support.constraint, support.ty) {
             (_, Ty::Bool) => Range { lower: 0.0, upper: 1.0 },
-            (Constraint::Lower { .. }, _) => Range { lower: 0.0, upper: f64::INFINITY },
+            (Constraint::Lower { bound, .. }, _) => {
+                Range { lower: self.range_in(bound, &inner).lower, upper: f64::INFINITY }
+            }
             _ => Range::ALL,
         };
-        let with_x = |env: &Env| {
-            let mut env = env.clone();
-            let axes = x_axes.clone();
-            env.locals.push((arg.name.clone(), Local { id: x, ty: support.ty, axes, range }));
-            env
-        };
-        let logpdf = self.expr(&item.value, &with_x(&inner));
+        let mut with_x = inner.clone();
+        with_x.locals.push((arg.name.clone(), Local { id: x, ty: support.ty, axes: x_axes.clone(), range }));
+        let logpdf = self.expr(&item.value, &with_x);
         let logpdf = self.numeric(logpdf, "use this as a log density");
         if is_bad(&logpdf) {
             return None;
@@ -189,72 +188,21 @@ impl<'a> Checker<'a, '_> {
             );
             return None;
         }
-        let mut item = |name: &str, noise: bool| {
+        let (range, log_kept) = self.cut(form, &args, &inner, &support.constraint, drawn, (span, env));
+        let value = Expr { kind: ExprKind::Local(x), ty: support.ty, axes: x_axes.clone(), span };
+        let logpdf = match (drawn.observed, self.inside(&value, &support.constraint, &args)) {
+            (Some(_), Some(inside)) => cut::choose(inside, logpdf, number(f64::NEG_INFINITY, Ty::Real, span)),
+            _ => logpdf,
+        };
+        // A joint draw has noise per cell of its parameters' plates only; else every cell has its own.
+        let noise = Env { noise: true, context: if joint { drawn.axes.clone() } else { x_axes }, ..inner.clone() };
+        let mut item = |name: &str, env: &Env| {
             let i = form.items.iter().find(|i| i.name.name == name)?;
-            Some(self.expr(&i.value, &Env { noise, ..inner.clone() }))
+            // What the library gives is of the whole distribution.
+            log_kept.is_none().then(|| self.expr(&i.value, env))
         };
-        let (sample, mean, variance) = (item("sample", true), item("mean", false), item("variance", false));
-        let log_kept = self.truncation(span, form, &inner, &support, drawn);
-        Some(DistUse { name, span, args, x, logpdf, sample, mean, variance, support, log_kept })
-    }
-
-    /// A type narrower than the prior's support cuts it: log of the probability that is kept.
-    fn truncation(
-        &mut self,
-        span: Span,
-        form: DistDecl<'a>,
-        inner: &Env,
-        support: &Support,
-        drawn: &Drawn<'a>,
-    ) -> Option<Expr> {
-        let ty = drawn.declared?;
-        ty.bound.as_ref()?;
-        let declared = self.constraint(ty, &Env::default());
-        let constant = |e: &Expr| if let ExprKind::Number(v) = e.kind { Some(v) } else { None };
-        let ends = |c: &Constraint| match c {
-            Constraint::Lower { bound, .. } => (constant(bound), None),
-            Constraint::Upper { bound, .. } => (None, constant(bound)),
-            Constraint::Interval { lower, upper, .. } => (constant(lower), constant(upper)),
-            _ => (None, None),
-        };
-        if !matches!(declared, Constraint::None)
-            && !matches!(support.constraint, Constraint::None)
-            && ends(&declared) == ends(&support.constraint)
-        {
-            return None;
-        }
-        let name = &form.name.name;
-        let Some((cdf, arg)) =
-            form.items.iter().find(|i| i.name.name == "cdf").and_then(|i| Some((i, i.arg.as_ref()?)))
-        else {
-            self.diags.push(
-                Code::CANNOT_TRUNCATE
-                    .at(ty.span, format!("this type is narrower than the support of `{name}`, which has no distribution function to cut it with"))
-                    .label(span, "the prior")
-                    .help(format!("remove the bound, or add `cdf(x) = …` to a distribution of your own")),
-            );
-            return None;
-        };
-        let at = |c: &mut Self, bound: Expr| {
-            let id = c.fresh_local();
-            let mut env = inner.clone();
-            env.locals
-                .push((arg.name.clone(), Local { id, ty: Ty::Real, axes: bound.axes.clone(), range: Range::ALL }));
-            let body = c.expr(&cdf.value, &env);
-            bind(id, bound, body)
-        };
-        Some(match declared {
-            Constraint::Lower { bound, .. } => {
-                let below = at(self, bound);
-                unary(UnOp::Log1p, unary(UnOp::Neg, below, Ty::Real, span), Ty::Real, span)
-            }
-            Constraint::Upper { bound, .. } => unary(UnOp::Log, at(self, bound), Ty::Real, span),
-            Constraint::Interval { lower, upper, .. } => {
-                let (l, u) = (at(self, lower), at(self, upper));
-                unary(UnOp::Log, binary(BinOp::Sub, u, l, Ty::Real, span), Ty::Real, span)
-            }
-            _ => return None,
-        })
+        let (sample, mean, variance) = (item("sample", &noise), item("mean", &inner), item("variance", &inner));
+        Some(DistUse { name, span, args, x, logpdf, sample, mean, variance, support, range, log_kept })
     }
 
     fn not_a_dist(&mut self, e: &ast::Expr) -> Option<DistUse> {
@@ -662,15 +610,15 @@ impl<'a> Checker<'a, '_> {
             sample: None,
             mean: None,
             variance: None,
-            support: Support { ty: Ty::Real, constraint },
+            support: Support { ty: Ty::Real, constraint: constraint.clone() },
+            range: constraint,
             log_kept: None,
         })
     }
 
     /// `~ if c then D1 else D2`: both draw the same kind of value.
     fn choice(&mut self, c: Expr, a: DistUse, b: DistUse, span: Span) -> Option<DistUse> {
-        let same = a.support.ty == b.support.ty
-            && std::mem::discriminant(&a.support.constraint) == std::mem::discriminant(&b.support.constraint);
+        let same = a.support.ty == b.support.ty && std::mem::discriminant(&a.range) == std::mem::discriminant(&b.range);
         if !same {
             self.diags.push(
                 Code::SUPPORT_MISMATCH
@@ -680,23 +628,28 @@ impl<'a> Checker<'a, '_> {
             );
             return None;
         }
+        let density = |lp: Expr, kept: Option<Expr>| match kept {
+            Some(k) => binary(BinOp::Sub, lp, k, Ty::Real, span),
+            None => lp,
+        };
+        let pick = |a: Expr, b: Expr| {
+            let ty = a.ty;
+            Expr { ty, span, ..cut::choose(c.clone(), a, b) }
+        };
         // One name for the value in both bodies.
         let x_of_a = Expr { kind: ExprKind::Local(a.x), ty: a.support.ty, axes: vec![], span };
-        let second = bind(b.x, x_of_a, b.logpdf);
-        let axes = union(&c.axes, &union(&a.logpdf.axes, &second.axes));
-        let kind = ExprKind::If { condition: c.into(), then: a.logpdf.into(), otherwise: second.into() };
-        let logpdf = Expr { kind, ty: Ty::Real, axes, span };
-        let args = a.args.into_iter().chain(b.args).collect();
+        let second = bind(b.x, x_of_a, density(b.logpdf, b.log_kept));
         Some(DistUse {
             name: "if".into(),
             span,
-            args,
             x: a.x,
-            logpdf,
-            sample: None,
-            mean: None,
-            variance: None,
-            support: a.support,
+            logpdf: pick(density(a.logpdf, a.log_kept), second),
+            sample: a.sample.zip(b.sample).map(|(a, b)| pick(a, b)),
+            mean: a.mean.zip(b.mean).map(|(a, b)| pick(a, b)),
+            variance: a.variance.zip(b.variance).map(|(a, b)| pick(a, b)),
+            support: Support { ty: a.support.ty, constraint: a.support.constraint },
+            range: cut::choose_range(&c, a.range, b.range),
+            args: a.args.into_iter().chain(b.args).collect(),
             log_kept: None,
         })
     }

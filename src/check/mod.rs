@@ -3,6 +3,7 @@
 mod bounds;
 mod builtins;
 mod call;
+mod cut;
 mod declare;
 mod dist;
 mod expr;
@@ -21,7 +22,7 @@ use crate::source::Span;
 use crate::syntax::ast::{self, Ast, DeclKind, Ident};
 use names::Names;
 
-pub use builtins::{BUILTINS, CONSTANTS};
+pub use builtins::{BUILTINS, Builtin, CONSTANTS};
 pub use print::print;
 pub use steps::is_location_scale;
 

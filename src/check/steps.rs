@@ -185,11 +185,7 @@ impl<'a> Checker<'a, '_> {
                 self.poison(&head.name);
                 continue;
             }
-            // The declared type wins; without one, the prior's support, in terms of its arguments.
-            let constraint = match ty {
-                Some(t) if t.bound.is_some() || t.base.name == "simplex" => self.constraint(t, &left.env),
-                _ => self.close(used.support.constraint.clone(), &used),
-            };
+            let constraint = used.range.clone();
             if centering == Centering::Noncentered && !is_location_scale(&used) {
                 self.diags.push(
                     Code::CANNOT_NONCENTER
@@ -222,29 +218,6 @@ impl<'a> Checker<'a, '_> {
     fn declare_step(&mut self, name: &Ident, what: &str, var: VarId) {
         self.names.declare(name, what, |e| e.var = Some(var), self.diags);
         self.names.later.remove(&name.name);
-    }
-
-    /// A constraint in terms of a distribution's arguments, closed over them.
-    fn close(&mut self, c: Constraint, used: &DistUse) -> Constraint {
-        let close = |e: Expr| {
-            used.args.iter().rev().fold(e, |body, (local, _, value)| {
-                let mut axes = body.axes.clone();
-                axes = union(&axes, &[]);
-                let mut b = expr::bind(*local, value.clone(), body);
-                b.axes = axes;
-                b
-            })
-        };
-        let constant = |e: &Expr| matches!(e.kind, ExprKind::Number(_));
-        let close = |e: Expr| if constant(&e) { e } else { close(e) };
-        match c {
-            Constraint::Lower { bound, open } => Constraint::Lower { bound: close(bound), open },
-            Constraint::Upper { bound, open } => Constraint::Upper { bound: close(bound), open },
-            Constraint::Interval { lower, upper, open } => {
-                Constraint::Interval { lower: close(lower), upper: close(upper), open }
-            }
-            other => other,
-        }
     }
 
     fn latent_type(&mut self, t: &'a ast::Type) -> bool {
@@ -532,14 +505,33 @@ impl<'a> Checker<'a, '_> {
     }
 }
 
-/// A location plus a scale times standard noise: what can be noncentred.
+/// A location plus a scale times standard noise: what can be noncentred. Its `sample()` shows it: `mu + sigma * (…)`,
+/// with noise and other arguments only in the brackets. Names alone do not: another family may have a `mu` and a `sigma`.
 pub fn is_location_scale(d: &DistUse) -> bool {
-    let has = |n: &str| d.args.iter().any(|(_, a, _)| a == n);
-    has("mu")
-        && has("sigma")
-        && matches!(d.support.constraint, Constraint::None)
-        && d.log_kept.is_none()
-        && d.support.ty == Ty::Real
+    let local = |n: &str| d.args.iter().find(|(_, a, _)| a == n).map(|a| a.0);
+    let (Some(mu), Some(sigma), Some(mut sample)) = (local("mu"), local("sigma"), d.sample.as_ref()) else {
+        return false;
+    };
+    let is = |e: &Expr, l: LocalId| matches!(e.kind, ExprKind::Local(x) if x == l);
+    let free = |e: &Expr| {
+        let mut free = true;
+        expr::walk(e, &mut |e| free = free && !is(e, mu) && !is(e, sigma));
+        free
+    };
+    while let ExprKind::Bind { value, body, .. } = &sample.kind {
+        if !free(value) {
+            return false;
+        }
+        sample = body;
+    }
+    let shape = match &sample.kind {
+        ExprKind::Binary(BinOp::Add, location, noise) => match &noise.kind {
+            ExprKind::Binary(BinOp::Mul, scale, noise) => is(location, mu) && is(scale, sigma) && free(noise),
+            _ => false,
+        },
+        _ => false,
+    };
+    shape && matches!(d.range, Constraint::None) && d.log_kept.is_none() && d.support.ty == Ty::Real
 }
 
 fn same_plates(a: &Head, b: &Head) -> bool {

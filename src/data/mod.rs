@@ -6,6 +6,7 @@ mod cells;
 mod eval;
 mod header;
 mod inputs;
+mod observed;
 mod ranges;
 mod resolve;
 mod sets;
@@ -31,6 +32,10 @@ pub fn bind(hir: &Hir, inputs: &Inputs, diags: &mut Diags) -> Option<Bound> {
     // Sizes and labels are resolved even after errors, so that cells are checked against them in the same run.
     let known = resolve::resolve(hir, &sheets, &sets, diags);
     ranges::check(hir, &known, &sheets, diags);
+    if errors(diags) > before {
+        return None;
+    }
+    observed::check(hir, &known, &sheets, diags);
     if errors(diags) > before {
         return None;
     }

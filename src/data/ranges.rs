@@ -38,14 +38,14 @@ pub fn check(hir: &Hir, known: &Resolved, sheets: &[Option<Sheet>], diags: &mut 
 }
 
 /// The ends of a range.
-struct Bounds<'a> {
+pub(super) struct Bounds<'a> {
     lower: Option<&'a Expr>,
     upper: Option<&'a Expr>,
     open: bool,
 }
 
 impl<'a> Bounds<'a> {
-    fn of(c: &'a Constraint) -> Option<Bounds<'a>> {
+    pub(super) fn of(c: &'a Constraint) -> Option<Bounds<'a>> {
         match c {
             Constraint::Lower { bound, open } => Some(Bounds { lower: Some(bound), upper: None, open: *open }),
             Constraint::Upper { bound, open } => Some(Bounds { lower: None, upper: Some(bound), open: *open }),
@@ -54,6 +54,16 @@ impl<'a> Bounds<'a> {
             }
             Constraint::None | Constraint::Simplex | Constraint::Ordered { .. } => None,
         }
+    }
+
+    /// Whether a value lies outside, at the cell of the evaluation. An end that depends on latents is no end.
+    pub(super) fn misses(&self, eval: &mut Eval, x: f64) -> Result<bool, Stop> {
+        let mut end = |e: Option<&Expr>, none: f64| match e.map_or(Ok(none), |e| eval.eval(e)) {
+            Err(Stop::Never(..)) => Ok(none),
+            other => other,
+        };
+        let (lower, upper) = (end(self.lower, f64::NEG_INFINITY)?, end(self.upper, f64::INFINITY)?);
+        Ok(if self.open { x <= lower || x >= upper } else { x < lower || x > upper })
     }
 
     /// The cells that lie outside. A missing cell lies nowhere.
@@ -130,7 +140,7 @@ fn report(
 }
 
 /// `> 0`, `in (0, 1)`, with the values of the ends.
-fn describe(hir: &Hir, known: &Resolved, c: &Constraint) -> String {
+pub(super) fn describe(hir: &Hir, known: &Resolved, c: &Constraint) -> String {
     let end = |e: &Expr| match Eval::new(hir, known).eval(e) {
         Ok(x) => x.to_string(),
         Err(_) => "the bound of its row".into(),

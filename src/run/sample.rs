@@ -111,24 +111,31 @@ impl<R: Rng> Sampler<'_, R> {
     }
 
     fn offset(&self, v: &Cells, axes: &[AxisId], at: &[usize]) -> usize {
-        let (mut offset, mut stride) = (0, 1);
+        self.strides(v, axes).iter().zip(at).map(|(s, i)| s * i).sum()
+    }
+
+    /// How far apart neighbours along each of `axes` lie in a value; 0 for an axis that it does not have.
+    fn strides(&self, v: &Cells, axes: &[AxisId]) -> Vec<usize> {
+        let mut strides = vec![0; axes.len()];
+        let mut stride = 1;
         for a in &v.axes {
             let i = axes.iter().position(|x| x == a).expect("the cell names every axis of the value");
-            offset += stride * at[i];
+            strides[i] = stride;
             stride *= self.axis_size(*a);
         }
-        offset
+        strides
     }
 
     fn zip(&self, parts: &[Cells], f: impl Fn(&[f64]) -> f64) -> Cells {
         let mut axes: Vec<AxisId> = parts.iter().flat_map(|p| p.axes.clone()).collect();
         axes.sort_unstable();
         axes.dedup();
+        let strides: Vec<Vec<usize>> = parts.iter().map(|p| self.strides(p, &axes)).collect();
         let mut numbers = vec![];
         let mut v = vec![0.0; parts.len()];
         self.cells(&axes, |at| {
-            for (x, p) in v.iter_mut().zip(parts) {
-                *x = p.numbers[self.offset(p, &axes, at)];
+            for ((x, p), strides) in v.iter_mut().zip(parts).zip(&strides) {
+                *x = p.numbers[strides.iter().zip(at).map(|(s, i)| s * i).sum::<usize>()];
             }
             numbers.push(f(&v));
         });

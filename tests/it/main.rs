@@ -4,6 +4,7 @@ mod cli;
 mod closed_forms;
 mod fences;
 mod golden;
+mod library;
 mod logdensity;
 mod nonfinite;
 mod posteriors;

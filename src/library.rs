@@ -1,0 +1,86 @@
+//! The library that every model sees: distributions and functions, written in `.vi`.
+
+use crate::check::{BUILTINS, Builtin, CONSTANTS};
+use crate::diag::Diags;
+use crate::source::Sources;
+use crate::syntax::ast::{Ast, DeclKind, DistItem};
+use crate::syntax::parse;
+
+/// Name and text of each file.
+pub const LIBRARY: &[(&str, &str)] = &[
+    ("stdlib/functions.vi", include_str!("../stdlib/functions.vi")),
+    ("stdlib/continuous.vi", include_str!("../stdlib/continuous.vi")),
+    ("stdlib/discrete.vi", include_str!("../stdlib/discrete.vi")),
+];
+
+/// The reference of the library, in Markdown: every distribution and function with its signature and text.
+/// `docs/library.md` is this.
+pub fn reference() -> String {
+    let mut sources = Sources::default();
+    let mut page = String::from(INTRODUCTION);
+    let mut functions = String::new();
+    for (name, text) in LIBRARY {
+        let ast = parse(sources.add(*name, *text), text, &mut Diags::default());
+        let mut heading = None;
+        if ast.decls.iter().any(|d| matches!(d.kind, DeclKind::Dist { .. })) {
+            page += &title(&ast);
+        }
+        for decl in &ast.decls {
+            let doc = decl.doc.as_deref().unwrap_or_default();
+            match &decl.kind {
+                DeclKind::Dist { name, items, .. } => {
+                    if heading != Some(name.name.as_str()) {
+                        page += &format!("### {}\n\n", name.name);
+                        heading = Some(&name.name);
+                    }
+                    page += &format!("{doc}\n\n{}\n", distribution(sources.slice(decl.span), items, &sources));
+                }
+                DeclKind::Fn { .. } => functions += &format!("{doc}\n{}\n", code(sources.slice(decl.span))),
+                _ => {}
+            }
+        }
+    }
+    page += "## Functions\n\nWritten in `.vi`, and expanded where they are called.\n\n";
+    page += &functions;
+    page += "## Primitives\n\nWhat the compiler itself knows.\n\n| call | gives |\n|---|---|\n";
+    let noise = |b: &Builtin| matches!(b, Builtin::Noise(_));
+    let row = |(_, _, call, gives): &(&str, Builtin, &str, &str)| format!("| `{call}` | {gives} |\n");
+    page.extend(BUILTINS.iter().filter(|b| !noise(&b.1)).map(row));
+    let constants: Vec<String> = CONSTANTS.iter().map(|c| format!("`{}`", c.0)).collect();
+    page += &format!("\nConstants: {}.\n\n", constants.join(", "));
+    page += "In the `sample()` of a distribution also:\n\n| call | gives |\n|---|---|\n";
+    page.extend(BUILTINS.iter().filter(|b| noise(&b.1)).map(row));
+    page
+}
+
+const INTRODUCTION: &str = "\
+# The library
+
+Distributions and functions that every model may use. All of it is `.vi` text (`stdlib/`): a model can declare its own
+`dist` or `fn` in the same form, and one of the same name replaces the library's.
+
+This page is generated from the library; after a change there, `UPDATE_GOLDEN=1 cargo test --release` rewrites it.
+
+`logpdf` is the log density (or log probability) of a value; `logcdf` and `logccdf` are the logs of the probability
+below and above it, which let a type cut the distribution: `latent s: real > 0 ~ Normal(1, 0.5)`. A mean or variance is
+`inf` where its integral diverges and `nan` where it does not exist.
+
+";
+
+/// `## Continuous distributions`, from the comment at the head of a file.
+fn title(ast: &Ast) -> String {
+    let head = ast.comments.first().map_or("", |c| c.text.as_str());
+    let (title, rest) = head.split_once(". ").unwrap_or((head, ""));
+    format!("## {}\n\n{rest}\n\n", title.trim_end_matches('.'))
+}
+
+fn distribution(text: &str, items: &[DistItem], sources: &Sources) -> String {
+    let signature = text.split(" {").next().unwrap_or(text).trim_start_matches("dist ");
+    let shown = items.iter().filter(|i| i.name.name != "sample").map(|i| sources.slice(i.name.span.to(i.value.span)));
+    let lines: Vec<String> = shown.map(|t| t.to_string()).collect();
+    format!("`{signature}`\n\n{}", code(&lines.join("\n")))
+}
+
+fn code(text: &str) -> String {
+    format!("```vi\n{text}\n```\n")
+}

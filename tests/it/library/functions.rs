@@ -1,0 +1,88 @@
+//! Functions of the library.
+
+use std::collections::{HashMap, HashSet};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use vic::check::check;
+use vic::diag::Diags;
+use vic::hir::Step;
+use vic::run::sample::{Cells, Sampler};
+use vic::source::Sources;
+use vic::syntax::ast::{Ast, DeclKind};
+use vic::syntax::parse;
+
+use super::harness::{library, near, reference};
+
+/// `let y[rows] = …` over columns `a` and `b`.
+fn evaluate(body: &str, a: &[f64], b: &[f64]) -> Vec<f64> {
+    let text = format!("data rows {{ a: real, b: real }}\nlet y[rows] = {body}\n");
+    let mut diags = Diags::default();
+    let ast = parse(Sources::default().add("m.vi", text.as_str()), &text, &mut diags);
+    let asts: Vec<&Ast> = library().asts.iter().collect();
+    let hir = check(&ast, &asts, &mut diags);
+    assert!(!diags.has_errors(), "{text}: {:?}", diags.list);
+    let Some(Step::Let { value, .. }) = hir.steps.first() else { panic!("the model has one `let`") };
+    let read = |v| {
+        let var = hir.var(v);
+        Cells { axes: var.axes.clone(), numbers: if var.name == "a" { a.to_vec() } else { b.to_vec() } }
+    };
+    let size = |_| a.len();
+    let mut sampler =
+        Sampler { hir: &hir, size: &size, read: &read, locals: HashMap::new(), rng: StdRng::seed_from_u64(0) };
+    let out = sampler.eval(value);
+    if out.axes.is_empty() { vec![out.numbers[0]; a.len()] } else { out.numbers }
+}
+
+/// Functions along a plate, whose values `along_a_plate` compares.
+const ALONG: &[&str] = &["center", "standardize", "softmax"];
+
+#[test]
+fn every_function_equals_the_reference() {
+    let mut tested = HashSet::new();
+    for row in reference("functions.csv") {
+        let (name, want) = (&row[0], row[2].parse::<f64>().expect("a number"));
+        let args: Vec<f64> = row[1].split(' ').map(|v| v.parse().expect("a number")).collect();
+        let (call, b) = match args.as_slice() {
+            [_] => (format!("{name}(a)"), 0.0),
+            [_, b] => (format!("{name}(a, b)"), *b),
+            _ => panic!("one or two arguments"),
+        };
+        let got = evaluate(&call, &args[..1], &[b])[0];
+        // Relative to the value itself, except where it is the difference of terms that cancel; those are listed.
+        let absolute = match name.as_str() {
+            // log p - log(1 - p) near p = 1/2, log Γ near a product that is 1.
+            "logit" | "lbeta" | "lchoose" | "log_rising_factorial" | "lgamma_excess" => 1e-14,
+            // Poles of tan magnify the rounding of sin and cos.
+            _ => 0.0,
+        };
+        let same = near(got, want, 0.0) || (got - want).abs() <= 1e-13 * want.abs() + absolute;
+        assert!(same, "{name}({}) = {got:e}, want {want:e}", row[1]);
+        tested.insert(name.clone());
+    }
+    for decl in library().asts.iter().flat_map(|a| &a.decls) {
+        if let DeclKind::Fn { name, .. } = &decl.kind {
+            let known = tested.contains(&name.name) || ALONG.contains(&name.name.as_str());
+            assert!(known, "{} has no values in tests/reference/library/functions.csv", name.name);
+        }
+    }
+}
+
+#[test]
+fn along_a_plate() {
+    let x = [1.0, 2.0, 4.0, 9.0];
+    let zero = [0.0; 4];
+    assert_eq!(evaluate("center(a)", &x, &zero), [-3.0, -2.0, 0.0, 5.0]);
+    // Σ (x - 4)² = 9 + 4 + 0 + 25 = 38, sd = √(38/3)
+    let sd = (38.0_f64 / 3.0).sqrt();
+    for (got, d) in evaluate("standardize(a)", &x, &zero).iter().zip([-3.0, -2.0, 0.0, 5.0]) {
+        assert!((got - d / sd).abs() < 1e-15);
+    }
+    let total: f64 = x.iter().map(|v: &f64| v.exp()).sum();
+    for shift in [0.0, 1000.0, -1000.0] {
+        let shifted = x.map(|v| v + shift);
+        for (got, v) in evaluate("softmax(a)", &shifted, &zero).iter().zip(x) {
+            assert!((got - v.exp() / total).abs() < 1e-14);
+        }
+    }
+}
