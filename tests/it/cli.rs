@@ -145,3 +145,35 @@ fn a_seed_gives_the_same_bytes_on_one_and_two_threads() {
     assert!(one == draws("again", "1"), "the same run again");
     assert!(one == draws("two", "2"), "on two threads");
 }
+
+/// Rows of a table of results: name, mean, sd.
+fn rows(text: &str) -> Vec<(String, f64, f64)> {
+    let row = |line: &str| {
+        let words: Vec<&str> = line.split("  ").map(str::trim).filter(|w| !w.is_empty()).collect();
+        let [name, mean, sd, _, _, _] = words[..] else { return None };
+        Some((name.to_owned(), mean.parse().ok()?, sd.parse().ok()?))
+    };
+    text.lines().filter_map(row).collect()
+}
+
+/// The README shows a run; it must be what a reader sees. A tenth of a standard deviation is several times the noise of
+/// 4000 draws (0.016), and leaves room for another processor.
+#[test]
+fn the_readme_shows_a_true_run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("readable");
+    let (command, shown) =
+        readme.split_once("\n$ vic ").expect("shows a run").1.split_once('\n').expect("and its output");
+    let shown = rows(shown.split("```").next().unwrap_or(""));
+    let out = vic(&command.split(' ').collect::<Vec<_>>(), root);
+    let now = rows(&String::from_utf8_lossy(&out.stdout));
+    assert_eq!(shown.len(), 10);
+    assert_eq!(shown.len(), now.len());
+    for ((name, mean, sd), (name_now, mean_now, sd_now)) in shown.iter().zip(&now) {
+        assert_eq!(name, name_now);
+        assert!((mean - mean_now).abs() < 0.1 * sd, "{name}: {mean} in the README, {mean_now} now");
+        assert!((sd / sd_now - 1.0).abs() < 0.1, "{name}: sd {sd} in the README, {sd_now} now");
+    }
+    let model = fs::read_to_string(root.join("examples/eight_schools/eight_schools.vi")).expect("readable");
+    assert!(readme.contains(&format!("```vi\n{model}```")), "the model of the README is the example");
+}
