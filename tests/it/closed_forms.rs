@@ -136,5 +136,5 @@ fn a_param_is_maximum_likelihood() {
     let got = support::summaries(&report);
     assert!((got["mu"].0 - 3.0).abs() < 1e-3, "{:?}", got["mu"]);
     assert!((got["sigma"].0 - 2.5f64.sqrt()).abs() < 1e-3, "{:?}", got["sigma"]);
-    assert_eq!(got["mu"].1, 0.0, "a point has no spread");
+    assert!(got["mu"].1 < 1e-9, "a point has no spread");
 }
