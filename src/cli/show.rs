@@ -4,7 +4,7 @@ use super::args::{ShowArgs, Stage};
 use super::terminal::Terminal;
 use super::{ERROR, files};
 use crate::driver::{self, Session};
-use crate::{check, derive};
+use crate::{check, codegen, derive};
 
 pub fn run(args: &ShowArgs, terminal: &Terminal) -> u8 {
     let mut session = Session::default();
@@ -54,6 +54,6 @@ fn show(args: &ShowArgs, session: &mut Session) -> Option<String> {
         let (_, graph, _) = driver::lower(session, &mut checked, &inputs)?;
         return Some(format!("{graph:#?}\n"));
     }
-    let compiled = driver::compile(session, checked, &inputs)?;
-    Some(format!("{:#?}\n", compiled.model.graph()))
+    let (_, graph, _) = driver::lower(session, &mut checked, &inputs)?;
+    Some(codegen::listing(&graph).unwrap_or_else(|why| format!("{why}; the interpreter runs this model\n")))
 }

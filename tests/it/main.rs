@@ -1,9 +1,11 @@
 //! The one integration-test binary.
 
+mod alloc;
 mod cli;
 mod closed_forms;
 mod fences;
 mod golden;
+mod kernels;
 mod library;
 mod logdensity;
 mod nonfinite;
