@@ -552,7 +552,7 @@ impl<'a> Checker<'a, '_> {
         let d = Code::SUPPORT_MISMATCH
             .at(span, format!("`{name}` gives {gives}, and what is observed is {is}"))
             .here(format!("gives {gives}"))
-            .label(drawn.span, format!("{is}"));
+            .label(drawn.span, is);
         let d = match (support.ty, ty) {
             (Ty::Bool, Ty::Int | Ty::Real) => {
                 d.help("declare the column `bool` if its cells are 0/1, yes/no or true/false")

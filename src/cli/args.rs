@@ -134,7 +134,7 @@ pub enum Method {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Stage {
-    /// The syntax tree
+    /// The program as it was parsed
     Ast,
     /// Names with their plates, types and supports
     Types,

@@ -3,8 +3,9 @@
 use super::args::{ShowArgs, Stage};
 use super::terminal::Terminal;
 use super::{ERROR, files};
-use crate::driver::{self, Session};
-use crate::{check, codegen, derive};
+use crate::driver::{self, Checked, Session};
+use crate::lower::graph::Graph;
+use crate::{check, codegen, derive, syntax};
 
 pub fn run(args: &ShowArgs, terminal: &Terminal) -> u8 {
     let mut session = Session::default();
@@ -28,32 +29,34 @@ fn show(args: &ShowArgs, session: &mut Session) -> Option<String> {
     let mut checked = driver::check(session, &args.inputs.model, &text);
     if args.stage == Stage::Ast {
         // A file with errors has a tree too.
-        return Some(format!("{:#?}\n", checked.ast));
+        return Some(syntax::print(&checked.ast));
     }
     if session.diags.has_errors() {
         return None;
     }
     match args.stage {
         Stage::Ast => unreachable!("returned above"),
-        Stage::Types => return Some(check::print(&checked.hir)),
+        Stage::Types => Some(check::print(&checked.hir)),
         Stage::Joint => {
             let (joint, _) = driver::derive(&mut checked);
-            return Some(derive::print(&joint, &checked.hir));
+            Some(derive::print(&joint, &checked.hir))
         }
-        Stage::Guide => return Some(format!("{}\n", driver::derive(&mut checked).1)),
-        Stage::Graph | Stage::Kernels => {}
+        Stage::Guide => Some(driver::derive(&mut checked).1.to_string()),
+        Stage::Graph => Some(graph(args, session, &mut checked)?.to_string()),
+        Stage::Kernels => {
+            let graph = graph(args, session, &mut checked)?;
+            Some(codegen::listing(&graph).unwrap_or_else(|why| format!("{why}; the interpreter runs this model\n")))
+        }
     }
-    let inputs = match files::inputs(&args.inputs) {
-        Ok(inputs) => inputs,
+}
+
+/// The loop nests of the model on its data.
+fn graph(args: &ShowArgs, session: &mut Session, checked: &mut Checked) -> Option<Graph> {
+    match files::inputs(&args.inputs) {
+        Ok(inputs) => Some(driver::lower(session, checked, &inputs)?.1),
         Err(errors) => {
             errors.into_iter().for_each(|d| session.diags.push(d));
-            return None;
+            None
         }
-    };
-    if args.stage == Stage::Graph {
-        let (_, graph, _) = driver::lower(session, &mut checked, &inputs)?;
-        return Some(format!("{graph:#?}\n"));
     }
-    let (_, graph, _) = driver::lower(session, &mut checked, &inputs)?;
-    Some(codegen::listing(&graph).unwrap_or_else(|why| format!("{why}; the interpreter runs this model\n")))
 }

@@ -149,7 +149,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
             self.phases(&plan.phases);
         } else {
             self.counted(zero, Count::Fixed(size), plan.block as i64, vec![], |e, start, _| {
-                let count = if size % plan.block == 0 {
+                let count = if size.is_multiple_of(plan.block) {
                     Count::Fixed(plan.block)
                 } else {
                     let block = e.b.ins().iconst(I64, plan.block as i64);

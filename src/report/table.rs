@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(means(&[row(6.1505, 5.61), row(-10.2, 23.4)]), ["6.15", "-10.20"]);
         assert_eq!(means(&[row(1234.5, 230.0)]), ["1234"]);
         assert_eq!(means(&[row(0.0123456, 0.00123)]), ["0.01235"]);
-        assert_eq!(means(&[row(3.14159, 0.0)]), ["3.142"]);
+        assert_eq!(means(&[row(3.21987, 0.0)]), ["3.220"]);
         assert_eq!(means(&[row(1.5e9, 1e6)]), ["1.50000e9"]);
         assert_eq!(means(&[row(f64::NAN, f64::NAN)]), ["NaN"]);
         assert_eq!(rows(&[row(1.0, 1.0)])[0][4], "0.00");

@@ -2,7 +2,7 @@
 //!
 //! A program is built once and run many times. Values are dfdx tensors, adjoints live in dfdx's `Gradients`, and
 //! operations are recorded on one dfdx tape, which the program owns. Two traps of dfdx are closed here:
-//! an operand that does not carry the tape silently loses its gradient (so [`Tape::dfdx`] hands the tape to the closure
+//! an operand that does not carry the tape silently loses its gradient (so `Tape::dfdx` hands the tape to the closure
 //! and takes it back from the result, and [`Tape::check`] compares every gradient with finite differences);
 //! and one tensor given twice to an operation panics in the sweep (so operands must be distinct).
 
