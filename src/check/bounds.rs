@@ -113,6 +113,7 @@ fn binary(op: BinOp, a: Range, b: Range, same: bool) -> Range {
         BinOp::Sub => Range::new(a.lower - b.upper, a.upper - b.lower),
         BinOp::Mul if same => Range::new(0.0, f64::INFINITY),
         BinOp::Mul => products(a, b),
+        BinOp::Div if b.lower == 0.0 && b.upper == 0.0 => Range::ALL,
         BinOp::Div if b.lower >= 0.0 || b.upper <= 0.0 => {
             let inverse = if b.lower >= 0.0 {
                 Range::new(1.0 / b.upper, if b.lower == 0.0 { f64::INFINITY } else { 1.0 / b.lower })

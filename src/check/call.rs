@@ -1,28 +1,46 @@
 //! Calls: primitives, reductions, and functions of the library or the model, which are expanded in place.
 
-use super::builtins::{Builtin, LATER, NoiseKind, builtin};
-use super::expr::{bad, bind, is_bad, number};
+use super::builtins::{Builtin, FOREIGN, LATER, NoiseKind, builtin};
+use super::expr::{bad, is_bad};
+use super::function::count_text;
 use super::*;
 use crate::diag::{Code, nearest};
 use crate::syntax::ast::{Arg, ExprKind as A, IndexItem};
 
 impl<'a> Checker<'a, '_> {
+    #[inline(never)]
     pub(super) fn call(&mut self, e: &'a ast::Expr, callee: &'a ast::Expr, args: &'a [Arg], env: &Env) -> Expr {
         let (name, span, plates): (&str, Span, &'a [IndexItem]) = match &callee.kind {
             A::Name(n) => (n, callee.span, &[]),
             A::Index { base, items } => match &base.kind {
                 A::Name(n) => (n, base.span, items),
-                _ => return self.not_callable(callee.span),
+                _ => return self.not_callable(callee),
             },
-            _ => return self.not_callable(callee.span),
+            _ => return self.not_callable(callee),
         };
-        if let Some(f) = self.fns.get(name).copied() {
+        if let Some(f) = self.function(name, env) {
             return self.expand(e, f, plates, args, env);
+        }
+        let noise = matches!(builtin(name), Some(Builtin::Noise(_)));
+        if let (Some(item), true) = (plates.first(), !noise && builtin(name).is_some() || self.forms(name).is_some()) {
+            let at = match item {
+                IndexItem::Expr(e) => e.span,
+                IndexItem::Axis(a) => a.span,
+            };
+            let d = Code::TOO_MANY_INDICES.at(at, format!("`{name}` takes no plate in `[ ]`")).here("not here");
+            self.diags.push(match builtin(name) {
+                Some(Builtin::Reduce(_) | Builtin::Extremum(..)) => d.help(format!("write `{name}(… over plate)`")),
+                _ => d.help("remove it"),
+            });
+            return bad(e.span);
         }
         if let Some(b) = builtin(name) {
             return self.builtin(e, name, b, plates, args, env);
         }
-        if self.dists.contains_key(name) {
+        if self.poisoned.contains(name) {
+            return bad(e.span);
+        }
+        if self.forms(name).is_some() {
             self.diags.push(
                 Code::DIST_AS_VALUE
                     .at(e.span, format!("`{name}` is a distribution, not a value"))
@@ -31,51 +49,57 @@ impl<'a> Checker<'a, '_> {
             );
             return bad(e.span);
         }
-        if let Some(&at) = self.nets.get(name) {
-            self.diags.push(
-                Code::NOT_YET_NET
-                    .at(e.span, format!("`{name}` is a net; this version does not fit nets yet"))
-                    .label(at, "declared here"),
-            );
-            return bad(e.span);
+        if self.nets.contains(name) {
+            return bad(e.span); // reported where it is declared
         }
-        if LATER.contains(&name) {
-            self.diags.push(
+        if let Some((_, advice)) = LATER.iter().find(|(n, _)| *n == name) {
+            self.later_part(
                 Code::NOT_YET_FUNCTION
                     .at(span, format!("`{name}` belongs to a part of the language that this version does not have yet"))
-                    .here("parsed, but without meaning so far"),
+                    .here("parsed, but without meaning so far")
+                    .help(format!("until then: {advice}")),
             );
             return bad(e.span);
         }
-        self.unknown_function(name, span, env);
+        self.unknown_function(name, span);
         bad(e.span)
     }
 
-    fn not_callable(&mut self, span: Span) -> Expr {
-        self.diags.push(Code::UNKNOWN_FUNCTION.at(span, "only a function can be called").here("not a function"));
-        bad(span)
+    fn not_callable(&mut self, callee: &'a ast::Expr) -> Expr {
+        if !matches!(callee.kind, A::Error) {
+            self.diags.push(
+                Code::UNKNOWN_FUNCTION
+                    .at(callee.span, "only a function can be called")
+                    .here("not a function")
+                    .help("to multiply, write `*` before the parenthesis"),
+            );
+        }
+        bad(callee.span)
     }
 
-    fn unknown_function(&mut self, name: &str, span: Span, env: &Env) {
-        let mut names: Vec<&str> = BUILTINS.iter().map(|b| b.0).chain(self.fns.keys().copied()).collect();
-        names.sort_unstable();
-        let near = nearest(name, names);
-        let mut d =
+    fn unknown_function(&mut self, name: &str, span: Span) {
+        let d =
             Code::UNKNOWN_FUNCTION.at(span, format!("there is no function called `{name}`")).here("unknown function");
-        d = match (near, self.names.get(name)) {
-            (Some(n), _) => d.help(format!("did you mean `{n}`?")),
-            (None, Some(_)) => {
-                d.help(format!("`{name}` is a value; to multiply, write `{name} * (…)`; to index, `{name}[…]`"))
-            }
-            (None, None) => match nearest(name, self.dists.keys().copied()) {
+        let lower = name.to_lowercase();
+        if let Some((_, advice)) = FOREIGN.iter().find(|(n, _)| *n == lower) {
+            return self.diags.push(d.help(format!("write {advice}")));
+        }
+        if let Some(value) = self.names.get(name) {
+            return self.diags.push(
+                d.label(value.span, format!("a {}", value.what))
+                    .help(format!("`{name}` is a value: to multiply, write `{name} * (…)`; to index, `{name}[…]`")),
+            );
+        }
+        self.diags.push(match nearest(name, self.function_names()) {
+            Some(n) => d.help(format!("did you mean `{n}`?")),
+            None => match nearest(name, self.dist_names()) {
                 Some(n) => d.help(format!("`{n}` is a distribution; it stands to the right of `~`")),
                 None => d.help(format!("define it: `fn {name}(x: real) -> real = …`")),
             },
-        };
-        let _ = env;
-        self.diags.push(d);
+        });
     }
 
+    #[inline(never)]
     fn builtin(
         &mut self,
         e: &'a ast::Expr,
@@ -85,23 +109,12 @@ impl<'a> Checker<'a, '_> {
         args: &'a [Arg],
         env: &Env,
     ) -> Expr {
-        if let (Some(item), false) = (plates.first(), matches!(b, Builtin::Noise(_))) {
-            let at = match item {
-                IndexItem::Expr(e) => e.span,
-                IndexItem::Axis(a) => a.span,
-            };
-            self.diags.push(
-                Code::TOO_MANY_INDICES
-                    .at(at, format!("`{name}` takes no plates in `[ ]`"))
-                    .help(format!("write `{name}(…)`; the plate of a reduction stands after `over`")),
-            );
-            return bad(e.span);
-        }
         if let Some(named) = args.iter().find_map(|a| a.name.as_ref()) {
             self.diags.push(
                 Code::NAMED_ARGUMENT_MISPLACED
-                    .at(named.span, format!("`{name}` has no argument called `{}`", named.name))
-                    .help(format!("write `{name}(…)` without names")),
+                    .at(named.span, format!("`{name}` takes its arguments by position, without names"))
+                    .here("a name")
+                    .help(format!("write `{name}(…)`")),
             );
             return bad(e.span);
         }
@@ -113,11 +126,21 @@ impl<'a> Checker<'a, '_> {
             self.diags.push(
                 Code::OVER_MISPLACED
                     .at(a.over[0].span, format!("`{name}` works on one number at a time and takes no `over`"))
+                    .here("over a plate")
                     .help("`over` goes with sum, mean, sd, min, max, prod, logsumexp, any, all"),
             );
             return bad(e.span);
         }
         match b {
+            Builtin::Unary(UnOp::Log) if args.len() == 2 => {
+                self.diags.push(
+                    Code::WRONG_ARGUMENT_COUNT
+                        .at(e.span, "`log` is the natural logarithm and takes one argument")
+                        .here("2 arguments")
+                        .help("write `log2(x)`, `log10(x)`, or `log(x) / log(base)`"),
+                );
+                bad(e.span)
+            }
             Builtin::Unary(op) => {
                 let Some([x]) = self.arguments(e, name, args, env) else { return bad(e.span) };
                 let x = self.numeric(x, &format!("take `{name}` of this"));
@@ -145,17 +168,25 @@ impl<'a> Checker<'a, '_> {
             Builtin::Reduce(op) => match args {
                 [arg] => self.reduce(e, name, op, arg, env),
                 _ => {
-                    self.diags.push(
-                        Code::WRONG_ARGUMENT_COUNT
-                            .at(
-                                e.span,
-                                format!(
-                                    "`{name}` takes one value and the plate to run over, not {} arguments",
-                                    args.len()
-                                ),
-                            )
-                            .help(format!("write `{name}(… over plate)`")),
-                    );
+                    let d = Code::WRONG_ARGUMENT_COUNT
+                        .at(
+                            e.span,
+                            match args.len() {
+                                0 => format!("`{name}` of what?"),
+                                n => format!("`{name}` takes one value and the plate to run over, not {n} arguments"),
+                            },
+                        )
+                        .here(if args.is_empty() {
+                            "no argument".to_string()
+                        } else {
+                            format!("{} arguments", args.len())
+                        });
+                    // `sum(x, features)`, as the plate is written elsewhere.
+                    let plate = match args.get(1).map(|a| &a.value.kind) {
+                        Some(A::Name(n)) if self.names.get(n).is_some_and(|x| x.plate.is_some()) => n,
+                        _ => "plate",
+                    };
+                    self.diags.push(d.help(format!("write `{name}(… over {plate})`")));
                     bad(e.span)
                 }
             },
@@ -173,10 +204,15 @@ impl<'a> Checker<'a, '_> {
         env: &Env,
     ) -> Option<[Expr; N]> {
         if args.len() != N {
-            let s = if N == 1 { "" } else { "s" };
+            if self.misread() {
+                return None;
+            }
+            let form = ["x", "x, y"].get(N.wrapping_sub(1)).unwrap_or(&"");
             self.diags.push(
                 Code::WRONG_ARGUMENT_COUNT
-                    .at(e.span, format!("`{name}` takes {N} argument{s}, and {} are given", args.len())),
+                    .at(e.span, count_text(name, N, args.len()))
+                    .here(if args.len() < N { "too few" } else { "too many" })
+                    .help(format!("write `{name}({form})`")),
             );
             return None;
         }
@@ -185,12 +221,22 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// `sum(e over (a, k in lag where …))`
+    #[inline(never)]
     fn reduce(&mut self, e: &'a ast::Expr, name: &str, op: Reduction, arg: &'a Arg, env: &Env) -> Expr {
         let mut inner = Env { list_axis: None, ..env.clone() };
         let mut axes = vec![];
         let mut filters = vec![];
         for a in &arg.over {
             let Some(axis) = self.reduce_axis(a, &mut inner) else { return bad(e.span) };
+            if axes.contains(&axis) {
+                self.diags.push(
+                    Code::SAME_PLATE_TWICE
+                        .at(a.span, format!("`{}` stands twice after `over`", a.plate.name))
+                        .here("the second time")
+                        .help(format!("remove it, or name the indices: `over (i in {0}, j in {0})`", a.plate.name)),
+                );
+                return bad(e.span);
+            }
             axes.push(axis);
             filters.extend(a.filter.as_deref());
         }
@@ -202,19 +248,20 @@ impl<'a> Checker<'a, '_> {
             Reduction::Any | Reduction::All => self.condition(body, &format!("`{name}`")),
             _ => self.numeric(body, &format!("take the {name} of this")),
         };
-        if is_bad(&body) {
-            return body;
-        }
-        let filter = filters
+        let filters: Vec<Expr> = filters
             .into_iter()
             .map(|f| {
                 let c = self.expr(f, &inner);
-                self.data_condition(c)
+                self.data_condition(c, "`where`")
             })
-            .reduce(|a, b| {
-                let span = a.span;
-                expr::binary(BinOp::And, a, b, Ty::Bool, span)
-            });
+            .collect();
+        if is_bad(&body) || filters.iter().any(is_bad) {
+            return bad(e.span);
+        }
+        let filter = filters.into_iter().reduce(|a, b| {
+            let span = a.span;
+            expr::binary(BinOp::And, a, b, Ty::Bool, span)
+        });
         if axes.is_empty() {
             match body.axes.as_slice() {
                 [one] => axes.push(*one),
@@ -225,6 +272,7 @@ impl<'a> Checker<'a, '_> {
                                 arg.value.span,
                                 format!("there is nothing to take the {name} of: this is a single number"),
                             )
+                            .here("does not vary")
                             .help("name a value that varies over a plate"),
                     );
                     return bad(e.span);
@@ -248,14 +296,20 @@ impl<'a> Checker<'a, '_> {
             }
         }
         for (&axis, written) in axes.iter().zip(&arg.over) {
-            if !body.axes.contains(&axis) && !matches!(op, Reduction::Sum) {
+            // `sum(1 over k)` counts cells.
+            let counts =
+                matches!(body.kind, ExprKind::Number(_)) || filter.as_ref().is_some_and(|f| f.axes.contains(&axis));
+            if !body.axes.contains(&axis) && !(op == Reduction::Sum && (counts || env.scope == Scope::Library)) {
                 let plate = self.plate_name(axis).to_string();
                 self.diags.push(
                     Code::NOTHING_TO_REDUCE
                         .at(arg.value.span, format!("this does not vary over `{plate}`"))
                         .here(format!("varies over {}", self.axes_text(&body.axes)))
-                        .label(written.span, format!("so its {name} over `{plate}` is the value itself"))
-                        .help(format!("remove `{name}`, or reduce over a plate that it varies over")),
+                        .label(written.span, "over this plate it is one number many times")
+                        .help(match body.axes.first() {
+                            Some(&a) => format!("write `{name}(… over {})`", self.plate_name(a)),
+                            None => format!("remove `{name}`, or name a value that varies over `{plate}`"),
+                        }),
                 );
                 return bad(e.span);
             }
@@ -278,9 +332,11 @@ impl<'a> Checker<'a, '_> {
     fn reduce_axis(&mut self, a: &'a ast::Axis, inner: &mut Env) -> Option<AxisId> {
         let axis = self.axis_named(&a.plate, inner)?;
         if a.by.is_some() || a.along.is_some() || a.without.is_some() {
-            self.diags.push(
+            self.later_part(
                 Code::NOT_YET_WALK
-                    .at(a.span, "a reduction runs over a whole plate: `by`, `along` and `without` do not go here"),
+                    .at(a.span, "a reduction runs over a whole plate: `by`, `along` and `without` do not go here")
+                    .here("a walk")
+                    .help(format!("write `over {}`, with `where` to leave cells out", a.plate.name)),
             );
             return None;
         }
@@ -292,71 +348,25 @@ impl<'a> Checker<'a, '_> {
             _ => axis,
         };
         if let Some(index) = &a.index {
-            self.check_binder(index, inner);
+            self.check_binder(index, inner)?;
             inner.binders.push((index.name.clone(), axis));
         }
         inner.context = union(&inner.context, &[axis]);
         Some(axis)
     }
 
-    /// An index name may not hide another name.
-    pub(super) fn check_binder(&mut self, index: &Ident, env: &Env) {
-        let old = self.names.get(&index.name).map(|e| e.span);
-        if old.is_some() || env.binders.iter().any(|(n, _)| *n == index.name) {
-            let mut d = Code::INDEX_NAME_TAKEN
-                .at(index.span, format!("the index name `{}` is already in use", index.name))
-                .help("choose another letter");
-            if let Some(at) = old {
-                d = d.label(at, "declared here");
-            }
-            self.diags.push(d);
-        }
-    }
-
-    /// The axis of a plate by name: a plate parameter, a plate, or a table's rows.
-    pub(super) fn axis_named(&mut self, name: &Ident, env: &Env) -> Option<AxisId> {
-        if let Some((_, a)) = env.plates.iter().rev().find(|(n, _)| *n == name.name) {
-            return Some(*a);
-        }
-        if let Some(p) = self.names.get(&name.name).and_then(|e| e.plate) {
-            return Some(self.hir.plate(p).axis);
-        }
-        if self.poisoned.contains(&name.name) {
-            return None;
-        }
-        if let Some((var, at)) = self.names.get(&name.name).and_then(|e| e.var.map(|v| (v, e.span))) {
-            let v = self.hir.var(var);
-            let mut d = Code::NOT_A_PLATE
-                .at(name.span, format!("`{}` is a value, not a plate", name.name))
-                .here("a plate is needed here")
-                .label(at, "declared here");
-            if matches!(v.kind, VarKind::Column(_)) {
-                d = d.help(format!("declare the column `{}: category` to use its levels as a plate", name.name));
-            }
-            self.diags.push(d);
-            return None;
-        }
-        let plates: Vec<&str> = self.hir.plates.iter().map(|p| p.name.as_str()).collect();
-        let mut d =
-            Code::UNKNOWN_PLATE.at(name.span, format!("there is no plate called `{}`", name.name)).here("not declared");
-        d = match nearest(&name.name, plates) {
-            Some(n) => d.help(format!("did you mean `{n}`?")),
-            None => d.help(format!("declare it: `plate {} = 3`, or name a table or a category column", name.name)),
-        };
-        self.diags.push(d);
-        None
-    }
-
     /// A filter: true or false from data alone.
-    pub(super) fn data_condition(&mut self, c: Expr) -> Expr {
-        let c = self.condition(c, "`where`");
+    pub(super) fn data_condition(&mut self, c: Expr, place: &str) -> Expr {
+        let c = self.condition(c, place);
         if let Some((var, span)) = self.latent_in(&c) {
             let v = self.hir.var(var);
+            let word = self.word(var);
             self.diags.push(
                 Code::LATENT_CONDITION
-                    .at(span, format!("`where` depends on the latent `{}`", v.name))
+                    .at(span, format!("{place} depends on the {word} `{}`", v.name))
+                    .here("not known before fitting")
                     .label(v.span, "declared here")
-                    .help("a filter may use data only"),
+                    .help("a condition may use data only"),
             );
             return bad(c.span);
         }
@@ -366,7 +376,10 @@ impl<'a> Checker<'a, '_> {
     fn size(&mut self, e: &ast::Expr, args: &'a [Arg], env: &Env) -> Expr {
         let [Arg { value: ast::Expr { kind: A::Name(n), span }, .. }] = args else {
             self.diags.push(
-                Code::WRONG_ARGUMENT_COUNT.at(e.span, "`size` takes the name of one plate").help("write `size(plate)`"),
+                Code::WRONG_ARGUMENT_COUNT
+                    .at(e.span, "`size` takes the name of one plate")
+                    .here("not a plate's name")
+                    .help("write `size(plate)`"),
             );
             return bad(e.span);
         };
@@ -378,6 +391,7 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// Base noise: a draw of its own per cell of the context, of its parameters' plates, and of those in `[ ]`.
+    #[inline(never)]
     fn noise(
         &mut self,
         e: &'a ast::Expr,
@@ -391,6 +405,7 @@ impl<'a> Checker<'a, '_> {
             self.diags.push(
                 Code::NOISE_OUTSIDE_SAMPLE
                     .at(e.span, format!("`{name}` draws at random and stands in the `sample()` of a distribution only"))
+                    .here("a draw without a name")
                     .help("declare a latent: `latent z ~ Normal(0, 1)`"),
             );
             return bad(e.span);
@@ -404,7 +419,18 @@ impl<'a> Checker<'a, '_> {
                 (noise, args.iter().map(|a| self.expr(&a.value, env)).collect(), vec![])
             }
             _ => {
-                self.diags.push(Code::WRONG_ARGUMENT_COUNT.at(e.span, format!("wrong arguments for `{name}`")));
+                let form = match kind {
+                    NoiseKind::Categorical => "p over k",
+                    NoiseKind::Fixed(_, 0) => "",
+                    NoiseKind::Fixed(_, 1) => "x",
+                    NoiseKind::Fixed(..) => "n, p",
+                };
+                self.diags.push(
+                    Code::WRONG_ARGUMENT_COUNT
+                        .at(e.span, format!("wrong arguments for `{name}`"))
+                        .here("not of this form")
+                        .help(format!("write `{name}({form})`")),
+                );
                 return bad(e.span);
             }
         };
@@ -419,273 +445,5 @@ impl<'a> Checker<'a, '_> {
             _ => Ty::Real,
         };
         Expr { kind: ExprKind::Noise(noise, params), ty, axes: minus(&axes, &drop), span: e.span }
-    }
-
-    /// Expand a function in place: its arguments become locals of its body.
-    fn expand(&mut self, e: &'a ast::Expr, f: FnDecl<'a>, plates: &'a [IndexItem], args: &'a [Arg], env: &Env) -> Expr {
-        let name = &f.name.name;
-        if self.expanding.contains(&name.as_str()) {
-            self.diags.push(
-                Code::RECURSIVE_FUNCTION
-                    .at(e.span, format!("`{name}` calls itself"))
-                    .label(f.name.span, "declared here")
-                    .help("functions cannot recurse; a recurrence over rows is a `let` over an ordered plate"),
-            );
-            return bad(e.span);
-        }
-        let Some(matched) = self.match_arguments(e.span, name, f.params, args, f.name.span) else { return bad(e.span) };
-        let mut values = vec![];
-        for (param, arg) in f.params.iter().zip(matched) {
-            let v = self.expr(&arg.value, env);
-            if is_bad(&v) {
-                return v;
-            }
-            let v = self.numeric(v, &format!("pass this as `{}` of `{name}`", param.name.name));
-            values.push(v);
-        }
-        let Some(generic) = self.bind_plates(e.span, f, plates, &values, env) else { return bad(e.span) };
-        let mut inner = Env { plates: generic, closed: true, ..Env::default() };
-        if let [one] = f.result.axes.as_slice() {
-            inner.list_axis = inner.plates.iter().find(|(n, _)| *n == one.plate.name).map(|x| x.1);
-            if inner.list_axis.is_none() {
-                inner.list_axis = self.names.get(&one.plate.name).and_then(|e| e.plate).map(|p| self.hir.plate(p).axis);
-            }
-        }
-        let mut bound = vec![];
-        for (param, v) in f.params.iter().zip(values) {
-            let id = self.fresh_local();
-            let range = self.range_in(&v, env);
-            // A parameter over a plate varies over it even when one number is passed.
-            let mut axes = v.axes.clone();
-            for a in &param.ty.axes {
-                if let Some(x) = self.axis_named(&a.plate, &inner) {
-                    axes = union(&axes, &[x]);
-                }
-            }
-            inner.locals.push((param.name.name.clone(), Local { id, ty: v.ty, axes, range }));
-            bound.push((id, v));
-        }
-        self.expanding.push(name);
-        let errors = self.diags.list.len();
-        let body = self.expr(f.body, &inner);
-        let body = self.numeric(body, "return this");
-        if self.diags.list.len() > errors && f.name.span.file != e.span.file {
-            // A library function: the mistake is in the call.
-            for d in &mut self.diags.list[errors..] {
-                d.labels.push(crate::diag::Label { span: e.span, text: format!("in this call of `{name}`") });
-            }
-        }
-        self.expanding.pop();
-        if is_bad(&body) {
-            return bad(e.span);
-        }
-        let mut out = bound.into_iter().rev().fold(body, |body, (local, value)| bind(local, value, body));
-        out.span = e.span;
-        out
-    }
-
-    /// A plate named in the `[ ]` of a call.
-    fn plate_given(&mut self, item: &'a IndexItem, call: Span, env: &Env) -> Option<AxisId> {
-        let IndexItem::Expr(ast::Expr { kind: A::Name(n), span }) = item else {
-            self.diags.push(Code::NOT_A_PLATE.at(call, "a plate's name is needed here"));
-            return None;
-        };
-        self.axis_named(&Ident { name: n.clone(), span: *span }, env)
-    }
-
-    /// Which axis each plate parameter of a function stands for: given in `[ ]`, or the one plate that an argument varies over.
-    fn bind_plates(
-        &mut self,
-        span: Span,
-        f: FnDecl<'a>,
-        given: &'a [IndexItem],
-        values: &[Expr],
-        env: &Env,
-    ) -> Option<Vec<(String, AxisId)>> {
-        let mut out = vec![];
-        for (i, p) in f.plates.iter().enumerate() {
-            if let Some(item) = given.get(i) {
-                out.push((p.name.clone(), self.plate_given(item, span, env)?));
-                continue;
-            }
-            let candidates: Vec<AxisId> = f
-                .params
-                .iter()
-                .zip(values)
-                .filter(|(q, _)| q.ty.axes.iter().any(|a| a.plate.name == p.name))
-                .flat_map(|(_, v)| v.axes.clone())
-                .collect();
-            let mut candidates = union(&candidates, &[]);
-            if candidates.len() > 1 {
-                let extra = minus(&candidates, &env.context);
-                if extra.len() == 1 {
-                    candidates = extra;
-                }
-            }
-            match candidates.as_slice() {
-                [one] => out.push((p.name.clone(), *one)),
-                _ => {
-                    let name = &f.name.name;
-                    let text = self.axes_text(&candidates);
-                    self.diags.push(
-                        Code::REDUCE_OVER_WHICH
-                            .at(span, format!("`{name}` works along a plate, and its argument varies over {text}"))
-                            .label(f.name.span, format!("declared over a plate `{}`", p.name))
-                            .help(format!("name the plate: `{name}[plate](…)`")),
-                    );
-                    return None;
-                }
-            }
-        }
-        if let Some(extra) = given.get(f.plates.len()) {
-            let at = match extra {
-                IndexItem::Expr(e) => e.span,
-                IndexItem::Axis(a) => a.span,
-            };
-            self.diags.push(
-                Code::TOO_MANY_INDICES
-                    .at(at, format!("`{}` takes {} plates", f.name.name, f.plates.len()))
-                    .label(f.name.span, "declared here"),
-            );
-            return None;
-        }
-        Some(out)
-    }
-
-    /// Arguments in the order of the parameters, by position and then by name.
-    pub(super) fn match_arguments(
-        &mut self,
-        span: Span,
-        name: &str,
-        params: &'a [ast::Param],
-        args: &'a [Arg],
-        declared: Span,
-    ) -> Option<Vec<&'a Arg>> {
-        let signature = || {
-            let p: Vec<&str> = params.iter().map(|p| p.name.name.as_str()).collect();
-            format!("{name}({})", p.join(", "))
-        };
-        let in_model = declared.file == span.file;
-        let mut out: Vec<Option<&Arg>> = vec![None; params.len()];
-        for (i, arg) in args.iter().enumerate() {
-            let slot = match &arg.name {
-                None => Some(i).filter(|i| *i < params.len()),
-                Some(n) => match params.iter().position(|p| p.name.name == n.name) {
-                    Some(p) => Some(p),
-                    None => {
-                        let near = nearest(&n.name, params.iter().map(|p| p.name.name.as_str()));
-                        let mut d =
-                            Code::UNKNOWN_ARGUMENT.at(n.span, format!("`{name}` has no argument called `{}`", n.name));
-                        d = match near {
-                            Some(x) => d.help(format!("did you mean `{x}:`?")),
-                            None => d.help(format!("its arguments are `{}`", signature())),
-                        };
-                        self.diags.push(d);
-                        return None;
-                    }
-                },
-            };
-            match slot {
-                Some(s) if out[s].is_none() => out[s] = Some(arg),
-                Some(s) => {
-                    self.diags.push(
-                        Code::ARGUMENT_TWICE
-                            .at(arg.value.span, format!("`{}` of `{name}` is given twice", params[s].name.name))
-                            .label(out[s].expect("it is taken").value.span, "given here first"),
-                    );
-                    return None;
-                }
-                None => {}
-            }
-        }
-        if args.len() > params.len() || out.iter().any(Option::is_none) {
-            let missing: Vec<String> = params
-                .iter()
-                .zip(&out)
-                .filter(|(_, o)| o.is_none())
-                .map(|(p, _)| format!("`{}`", p.name.name))
-                .collect();
-            let n = params.len();
-            let mut d = Code::WRONG_ARGUMENT_COUNT
-                .at(
-                    span,
-                    format!(
-                        "`{name}` takes {n} argument{}, and {} {} given",
-                        if n == 1 { "" } else { "s" },
-                        args.len(),
-                        if args.len() == 1 { "is" } else { "are" }
-                    ),
-                )
-                .help(format!("write `{}`", signature()));
-            if !missing.is_empty() {
-                d = d.here(format!("missing {}", missing.join(" and ")));
-            }
-            if in_model {
-                d = d.label(declared, "declared here");
-            }
-            self.diags.push(d);
-            return None;
-        }
-        Some(out.into_iter().flatten().collect())
-    }
-
-    pub(super) fn duplicate_callable(&mut self, name: &Ident, old: &Ident, what: &str) {
-        self.diags.push(
-            Code::DUPLICATE_NAME
-                .at(name.span, format!("the {what} `{}` is declared twice", name.name))
-                .label(old.span, "first declared here")
-                .help("give one of them another name"),
-        );
-    }
-
-    /// A type's constraint, with bounds in terms of what is in scope.
-    pub(super) fn constraint(&mut self, ty: &'a ast::Type, env: &Env) -> Constraint {
-        let open_real = ty.base.name == "real";
-        match &ty.bound {
-            None => match ty.base.name.as_str() {
-                "simplex" => Constraint::Simplex,
-                "ordered" => Constraint::Ordered { positive: false },
-                _ => Constraint::None,
-            },
-            Some(ast::Bound::Compare { op, value }) => {
-                let b = self.expr(value, env);
-                let bound = self.numeric(b, "use this as a bound");
-                if ty.base.name == "ordered" {
-                    return Constraint::Ordered { positive: true };
-                }
-                use ast::BinaryOp as B;
-                // A strict bound on an integer is the next integer.
-                let int = ty.base.name == "int";
-                let span = bound.span;
-                match op {
-                    B::Greater if int => Constraint::Lower {
-                        bound: expr::binary(BinOp::Add, bound, number(1.0, Ty::Int, span), Ty::Int, span),
-                        open: false,
-                    },
-                    B::Less if int => Constraint::Upper {
-                        bound: expr::binary(BinOp::Sub, bound, number(1.0, Ty::Int, span), Ty::Int, span),
-                        open: false,
-                    },
-                    B::Greater => Constraint::Lower { bound, open: true },
-                    B::GreaterEq => Constraint::Lower { bound, open: false },
-                    B::Less => Constraint::Upper { bound, open: true },
-                    _ => Constraint::Upper { bound, open: false },
-                }
-            }
-            Some(ast::Bound::Interval { lower, upper, closed }) => {
-                let (l, u) = (self.expr(lower, env), self.expr(upper, env));
-                let (lower, upper) = (self.numeric(l, "use this as a bound"), self.numeric(u, "use this as a bound"));
-                if let (ExprKind::Number(a), ExprKind::Number(b)) = (&lower.kind, &upper.kind)
-                    && a >= b
-                {
-                    self.diags.push(
-                        Code::EMPTY_RANGE
-                            .at(ty.span, format!("no value lies between {a} and {b}"))
-                            .help("the lower bound comes first: `in (0, 1)`"),
-                    );
-                }
-                Constraint::Interval { lower, upper, open: !closed && open_real }
-            }
-        }
     }
 }

@@ -1,93 +1,15 @@
-//! Where a latent's type and its prior's support meet, and the probability that the type keeps.
+//! The probability that a latent's type keeps of its prior, and densities that are 0 outside a support.
 
 use super::bounds::Range;
-use super::dist::Drawn;
 use super::expr::{binary, bind, number, unary};
 use super::*;
-use crate::diag::Code;
 
 /// One end of a range, and whether it is excluded.
 type End = Option<(Expr, bool)>;
 
 impl<'a> Checker<'a, '_> {
-    /// The values of a latent: those of the prior's support that its type admits, as an expression of other values.
-    /// Where the type cuts the support, also the log of the probability that is kept, in terms of the arguments.
-    pub(super) fn cut(
-        &mut self,
-        form: DistDecl<'a>,
-        args: &[(LocalId, String, Expr)],
-        inner: &Env,
-        support: &Constraint,
-        drawn: &Drawn<'a>,
-        (span, env): (Span, &Env),
-    ) -> (Constraint, Option<Expr>) {
-        let support = close(support.clone(), args);
-        let Some(ty) = drawn.declared.filter(|t| t.bound.is_some() || t.base.name == "simplex") else {
-            return (support, None);
-        };
-        let declared = self.constraint(ty, env);
-        let (Some((lower, upper)), Some((least, most))) = (ends(&declared), ends(&support)) else {
-            return (declared, None);
-        };
-        let (lower, cut_below) = self.meet(lower, least, BinOp::Max);
-        let (upper, cut_above) = self.meet(upper, most, BinOp::Min);
-        if let (Some((l, _)), Some((u, _))) = (&lower, &upper)
-            && self.range_in(l, &Env::default()).lower >= self.range_in(u, &Env::default()).upper
-        {
-            self.diags.push(
-                Code::EMPTY_RANGE
-                    .at(ty.span, format!("`{}` gives no value of this type", form.name.name))
-                    .label(span, "the prior")
-                    .help("choose a prior that reaches the type's range, or another type"),
-            );
-        }
-        let bound = |end: &End, cut: bool| end.as_ref().filter(|_| cut).map(|e| e.0.clone());
-        let kept = match (bound(&lower, cut_below), bound(&upper, cut_above)) {
-            (None, None) => None,
-            (l, u) => {
-                let kept = self.log_kept(form, inner, l, u, span);
-                if kept.is_none() {
-                    let name = &form.name.name;
-                    self.diags.push(
-                        Code::CANNOT_TRUNCATE
-                            .at(ty.span, format!("this type is narrower than the support of `{name}`, which has no distribution function to cut it with"))
-                            .label(span, "the prior")
-                            .help("remove the bound, or add `cdf(x) = …` to a distribution of your own"),
-                    );
-                }
-                kept
-            }
-        };
-        let values = match (lower, upper) {
-            (None, None) => Constraint::None,
-            (Some((bound, open)), None) => Constraint::Lower { bound, open },
-            (None, Some((bound, open))) => Constraint::Upper { bound, open },
-            (Some((lower, a)), Some((upper, b))) => Constraint::Interval { lower, upper, open: a && b },
-        };
-        (values, kept)
-    }
-
-    /// The inner one of two ends (`Max` of lower ends, `Min` of upper ones), and whether the declared end may cut.
-    fn meet(&self, declared: End, support: End, inner: BinOp) -> (End, bool) {
-        let (declared, support) = match (declared, support) {
-            (None, s) => return (s, false),
-            (d, None) => return (d, true),
-            (Some(d), Some(s)) => (d, s),
-        };
-        let [d, s] = [&declared.0, &support.0].map(|e| self.range_in(e, &Env::default()));
-        let (d, s) = if inner == BinOp::Max { (d, s) } else { (mirrored(d), mirrored(s)) };
-        if d.upper <= s.lower || declared.0.is_same_as(&support.0) {
-            (Some(support), false)
-        } else if d.lower >= s.upper {
-            (Some(declared), true)
-        } else {
-            let span = declared.0.span;
-            (Some((binary(inner, declared.0, support.0, Ty::Real, span), declared.1 && support.1)), true)
-        }
-    }
-
     /// log P(lower < x < upper). `None`: the distribution has no distribution function.
-    fn log_kept(
+    pub(super) fn log_kept(
         &mut self,
         form: DistDecl<'a>,
         inner: &Env,
@@ -175,7 +97,7 @@ impl<'a> Checker<'a, '_> {
 }
 
 /// A constraint in terms of a distribution's arguments, as an expression of other values.
-fn close(c: Constraint, args: &[(LocalId, String, Expr)]) -> Constraint {
+pub(super) fn close(c: Constraint, args: &[(LocalId, String, Expr)]) -> Constraint {
     match c {
         Constraint::Lower { bound, open } => Constraint::Lower { bound: closed(bound, args), open },
         Constraint::Upper { bound, open } => Constraint::Upper { bound: closed(bound, args), open },
@@ -205,10 +127,6 @@ fn ends(c: &Constraint) -> Option<(End, End)> {
     }
 }
 
-fn mirrored(r: Range) -> Range {
-    Range { lower: -r.upper, upper: -r.lower }
-}
-
 /// `if condition then a else b`, of reals.
 pub(super) fn choose(condition: Expr, a: Expr, b: Expr) -> Expr {
     let (axes, span) = (union(&condition.axes, &union(&a.axes, &b.axes)), a.span);
@@ -222,21 +140,4 @@ fn log1m_exp(x: Expr, span: Span) -> Expr {
     let half = binary(BinOp::Less, number(-std::f64::consts::LN_2, Ty::Real, span), x.clone(), Ty::Bool, span);
     let near_zero = f(UnOp::Log, f(UnOp::Neg, f(UnOp::Expm1, x.clone())));
     choose(half, near_zero, f(UnOp::Log1p, f(UnOp::Neg, f(UnOp::Exp, x))))
-}
-
-/// A choice between the values of two distributions; both ranges have the same form.
-pub(super) fn choose_range(condition: &Expr, a: Constraint, b: Constraint) -> Constraint {
-    let pick = |a: Expr, b: Expr| match (&a.kind, &b.kind) {
-        (ExprKind::Number(x), ExprKind::Number(y)) if x == y => a,
-        _ => choose(condition.clone(), a, b),
-    };
-    use Constraint as C;
-    match (a, b) {
-        (C::Lower { bound: x, open }, C::Lower { bound: y, .. }) => C::Lower { bound: pick(x, y), open },
-        (C::Upper { bound: x, open }, C::Upper { bound: y, .. }) => C::Upper { bound: pick(x, y), open },
-        (C::Interval { lower: x, upper: z, open }, C::Interval { lower: y, upper: w, .. }) => {
-            C::Interval { lower: pick(x, y), upper: pick(z, w), open }
-        }
-        (a, _) => a,
-    }
 }

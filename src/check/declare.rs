@@ -1,71 +1,83 @@
-//! Tables, plates, constants and data values: what is visible everywhere, declared before any step is checked.
+//! Tables, plates, constants and data values: what is known before fitting, declared before any step is checked.
 
+use super::columns::source_span;
 use super::expr::is_bad;
+use super::names::Later;
 use super::*;
 use crate::diag::Code;
-use crate::syntax::ast::{ColumnSource, ExprKind as A, Field};
+use crate::syntax::ast::{ColumnSource, ExprKind as A};
 
-const TYPES: &[&str] = &["real", "int", "bool", "key", "category", "date", "ordered", "simplex", "corr", "cov"];
+/// More cells than this is a slip of the keyboard, and would only exhaust the memory.
+const MOST_CELLS: f64 = 1e9;
 
 impl<'a> Checker<'a, '_> {
     pub(super) fn declare_data(&mut self, model: &'a Ast) {
         self.note_later(model);
-        // Table names first: a foreign key may name a table further down.
-        for decl in &model.decls {
-            if let DeclKind::Table { name, .. } = &decl.kind {
-                self.declare_table(name);
-            }
-        }
+        // Names of tables and plates first: a column may point into one that stands further down.
         for decl in &model.decls {
             match &decl.kind {
-                DeclKind::Const { name, value } => self.declare_const(name, value),
-                DeclKind::DataValue { names, ty, from, default } => {
-                    self.declare_values(names, ty, from.as_ref(), default.as_ref());
-                }
-                DeclKind::Plate { name, value } if !measures_a_plate(value) => self.declare_plate(name, value),
+                DeclKind::Table { name, .. } => self.declare_table(name),
+                DeclKind::Plate { name, value } => self.declare_plate(name, value),
                 _ => {}
             }
         }
+        let mut columns = vec![];
         for decl in &model.decls {
             if let DeclKind::Table { name, fields } = &decl.kind
                 && let Some(table) = self.names.get(&name.name).filter(|e| e.span == name.span).and_then(|e| e.table)
             {
                 for field in fields {
-                    self.declare_field(table, field);
+                    columns.extend(
+                        field.names.iter().filter_map(|n| Some((self.declare_column(table, n, field)?, field))),
+                    );
                 }
             }
         }
-        // Sizes that come from other plates, those of columns included.
         for decl in &model.decls {
-            if let DeclKind::Plate { name, value } = &decl.kind
-                && measures_a_plate(value)
-            {
-                self.declare_plate(name, value);
+            self.start(decl.span);
+            match &decl.kind {
+                DeclKind::Const { name, value } => self.declare_const(name, value),
+                DeclKind::DataValue { names, ty, from, default } => {
+                    self.declare_values(names, ty, from.as_ref(), default.as_ref());
+                }
+                DeclKind::Plate { name, value } => self.plate_size(name, value),
+                _ => {}
             }
         }
+        // Ranges of columns may use constants and other columns.
+        for (var, field) in columns {
+            let env = Env { scope: Scope::Constant, ..Env::default() };
+            let constraint = self.constraint(&field.ty, &env);
+            let v = self.hir.var(var);
+            // Ends may differ by row: `successes: int in [0, trials]`.
+            let drawn = self.computed(format!("column {}", v.name), v.span, &v.axes.clone(), &[]);
+            self.check_ends(&constraint, &drawn);
+            self.hir.vars[var.0 as usize].constraint = constraint;
+        }
+        self.cyclic_sizes();
     }
 
-    /// Remember the names of all steps, to tell "used before" from "unknown".
-    fn note_later(&mut self, model: &Ast) {
+    /// Remember the names of all values, to tell "used before" from "unknown".
+    fn note_later(&mut self, model: &'a Ast) {
         for decl in &model.decls {
-            let heads: Vec<&Ident> = match &decl.kind {
-                DeclKind::Latent { heads, .. } => heads.iter().map(|h| &h.name).collect(),
-                DeclKind::Param { head, .. } | DeclKind::Let { head, .. } | DeclKind::ReportLet { head, .. } => {
-                    vec![&head.name]
-                }
-                _ => vec![],
+            let (what, names): (&'static str, Vec<&Ident>) = match &decl.kind {
+                DeclKind::Latent { heads, .. } => ("latent", heads.iter().map(|h| &h.name).collect()),
+                DeclKind::Param { head, .. } => ("param", vec![&head.name]),
+                DeclKind::Let { head, .. } => ("let", vec![&head.name]),
+                DeclKind::ReportLet { head, .. } => ("report", vec![&head.name]),
+                DeclKind::Const { name, .. } => ("constant", vec![name]),
+                DeclKind::DataValue { names, .. } => ("data value", names.iter().collect()),
+                _ => continue,
             };
-            for h in heads {
-                self.names.later.entry(h.name.clone()).or_insert(h.span);
+            for n in names {
+                self.names.later.entry(n.name.clone()).or_insert(Later { name: n.span, what });
             }
         }
     }
 
     fn declare_table(&mut self, name: &Ident) {
         let table = TableId(self.hir.tables.len() as u32);
-        let errors = self.diags.list.len();
-        self.names.declare(name, "table", |e| e.table = Some(table), self.diags);
-        if self.diags.list.len() > errors {
+        if !self.names.declare(name, "table", |e| e.table = Some(table), self.diags) {
             return;
         }
         let plate = self.add_plate(&name.name, name.span, PlateKind::Rows(table));
@@ -76,14 +88,20 @@ impl<'a> Checker<'a, '_> {
     }
 
     fn declare_const(&mut self, name: &'a Ident, value: &'a ast::Expr) {
-        let v = self.expr(value, &Env::default());
+        let v = self.expr(value, &Env { scope: Scope::Constant, ..Env::default() });
         let v = self.numeric(v, "use this as a constant");
-        if let Some((_, span)) = self.first_column(&v) {
-            self.diags.push(
-                Code::CONST_NOT_CONSTANT
-                    .at(span, format!("`{}` is a constant, and this is data", name.name))
-                    .help(format!("write `let {} = …`", name.name)),
-            );
+        if is_bad(&v) {
+            return self.poison(name);
+        }
+        if let Some((var, span)) = self.first_column(&v) {
+            let column = self.hir.var(var);
+            let d = Code::CONST_NOT_CONSTANT
+                .at(span, format!("`{}` is a constant, and this is data", name.name))
+                .here("known with the data only")
+                .label(column.span, "a column")
+                .help(format!("write `let {} = …`", name.name));
+            self.diags.push(d);
+            return self.poison(name);
         }
         let var = self.add_var(Var {
             name: name.name.clone(),
@@ -94,7 +112,7 @@ impl<'a> Checker<'a, '_> {
             joint: 0,
             constraint: Constraint::None,
         });
-        self.names.declare(name, "constant", |e| e.var = Some(var), self.diags);
+        self.declare_step(name, "constant", var);
     }
 
     fn first_column(&self, e: &Expr) -> Option<(VarId, Span)> {
@@ -109,6 +127,26 @@ impl<'a> Checker<'a, '_> {
         found
     }
 
+    /// The ends of a range that must be known before fitting.
+    fn known_ends(&mut self, c: &Constraint, what: &str) {
+        let ends: Vec<&Expr> = match c {
+            Constraint::Lower { bound, .. } | Constraint::Upper { bound, .. } => vec![bound],
+            Constraint::Interval { lower, upper, .. } => vec![lower, upper],
+            Constraint::None | Constraint::Simplex | Constraint::Ordered { .. } => vec![],
+        };
+        for e in ends {
+            if let Some((var, span)) = self.first_column(e) {
+                self.diags.push(
+                    Code::CONST_NOT_CONSTANT
+                        .at(span, format!("{what} cannot depend on a column"))
+                        .here("known with the data only")
+                        .label(self.hir.var(var).span, "a column")
+                        .help("use a number, a constant or a single `data` value"),
+                );
+            }
+        }
+    }
+
     fn declare_values(
         &mut self,
         names: &'a [Ident],
@@ -116,283 +154,250 @@ impl<'a> Checker<'a, '_> {
         from: Option<&ColumnSource>,
         default: Option<&'a ast::Expr>,
     ) {
-        if let Some(axis) = ty.axes.first() {
+        let later = match (ty.axes.first(), from) {
+            (Some(axis), _) => Some((axis.span, "an array")),
+            (_, Some(source)) => Some((source_span(source), "another name in the file")),
+            _ if ty.optional => Some((ty.span, "a missing value")),
+            _ => None,
+        };
+        if let Some((span, what)) = later {
             self.diags.push(
                 Code::NOT_YET_ARRAY
-                    .at(axis.span, "arrays beside a table are not part of this version of the language")
+                    .at(span, format!("{what} beside a table is not part of this version of the language"))
+                    .here("parsed, but without meaning so far")
                     .help("put the values in a table of their own: `data rows { x: real }`"),
             );
-            self.poisoned.extend(names.iter().map(|n| n.name.clone()));
-            return;
+            return names.iter().for_each(|n| self.poison(n));
         }
-        let _ = from;
         let kind = match ty.base.name.as_str() {
             "real" => Ty::Real,
             "int" => Ty::Int,
             "bool" => Ty::Bool,
             other => {
-                self.unknown_type(&ty.base, other, &["real", "int", "bool"]);
-                self.poisoned.extend(names.iter().map(|n| n.name.clone()));
-                return;
+                self.unknown_type(&ty.base, other, &["real", "int", "bool"], "a single data value");
+                return names.iter().for_each(|n| self.poison(n));
             }
         };
-        let constraint = self.constraint(ty, &Env::default());
+        let env = Env { scope: Scope::Constant, ..Env::default() };
+        let constraint = self.constraint(ty, &env);
+        self.known_ends(&constraint, "the range of a data value");
+        let default = default.map(|d| {
+            let v = self.expr(d, &env);
+            let v = self.numeric(v, "use this as a default");
+            if let Some((var, span)) = self.first_column(&v) {
+                self.diags.push(
+                    Code::CONST_NOT_CONSTANT
+                        .at(span, "a default cannot depend on a column")
+                        .here("known with the data only")
+                        .label(self.hir.var(var).span, "a column")
+                        .help("use a number or a constant"),
+                );
+            }
+            v
+        });
         for name in names {
-            let default = default.map(|d| self.expr(d, &Env::default()));
             let var = self.add_var(Var {
                 name: name.name.clone(),
                 span: name.span,
                 ty: kind,
-                kind: VarKind::DataValue { default },
+                kind: VarKind::DataValue { default: default.clone() },
                 axes: vec![],
                 joint: 0,
                 constraint: constraint.clone(),
             });
-            self.names.declare(name, "data value", |e| e.var = Some(var), self.diags);
+            self.declare_step(name, "data value", var);
         }
     }
 
+    /// A plate's name and, if they are written, its cells. Sizes are computed once all columns are known.
     fn declare_plate(&mut self, name: &'a Ident, value: &'a ast::Expr) {
         let kind = match &value.kind {
-            A::List(items) => {
-                let mut labels: Vec<String> = vec![];
-                for i in items {
-                    match &i.value.kind {
-                        A::Text(t) if labels.contains(t) => {
-                            self.diags.push(Code::DUPLICATE_LABEL.at(
-                                i.value.span,
-                                format!("the label \"{t}\" stands twice in the plate `{}`", name.name),
-                            ));
-                        }
-                        A::Text(t) => labels.push(t.clone()),
-                        _ => {
-                            self.diags.push(
-                                Code::PLATE_LABEL
-                                    .at(i.value.span, "the cells of a plate are named by text")
-                                    .help("write `plate k = [\"a\", \"b\"]`, or `plate k = 3` for cells 1, 2, 3"),
-                            );
-                        }
-                    }
-                }
-                PlateKind::Labels(labels)
-            }
-            A::Call { callee, args } if matches!(&callee.kind, A::Name(n) if n == "range") => {
-                if args.len() != 2 {
-                    self.diags.push(
-                        Code::WRONG_ARGUMENT_COUNT
-                            .at(value.span, "`range` takes the first and the last number")
-                            .help("write `range(0, 4)`"),
-                    );
-                    self.poisoned.insert(name.name.clone());
-                    return;
-                }
-                let (a, b) = (self.expr(&args[0].value, &Env::default()), self.expr(&args[1].value, &Env::default()));
-                PlateKind::Range(a, b)
-            }
+            A::List(items) => PlateKind::Labels(self.plate_labels(name, items)),
             A::Call { callee, .. } if matches!(&callee.kind, A::Name(n) if n == "levels") => {
                 self.diags.push(
                     Code::NOT_YET_FUNCTION
                         .at(value.span, "columns that share levels belong to a part of the language that this version does not have yet")
-                        .help("make the levels a table of their own and declare the columns as keys into it"),
+                        .here("parsed, but without meaning so far")
+                        .help("make the levels a table of their own, `data teams { name: key }`, and declare the columns as keys into it, `home: teams`"),
                 );
-                self.poisoned.insert(name.name.clone());
-                return;
+                return self.poison(name);
+            }
+            _ => PlateKind::Sized(expr::number(1.0, Ty::Int, value.span)),
+        };
+        let plate = PlateId(self.hir.plates.len() as u32);
+        if self.names.declare(name, "plate", |e| e.plate = Some(plate), self.diags) {
+            self.add_plate(&name.name, name.span, kind);
+        }
+    }
+
+    fn plate_labels(&mut self, plate: &Ident, items: &[ast::ListItem]) -> Vec<String> {
+        let mut labels: Vec<String> = vec![];
+        for i in items {
+            match (&i.value.kind, &i.label) {
+                (A::Text(t), None) if labels.contains(t) => self.diags.push(
+                    Code::DUPLICATE_LABEL
+                        .at(i.value.span, format!("the label \"{t}\" stands twice in the plate `{}`", plate.name))
+                        .here("the second time")
+                        .help("give every cell a name of its own"),
+                ),
+                (A::Text(t), None) => labels.push(t.clone()),
+                (A::Error, _) => {}
+                (A::Name(n), None) => self.diags.push(
+                    Code::PLATE_LABEL
+                        .at(i.value.span, "the cells of a plate are named by text")
+                        .here("a name without quotes")
+                        .help(format!("write `\"{n}\"`")),
+                ),
+                _ => self.diags.push(
+                    Code::PLATE_LABEL.at(i.value.span, "the cells of a plate are named by text").here("not text").help(
+                        format!("write `plate {0} = [\"a\", \"b\"]`, or `plate {0} = 3` for cells 1, 2, 3", plate.name),
+                    ),
+                ),
+            }
+        }
+        labels
+    }
+
+    /// The size of a plate that is not a list of labels.
+    fn plate_size(&mut self, name: &'a Ident, value: &'a ast::Expr) {
+        let Some(id) = self.names.get(&name.name).filter(|e| e.span == name.span).and_then(|e| e.plate) else { return };
+        let range = matches!(&value.kind, A::Call { callee, .. } if matches!(&callee.kind, A::Name(n) if n == "range"));
+        let kind = match &value.kind {
+            A::List(_) => return,
+            A::Call { args, .. } if range => {
+                let [a, b] = args.as_slice() else {
+                    return self.diags.push(
+                        Code::WRONG_ARGUMENT_COUNT
+                            .at(value.span, "`range` takes the first and the last number")
+                            .here("2 numbers are needed")
+                            .help("write `range(0, 4)`"),
+                    );
+                };
+                let (Some(a), Some(b)) = (self.whole(name, &a.value), self.whole(name, &b.value)) else { return };
+                if let (ExprKind::Number(x), ExprKind::Number(y)) = (&a.kind, &b.kind)
+                    && x > y
+                {
+                    return self.diags.push(
+                        Code::EMPTY_RANGE
+                            .at(value.span, format!("no number lies between {x} and {y}"))
+                            .here("an empty range")
+                            .help(format!("the first number comes first: `range({y}, {x})`")),
+                    );
+                }
+                let cells = self.range_in(&b, &Env::default()).lower - self.range_in(&a, &Env::default()).upper;
+                if cells >= MOST_CELLS {
+                    return self.diags.push(
+                        Code::PLATE_SIZE
+                            .at(value.span, format!("the plate `{}` would have {cells} cells", name.name))
+                            .here("should be less than a billion")
+                            .help(format!("write `plate {} = range(0, 4)` for cells 0 to 4", name.name)),
+                    );
+                }
+                PlateKind::Range(a, b)
             }
             _ => {
-                let v = self.expr(value, &Env::default());
-                if is_bad(&v) {
-                    self.poisoned.insert(name.name.clone());
-                    return;
-                }
-                let whole = matches!(v.kind, ExprKind::Number(n) if n >= 0.0 && n.fract() == 0.0);
-                if matches!(v.kind, ExprKind::Number(_)) && !whole
-                    || !matches!(v.kind, ExprKind::Number(_)) && v.ty != Ty::Int
-                {
-                    self.diags.push(
+                let Some(v) = self.whole(name, value) else { return };
+                let r = self.range_in(&v, &Env::default());
+                if r.upper < 1.0 || r.lower > MOST_CELLS {
+                    let n = if r.upper < 1.0 { r.upper } else { r.lower };
+                    return self.diags.push(
                         Code::PLATE_SIZE
-                            .at(value.span, format!("the size of the plate `{}` must be a whole number", name.name))
-                            .help("write `plate k = 3`, or use an `int` constant, `data` value or `size(plate)`"),
+                            .at(value.span, format!("the plate `{}` would have {n} cells", name.name))
+                            .here("1 or more, and less than a billion")
+                            .help(format!("write `plate {} = 3` for cells 1, 2, 3", name.name)),
                     );
-                    self.poisoned.insert(name.name.clone());
-                    return;
-                }
-                if let Some((_, span)) = self.first_column(&v) {
-                    self.diags.push(
-                        Code::PLATE_SIZE
-                            .at(span, format!("the size of the plate `{}` cannot depend on a column", name.name))
-                            .help("use a constant, a `data` value or `size(plate)`"),
-                    );
-                    self.poisoned.insert(name.name.clone());
-                    return;
                 }
                 PlateKind::Sized(v)
             }
         };
-        let plate = self.add_plate(&name.name, name.span, kind);
-        self.names.declare(name, "plate", |e| e.plate = Some(plate), self.diags);
+        self.hir.plates[id.0 as usize].kind = kind;
     }
 
-    fn declare_field(&mut self, table: TableId, field: &'a Field) {
-        for name in &field.names {
-            self.declare_column(table, name, field);
+    /// A whole number that is known before fitting.
+    fn whole(&mut self, plate: &Ident, value: &'a ast::Expr) -> Option<Expr> {
+        let v = self.expr(value, &Env { scope: Scope::Constant, ..Env::default() });
+        if is_bad(&v) {
+            return None;
         }
-    }
-
-    fn declare_column(&mut self, table: TableId, name: &'a Ident, field: &'a Field) {
-        let rows = self.hir.plate(self.hir.table(table).plate).axis;
-        let mut axes = vec![rows];
-        let mut from = match &field.from {
-            None => From::Name(name.name.clone()),
-            Some(ColumnSource::Name(t)) if t.value.contains('*') => From::Pattern(t.value.clone()),
-            Some(ColumnSource::Name(t)) => From::Name(t.value.clone()),
-            Some(ColumnSource::Range(a, b)) => From::Range(a.value.clone(), b.value.clone()),
-            Some(ColumnSource::List(l, _)) => From::List(l.iter().map(|t| t.value.clone()).collect()),
+        let v = self.fold(v);
+        let whole = match v.kind {
+            ExprKind::Number(n) => n.fract() == 0.0,
+            _ => v.ty == Ty::Int,
         };
-        if field.ty.axes.is_empty() && !matches!(from, From::Name(_)) {
+        if let Some((var, span)) = self.first_column(&v) {
             self.diags.push(
-                Code::VECTOR_WITHOUT_PLATE
-                    .at(
-                        field.ty.span,
-                        format!("`{}` reads several columns, and its type has no plate for them", name.name),
-                    )
-                    .help(format!("name the plate: `{}: {}[feature] from …`", name.name, field.ty.base.name)),
+                Code::PLATE_SIZE
+                    .at(span, format!("the size of the plate `{}` cannot depend on a column", plate.name))
+                    .here("known with the data only")
+                    .label(self.hir.var(var).span, "a column")
+                    .help("use a constant, a single `data` value or `size(plate)`"),
             );
-            self.poisoned.insert(name.name.clone());
-            return;
+            return None;
         }
-        if let (From::Name(n), Some(axis)) = (&from, field.ty.axes.first()) {
-            if field.from.is_some() {
-                self.diags.push(
-                    Code::VECTOR_SOURCE
-                        .at(field.span, format!("`{}` varies over `{}`, and \"{n}\" names a single column", name.name, axis.plate.name))
-                        .help(format!("use a pattern, `from \"{n}*\"`, a list, `from [\"{n}1\", \"{n}2\"]`, or a range, `from \"{n}1\"..\"{n}9\"`")),
-                );
-                self.poisoned.insert(name.name.clone());
-                return;
-            }
-            from = From::Pattern(format!("{n}.*"));
+        if !whole {
+            self.diags.push(
+                Code::PLATE_SIZE
+                    .at(value.span, format!("the size of the plate `{}` must be a whole number", plate.name))
+                    .here(match v.kind {
+                        ExprKind::Number(n) => format!("this is {n}"),
+                        _ => "this is real".into(),
+                    })
+                    .help("write `plate k = 3`, or use an `int` constant, `data` value or `size(plate)`"),
+            );
+            return None;
         }
-        let var = VarId(self.hir.vars.len() as u32);
-        for axis in &field.ty.axes {
-            let known = self.names.get(&axis.plate.name).and_then(|e| e.plate);
-            let plate = match known {
-                Some(p) => p,
-                None => {
-                    let p = self.add_plate(&axis.plate.name, axis.plate.span, PlateKind::Header { column: var });
-                    self.names.declare(&axis.plate, "plate", |e| e.plate = Some(p), self.diags);
-                    p
+        Some(v)
+    }
+
+    /// Arithmetic with numbers alone, computed.
+    fn fold(&self, e: Expr) -> Expr {
+        let mut open = false;
+        expr::walk(&e, &mut |e| open = open || matches!(e.kind, ExprKind::Read { .. } | ExprKind::Size(_)));
+        let r = self.range_in(&e, &Env::default());
+        if !open && r.lower == r.upper { expr::number(r.lower, e.ty, e.span) } else { e }
+    }
+
+    /// The expressions that a plate's size depends on.
+    fn plate_ends(&self, plate: PlateId) -> Vec<Expr> {
+        match &self.hir.plate(plate).kind {
+            PlateKind::Sized(e) => vec![e.clone()],
+            PlateKind::Range(a, b) => vec![a.clone(), b.clone()],
+            _ => vec![],
+        }
+    }
+
+    /// A plate whose size is computed from itself has none.
+    fn cyclic_sizes(&mut self) {
+        for i in 0..self.hir.plates.len() {
+            let mut seen = HashSet::new();
+            let mut read = HashSet::new();
+            let mut todo: Vec<Expr> = self.plate_ends(PlateId(i as u32));
+            while let Some(e) = todo.pop() {
+                let (mut plates, mut vars) = (vec![], vec![]);
+                expr::walk(&e, &mut |e| match &e.kind {
+                    ExprKind::Size(q) => plates.push(*q),
+                    ExprKind::Read { var, .. } => vars.push(*var),
+                    _ => {}
+                });
+                for q in plates.into_iter().filter(|q| seen.insert(*q)) {
+                    todo.extend(self.plate_ends(q));
                 }
-            };
-            axes.push(self.hir.plate(plate).axis);
-        }
-        let base = field.ty.base.name.as_str();
-        let (content, ty) = match base {
-            "real" => (Content::Real, Ty::Real),
-            "int" => (Content::Int, Ty::Int),
-            "bool" => (Content::Bool, Ty::Bool),
-            "key" => (Content::Key, Ty::Key),
-            "date" => (Content::Date, Ty::Date),
-            "category" => {
-                let fixed = field.ty.levels.as_ref().map(|l| l.iter().map(|t| t.value.clone()).collect());
-                let p = self.add_plate(&name.name, name.span, PlateKind::Levels { columns: vec![var], fixed });
-                (Content::Index(p), Ty::Index(p))
-            }
-            other => match self.names.get(other).and_then(|e| e.plate) {
-                Some(p) => (Content::Index(p), Ty::Index(p)),
-                None => {
-                    let mut known: Vec<&str> = vec!["real", "int", "bool", "key", "category"];
-                    let plates: Vec<String> = self.hir.plates.iter().map(|p| p.name.clone()).collect();
-                    known.extend(plates.iter().map(String::as_str));
-                    self.unknown_type(&field.ty.base, other, &known);
-                    self.poisoned.insert(name.name.clone());
-                    return;
+                for v in vars.into_iter().filter(|v| read.insert(*v)) {
+                    if let VarKind::Const { value } | VarKind::DataValue { default: Some(value) } =
+                        &self.hir.var(v).kind
+                    {
+                        todo.push(value.clone());
+                    }
                 }
-            },
-        };
-        if content == Content::Date {
-            self.diags.push(
-                Code::NOT_YET_TYPE
-                    .at(field.ty.span, "dates are not part of this version of the language")
-                    .help("use a number: the year, or days since a start"),
-            );
-        }
-        if field.ty.optional {
-            self.diags.push(
-                Code::NOT_YET_MISSING
-                    .at(
-                        field.ty.span,
-                        format!("missing cells (`{base}?`) are not part of this version of the language"),
-                    )
-                    .help("fill or drop the empty cells in the data file, and declare the column without `?`"),
-            );
-        }
-        if content == Content::Key {
-            if let Some(old) = self.hir.table(table).key {
-                self.diags.push(
-                    Code::TWO_KEYS
-                        .at(name.span, format!("the table `{}` has two keys", self.hir.table(table).name))
-                        .label(self.hir.var(old).span, "the first key")
-                        .help("one column labels the rows; declare the other `category`"),
-                );
             }
-            self.hir.tables[table.0 as usize].key = Some(var);
+            if seen.contains(&PlateId(i as u32)) {
+                let p = &self.hir.plates[i];
+                let d = Code::PLATE_SIZE
+                    .at(p.span, format!("the size of the plate `{}` is computed from itself", p.name))
+                    .here("a circle")
+                    .help("write the size as a number, or as that of a table or another plate");
+                self.diags.push(d);
+            }
         }
-        let constraint = self.constraint(&field.ty, &Env::default());
-        let column = Column { table, content, from, optional: field.ty.optional };
-        let added = self.add_var(Var {
-            name: name.name.clone(),
-            span: name.span,
-            kind: VarKind::Column(column),
-            axes,
-            joint: 0,
-            ty,
-            constraint,
-        });
-        debug_assert_eq!(added, var, "no variable is added between");
-        self.hir.tables[table.0 as usize].columns.push(var);
-        let same_table = self.names.get(&name.name).is_some_and(|e| {
-            e.var.is_none() && e.ambiguous.is_empty()
-                || e.var.iter().chain(&e.ambiguous).any(|v| match &self.hir.var(*v).kind {
-                    VarKind::Column(c) => c.table == table,
-                    _ => true,
-                })
-        });
-        self.names.declare_column(name, var, same_table, self.diags);
-        if let (Content::Index(p), "category") = (content, base)
-            && let Some(e) = self.names.entry_mut(&name.name).filter(|e| e.span == name.span)
-        {
-            e.plate = Some(p);
-        }
-    }
-
-    pub(super) fn unknown_type(&mut self, at: &Ident, name: &str, known: &[&str]) {
-        let mut d = Code::UNKNOWN_TYPE.at(at.span, format!("there is no type called `{name}`"));
-        let foreign = match name {
-            "float" | "double" | "number" | "numeric" | "vector" | "f64" => Some("real"),
-            "integer" | "count" => Some("int"),
-            "boolean" | "logical" => Some("bool"),
-            "factor" | "string" | "text" | "str" | "character" => Some("category"),
-            "id" => Some("key"),
-            _ => None,
-        };
-        let near = foreign.or_else(|| crate::diag::nearest(name, known.iter().copied().chain(TYPES.iter().copied())));
-        d = match near {
-            Some(n) => d.help(format!("did you mean `{n}`?")),
-            None => d.help(format!(
-                "the types are {}; a table's or plate's name makes the column a key into it",
-                known[..known.len().min(5)].join(", ")
-            )),
-        };
-        self.diags.push(d);
-    }
-}
-
-/// Whether a plate's size is computed from other plates.
-fn measures_a_plate(e: &ast::Expr) -> bool {
-    match &e.kind {
-        A::Call { callee, .. } => matches!(&callee.kind, A::Name(n) if n == "size"),
-        A::Unary { operand, .. } => measures_a_plate(operand),
-        A::Binary { left, right, .. } => measures_a_plate(left) || measures_a_plate(right),
-        _ => false,
     }
 }

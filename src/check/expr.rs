@@ -1,70 +1,117 @@
 //! Expressions: names resolved, plates and types found from the leaves up.
 
+use super::names::Later;
 use super::*;
 use crate::diag::Code;
 use crate::syntax::ast::{BinaryOp, ExprKind as A, UnaryOp};
 
+/// Trees stay shallower than this, with the functions that they call, so that no recursion exhausts the stack.
+const MOST_DEEP: usize = 1500;
+
+/// The bits of the number that stands for a mistake: a NaN that no arithmetic gives, unlike the constant `nan`.
+const BAD: u64 = 0x7ff8_0bad_0bad_0bad;
+
 impl<'a> Checker<'a, '_> {
     /// Check an expression in an environment. A mistake is reported once and gives a value that fits anywhere.
     pub(super) fn expr(&mut self, e: &'a ast::Expr, env: &Env) -> Expr {
+        self.depth += 1;
+        let out = if self.depth > MOST_DEEP {
+            self.too_far();
+            bad(e.span)
+        } else {
+            self.expr_within(e, env)
+        };
+        self.depth -= 1;
+        out
+    }
+
+    // The parts are functions of their own, and not inlined: this frame is on the stack once per level of nesting.
+    fn expr_within(&mut self, e: &'a ast::Expr, env: &Env) -> Expr {
         match &e.kind {
             A::Number { value, .. } => number(*value, if value.fract() == 0.0 { Ty::Int } else { Ty::Real }, e.span),
             A::Name(name) => self.name(name, e.span, env),
             A::Unary { op, operand } => {
                 let x = self.expr(operand, env);
-                match op {
-                    UnaryOp::Neg => {
-                        let x = self.numeric(x, "negate");
-                        let ty = if x.ty == Ty::Real { Ty::Real } else { Ty::Int };
-                        unary(UnOp::Neg, x, ty, e.span)
-                    }
-                    UnaryOp::Not => {
-                        let x = self.condition(x, "`not`");
-                        unary(UnOp::Not, x, Ty::Bool, e.span)
-                    }
-                }
+                self.unary(*op, x, e.span)
             }
             A::Binary { op, left, right } => {
-                let (l, r) = (self.expr(left, env), self.expr(right, env));
+                if let (A::Text(label), other) | (other, A::Text(label)) = (&left.kind, &right.kind) {
+                    let text = if matches!(left.kind, A::Text(_)) { left.span } else { right.span };
+                    return self.compared_with_text(label, text, other, e.span);
+                }
+                let l = self.expr(left, env);
+                let r = self.expr(right, env);
                 self.binary(*op, l, r, e.span)
             }
             A::If { condition, then, otherwise } => {
                 let c = self.expr(condition, env);
-                let c = self.condition(c, "`if`");
-                self.reject_latent_condition(&c);
-                let (t, o) = (self.expr(then, env), self.expr(otherwise, env));
-                let (t, o) = (self.numeric(t, "choose"), self.numeric(o, "choose"));
-                let axes = union(&c.axes, &union(&t.axes, &o.axes));
-                let ty = wider(t.ty, o.ty);
-                let kind = ExprKind::If { condition: c.into(), then: t.into(), otherwise: o.into() };
-                Expr { kind, ty, axes, span: e.span }
+                let t = self.expr(then, env);
+                let o = self.expr(otherwise, env);
+                self.choice_of_values(c, t, o, e.span)
             }
             A::Call { callee, args } => self.call(e, callee, args, env),
             A::Index { base, items } => self.index(e, base, items, env),
-            A::Field { base, name } => self.field(e, base, name),
+            A::Field { base, name } => self.field(e, base, name, env),
             A::List(items) => self.list(items, e.span, env),
             A::Block { lets, value } => self.block(lets, value, env),
-            A::Pipe { .. } => {
-                self.diags.push(
-                    Code::NOT_YET_NET
-                        .at(e.span, "`|>` composes the layers of a `net`; it has no meaning for numbers")
-                        .help("call the function: `f(x)`"),
-                );
-                bad(e.span)
-            }
-            A::Text(_) => {
-                self.diags.push(
-                    Code::TEXT_AS_NUMBER
-                        .at(e.span, "text cannot be used as a number")
-                        .here("a label")
-                        .help("labels stand inside `[ ]`, to pick a cell of a plate: `beta[\"slope\"]`"),
-                );
-                bad(e.span)
-            }
+            A::Pipe { .. } => self.pipe(e.span),
+            A::Text(_) => self.text(e.span),
             A::Error => bad(e.span),
         }
     }
 
+    #[inline(never)]
+    fn unary(&mut self, op: UnaryOp, x: Expr, span: Span) -> Expr {
+        match op {
+            UnaryOp::Neg => {
+                let x = self.numeric(x, "negate this");
+                let ty = if x.ty == Ty::Real { Ty::Real } else { Ty::Int };
+                unary(UnOp::Neg, x, ty, span)
+            }
+            UnaryOp::Not => {
+                let x = self.condition(x, "`not`");
+                unary(UnOp::Not, x, Ty::Bool, span)
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn choice_of_values(&mut self, c: Expr, t: Expr, o: Expr, span: Span) -> Expr {
+        let c = self.condition(c, "`if`");
+        self.reject_latent_condition(&c);
+        let (t, o) = (self.numeric(t, "choose this"), self.numeric(o, "choose this"));
+        if is_bad(&c) || is_bad(&t) || is_bad(&o) {
+            return bad(span);
+        }
+        let axes = union(&c.axes, &union(&t.axes, &o.axes));
+        let ty = wider(t.ty, o.ty);
+        let kind = ExprKind::If { condition: c.into(), then: t.into(), otherwise: o.into() };
+        Expr { kind, ty, axes, span }
+    }
+
+    #[inline(never)]
+    fn pipe(&mut self, span: Span) -> Expr {
+        self.later_part(
+            Code::NOT_YET_NET
+                .at(span, "`|>` composes the layers of a `net`; it has no meaning for numbers")
+                .here("not part of this version of the language")
+                .help("call the function: `f(x)`"),
+        );
+        bad(span)
+    }
+
+    #[inline(never)]
+    fn text(&mut self, span: Span) -> Expr {
+        self.diags.push(
+            Code::TEXT_AS_NUMBER
+                .at(span, "text cannot be used as a number")
+                .here("a label")
+                .help("labels stand inside `[ ]`, to pick a cell of a plate: `beta[\"slope\"]`"),
+        );
+        bad(span)
+    }
+
+    #[inline(never)]
     fn name(&mut self, name: &str, span: Span, env: &Env) -> Expr {
         if let Some((_, local)) = env.locals.iter().rev().find(|(n, _)| n == name) {
             return Expr { kind: ExprKind::Local(local.id), ty: local.ty, axes: local.axes.clone(), span };
@@ -72,30 +119,52 @@ impl<'a> Checker<'a, '_> {
         if let Some((_, axis)) = env.binders.iter().rev().find(|(n, _)| n == name) {
             return self.position(*axis, span);
         }
-        if let Some(entry) = self.names.get(name).cloned() {
+        if let Some((_, axis)) = env.plates.iter().find(|(n, _)| n == name) {
+            let at = self.hir.plate(self.plate_of(*axis)).span;
+            return self.plate_as_value(name, "plate", span, at);
+        }
+        if let Some(entry) = self.names.get(name).filter(|_| env.scope != Scope::Library).cloned() {
             if let Some(var) = entry.var {
                 return self.read_bare(var, span, env);
             }
             if !entry.ambiguous.is_empty() {
                 return self.ambiguous(name, span, &entry.ambiguous);
             }
-            self.diags.push(
-                Code::PLATE_AS_VALUE
-                    .at(
-                        span,
-                        format!("`{name}` is a {}, not a value", if entry.table.is_some() { "table" } else { "plate" }),
-                    )
-                    .here("a value is needed here")
-                    .label(entry.span, "declared here")
-                    .help(format!("its number of cells is `size({name})`")),
-            );
-            return bad(span);
+            let kind = if entry.table.is_some() { "table" } else { "plate" };
+            return self.plate_as_value(name, kind, span, entry.span);
         }
         if let Some(v) = builtins::constant(name) {
             let ty = if matches!(name, "true" | "false") { Ty::Bool } else { Ty::Real };
             return number(v, ty, span);
         }
         self.unknown_name(name, span, env);
+        bad(span)
+    }
+
+    fn plate_as_value(&mut self, name: &str, kind: &str, span: Span, declared: Span) -> Expr {
+        let d = Code::PLATE_AS_VALUE
+            .at(span, format!("`{name}` is a {kind}, not a value"))
+            .here("a value is needed here")
+            .help(format!("its number of cells is `size({name})`"));
+        self.diags.push(if declared.file == span.file { d.label(declared, "declared here") } else { d });
+        bad(span)
+    }
+
+    /// `sex == "male"`: a label is not a value that can be compared.
+    #[inline(never)]
+    fn compared_with_text(&mut self, label: &str, text: Span, other: &A, span: Span) -> Expr {
+        let d = Code::TEXT_AS_NUMBER.at(text, "text cannot be compared or computed with").here("a label");
+        let name =
+            if let A::Name(n) = other { self.names.get(n).filter(|e| e.plate.is_some()).map(|_| n) } else { None };
+        if let Some(var) = name.and_then(|n| self.names.get(n)).and_then(|e| e.var) {
+            self.used.insert(var);
+        }
+        self.diags.push(match name {
+            Some(n) => d.help(format!(
+                "give each level a value, `latent a[{n}] ~ …`, and pick it by `a[{n}]`; or declare a `bool` column that says whether it is \"{label}\""
+            )),
+            None => d.help("labels stand inside `[ ]`, to pick a cell of a plate: `beta[\"slope\"]`"),
+        });
         bad(span)
     }
 
@@ -106,6 +175,7 @@ impl<'a> Checker<'a, '_> {
         };
         let mut d = Code::AMBIGUOUS_COLUMN
             .at(span, format!("`{name}` is a column of more than one table"))
+            .here("which one?")
             .help(format!("write `{}.{name}`", table(self, &columns[0])));
         for v in columns {
             d = d.label(self.hir.var(*v).span, format!("a column of `{}`", table(self, v)));
@@ -118,46 +188,95 @@ impl<'a> Checker<'a, '_> {
         if self.poisoned.contains(name) {
             return;
         }
-        if let Some(later) = self.names.later.get(name) {
-            self.diags.push(
-                Code::USED_BEFORE_DECLARED
-                    .at(span, format!("`{name}` is used before it is declared"))
-                    .here("used here")
-                    .label(*later, "declared further down")
-                    .help("move its declaration above this line"),
-            );
+        if let Some(later) = self.names.later.get(name).filter(|_| env.scope != Scope::Library) {
+            let d = self.before_its_time(name, *later, span, env);
+            self.diags.push(d);
             return;
         }
-        if let Some(f) = self.fns.get(name) {
-            let _ = f;
+        let word = match (self.function(name, env), builtins::builtin(name), self.forms(name)) {
+            (Some(_), ..) | (_, Some(_), _) => Some(("a function", format!("call it: `{name}(…)`"))),
+            (.., Some(_)) => Some((
+                "a distribution",
+                format!("it stands to the right of `~`: `latent x ~ {}`", self.forms_text(name)),
+            )),
+            _ => None,
+        };
+        if let Some((what, help)) = word {
             self.diags.push(
                 Code::FUNCTION_AS_VALUE
-                    .at(span, format!("`{name}` is a function"))
+                    .at(span, format!("`{name}` is {what}"))
                     .here("its arguments are missing")
-                    .help(format!("call it: `{name}(…)`")),
+                    .help(help),
             );
             return;
         }
-        let scope: Vec<&str> = env.locals.iter().map(|(n, _)| n.as_str()).collect();
-        let near = if env.closed {
-            let mut names = scope.clone();
-            names.extend(CONSTANTS.iter().map(|c| c.0));
-            crate::diag::nearest(name, names).map(str::to_string)
+        if self.nets.contains(name) {
+            return; // reported where it is declared
+        }
+        let constants = CONSTANTS.iter().map(|c| c.0);
+        let scope: Vec<&str> = env
+            .locals
+            .iter()
+            .map(|(n, _)| n.as_str())
+            .chain(env.binders.iter().map(|(n, _)| n.as_str()))
+            .chain(constants)
+            .collect();
+        let near = if env.closed() {
+            crate::diag::nearest(name, scope).map(str::to_string)
         } else {
-            self.names.suggest(name, scope.iter().copied()).map(str::to_string)
+            // A name whose declaration failed may well be meant.
+            let poisoned = self.poisoned.iter().map(String::as_str);
+            self.names.suggest(name, scope.iter().copied().chain(poisoned)).map(str::to_string)
         };
         let mut d = Code::UNKNOWN_NAME.at(span, format!("there is no value called `{name}`")).here("not declared");
         d = match near {
             Some(n) => d.help(format!("did you mean `{n}`?")),
+            None if env.closed() => d.help(format!("add a parameter: `{name}: real`")),
+            None if env.scope == Scope::Constant => d.help(format!("declare it above: `const {name} = 3`")),
             None => d.help(format!("declare it above: a column of a table, `latent {name} ~ …`, or `let {name} = …`")),
         };
         self.diags.push(d);
     }
 
+    /// What to say about a name whose declaration has not been reached.
+    fn before_its_time(&self, name: &str, later: Later, span: Span, env: &Env) -> crate::diag::Diagnostic {
+        let inside = later.name.start >= self.current.start && later.name.end <= self.current.end;
+        if env.closed() && !matches!(later.what, "constant" | "data value") {
+            return Code::NOT_VISIBLE_IN_BODY
+                .at(span, format!("`{name}` cannot be seen in the body of a function or distribution"))
+                .here("not a parameter")
+                .label(later.name, "declared here")
+                .help(format!("add a parameter and pass `{name}` in the call"));
+        }
+        if env.scope == Scope::Constant && matches!(later.what, "latent" | "param" | "let" | "report") {
+            return Code::CONST_NOT_CONSTANT
+                .at(span, format!("`{name}` is a {}, and this must be known before fitting", later.what))
+                .here("not a constant")
+                .label(later.name, "declared here")
+                .help("use numbers and constants only");
+        }
+        if inside {
+            let help = match later.what {
+                "latent" | "param" => "a distribution can depend on the values above it only",
+                _ => "a name has one value: give the new value a name of its own",
+            };
+            return Code::USED_BEFORE_DECLARED
+                .at(span, format!("`{name}` is used in its own definition"))
+                .here("used here")
+                .label(later.name, "defined here")
+                .help(help);
+        }
+        Code::USED_BEFORE_DECLARED
+            .at(span, format!("`{name}` is used before it is declared"))
+            .here("used here")
+            .label(later.name, "declared further down")
+            .help("move its declaration above this line")
+    }
+
     /// A variable under its bare name: every dimension at the current cell.
     pub(super) fn read_bare(&mut self, var: VarId, span: Span, env: &Env) -> Expr {
         let v = self.hir.var(var);
-        if env.closed && !matches!(v.kind, VarKind::DataValue { .. } | VarKind::Const { .. }) {
+        if env.closed() && !matches!(v.kind, VarKind::DataValue { .. } | VarKind::Const { .. }) {
             let (name, at) = (v.name.clone(), v.span);
             self.diags.push(
                 Code::NOT_VISIBLE_IN_BODY
@@ -172,11 +291,13 @@ impl<'a> Checker<'a, '_> {
         let mut axes = v.axes.clone();
         let ty = v.ty;
         if ty == Ty::Key {
-            let name = v.name.clone();
+            let (name, at) = (v.name.clone(), v.span);
             self.diags.push(
                 Code::KEY_AS_VALUE
                     .at(span, format!("`{name}` holds row labels, not numbers"))
-                    .help("a key names the rows of its table; remove it from the arithmetic"),
+                    .here("labels of rows")
+                    .label(at, "declared `key` here")
+                    .help("declare the column `int` or `real` if it is a quantity, `category` if it names groups"),
             );
             return bad(span);
         }
@@ -185,13 +306,16 @@ impl<'a> Checker<'a, '_> {
         axes.sort_unstable();
         let doubled = axes.windows(2).any(|w| self.plate_of(w[0]) == self.plate_of(w[1]));
         if doubled {
+            if !self.matrices.insert((var, self.current)) {
+                return bad(span); // reported once in this declaration
+            }
             let (name, at) = (self.hir.var(var).name.clone(), self.hir.var(var).span);
             self.diags.push(
                 Code::BARE_MATRIX
                     .at(span, format!("`{name}` is a matrix: it varies twice over the same plate"))
                     .here("which of the two indices is meant?")
                     .label(at, "declared here")
-                    .help(format!("index it, `{name}[i, j]`, or pass it where a matrix is expected")),
+                    .help(format!("name the indices on the left side and use them: `{name}[i, j]`")),
             );
             return bad(span);
         }
@@ -205,11 +329,16 @@ impl<'a> Checker<'a, '_> {
         Expr { kind: ExprKind::Position(axis), ty, axes: vec![axis], span }
     }
 
+    #[inline(never)]
     fn binary(&mut self, op: BinaryOp, l: Expr, r: Expr, span: Span) -> Expr {
         use BinaryOp as B;
+        if is_bad(&l) && is_bad(&r) {
+            return bad(span);
+        }
         let (bin, ty, swap) = match op {
             B::And | B::Or => {
-                let (l, r) = (self.condition(l, "`and`/`or`"), self.condition(r, "`and`/`or`"));
+                let word = format!("`{}`", op.symbol());
+                let (l, r) = (self.condition(l, &word), self.condition(r, &word));
                 let op = if op == B::And { BinOp::And } else { BinOp::Or };
                 return binary(op, l, r, Ty::Bool, span);
             }
@@ -232,8 +361,15 @@ impl<'a> Checker<'a, '_> {
             B::Div => (BinOp::Div, Some(Ty::Real), false),
             B::Pow => (BinOp::Pow, None, false),
         };
-        let what = format!("use with `{}`", op.symbol());
-        let (l, r) = (self.numeric(l, &what), self.numeric(r, &what));
+        let what = match op {
+            B::Add => "add this",
+            B::Sub => "subtract this",
+            B::Mul => "multiply this",
+            B::Div => "divide this",
+            B::Pow => "raise this to a power",
+            _ => "compare this",
+        };
+        let (l, r) = (self.numeric(l, what), self.numeric(r, what));
         let ty = ty.unwrap_or_else(|| if wider(l.ty, r.ty) == Ty::Real { Ty::Real } else { Ty::Int });
         if swap { binary(bin, r, l, ty, span) } else { binary(bin, l, r, ty, span) }
     }
@@ -254,31 +390,41 @@ impl<'a> Checker<'a, '_> {
                     binary(BinOp::Add, e, from, Ty::Int, span)
                 }
                 _ => {
-                    let (name, text) = (self.hir.plate(plate).name.clone(), self.text_of(&e));
-                    self.diags.push(
-                        Code::INDEX_AS_NUMBER
-                            .at(e.span, format!("cannot {what}: {text} picks a cell of `{name}`, it is not a number"))
-                            .label(self.hir.plate(plate).span, "the plate")
-                            .help(format!(
-                                "use it inside `[ ]`, as in `a[{}]`, or declare the column `int`",
-                                text.trim_matches('`')
-                            )),
-                    );
+                    let plate = self.hir.plate(plate);
+                    let text = match &e.kind {
+                        ExprKind::Read { var, .. } => Some(self.hir.var(*var)),
+                        _ => None,
+                    };
+                    let said = match text {
+                        Some(v) if v.name == plate.name => format!("`{}` is a category", v.name),
+                        Some(v) => format!("`{}` picks a cell of `{}`", v.name, plate.name),
+                        None => format!("it picks a cell of `{}`", plate.name),
+                    };
+                    let d = Code::INDEX_AS_NUMBER
+                        .at(e.span, format!("cannot {what}: {said}, not a number"))
+                        .here("an index");
+                    let d = match text {
+                        Some(v) => d
+                            .label(v.span, "declared here")
+                            .help(format!("use it inside `[ ]`, as in `a[{}]`, or declare the column `int`", v.name)),
+                        None if plate.span.file == e.span.file => {
+                            d.label(plate.span, "the plate").help("use it inside `[ ]`, to pick a cell")
+                        }
+                        None => d.help("use it inside `[ ]`, to pick a cell"),
+                    };
+                    self.diags.push(d);
                     bad(e.span)
                 }
             },
             Ty::Key | Ty::Date => {
-                self.diags
-                    .push(Code::INDEX_AS_NUMBER.at(e.span, format!("cannot {what}: this is a label, not a number")));
+                self.diags.push(
+                    Code::INDEX_AS_NUMBER
+                        .at(e.span, format!("cannot {what}: this is a label, not a number"))
+                        .here("a label")
+                        .help("declare the column `int` or `real`"),
+                );
                 bad(e.span)
             }
-        }
-    }
-
-    fn text_of(&self, e: &Expr) -> String {
-        match &e.kind {
-            ExprKind::Read { var, .. } => format!("`{}`", self.hir.var(*var).name),
-            _ => "this".into(),
         }
     }
 
@@ -288,12 +434,25 @@ impl<'a> Checker<'a, '_> {
         if e.ty == Ty::Bool || is_bad(&e) || literal {
             return e;
         }
-        self.diags.push(
-            Code::NOT_A_CONDITION
-                .at(e.span, format!("{place} needs a condition, and this is a number"))
-                .here("not true or false")
-                .help("compare it: `… > 0`, `… == 1`; or declare the column `bool`"),
-        );
+        let is = self.ty_text(e.ty);
+        let d = Code::NOT_A_CONDITION
+            .at(e.span, format!("{place} needs a condition, and this is {is}"))
+            .here("neither true nor false");
+        let d = match &e.kind {
+            ExprKind::Read { var, .. } if e.ty == Ty::Int || e.ty == Ty::Real => {
+                let v = self.hir.var(*var);
+                let d = d.label(v.span, "declared here");
+                match v.kind {
+                    VarKind::Column(_) => {
+                        d.help(format!("compare it, `{0} > 0`, or declare the column `{0}: bool`", v.name))
+                    }
+                    _ => d.help(format!("compare it: `{} > 0`", v.name)),
+                }
+            }
+            _ if matches!(e.ty, Ty::Index(_)) => d.help("compare two indices of one plate, or declare a `bool` column"),
+            _ => d.help("compare it: `… > 0`, `… == 1`"),
+        };
+        self.diags.push(d);
         bad(e.span)
     }
 
@@ -302,13 +461,26 @@ impl<'a> Checker<'a, '_> {
         if let Some((var, span)) = self.latent_in(c) {
             let v = self.hir.var(var);
             let d = Code::LATENT_CONDITION
-                .at(span, format!("the condition of `if` depends on the latent `{}`", v.name))
+                .at(span, format!("the condition of `if` depends on the {} `{}`", self.word(var), v.name))
                 .here("not known before fitting")
                 .label(v.span, "declared here")
                 .help(
                     "a condition may use data only; for a smooth switch write `inv_logit((x - c) / w)`, or `max`/`min`",
                 );
             self.diags.push(d);
+        }
+    }
+
+    /// What kind of value a variable is, for messages.
+    pub(super) fn word(&self, var: VarId) -> &'static str {
+        match self.hir.var(var).kind {
+            VarKind::Column(_) => "column",
+            VarKind::DataValue { .. } => "data value",
+            VarKind::Const { .. } => "constant",
+            VarKind::Latent => "latent",
+            VarKind::Param { .. } => "param",
+            VarKind::Let => "let",
+            VarKind::Report => "report",
         }
     }
 
@@ -329,52 +501,66 @@ impl<'a> Checker<'a, '_> {
     pub(super) fn depends_on_latent(&self, var: VarId) -> bool {
         match self.hir.var(var).kind {
             VarKind::Latent | VarKind::Param { .. } => true,
-            VarKind::Let | VarKind::Report => self.hir.steps.iter().any(|s| match s {
-                Step::Let { var: v, value, .. } if *v == var => {
-                    let mut yes = false;
-                    walk(value, &mut |e| {
-                        if let ExprKind::Read { var, .. } = &e.kind {
-                            yes = yes || self.depends_on_latent(*var);
-                        }
-                    });
-                    yes
-                }
-                _ => false,
-            }),
+            VarKind::Let | VarKind::Report => self.random.contains(&var),
             _ => false,
         }
     }
 
-    fn field(&mut self, e: &ast::Expr, base: &ast::Expr, name: &Ident) -> Expr {
+    #[inline(never)]
+    fn field(&mut self, e: &'a ast::Expr, base: &'a ast::Expr, name: &Ident, env: &Env) -> Expr {
         let A::Name(table_name) = &base.kind else {
-            self.diags.push(Code::UNKNOWN_FIELD.at(e.span, "only a table has columns to name with `.`"));
+            let b = self.expr(base, env);
+            if !is_bad(&b) {
+                self.diags.push(
+                    Code::UNKNOWN_FIELD
+                        .at(name.span, format!("nothing here has a part called `{}`", name.name))
+                        .here("not the column of a table")
+                        .help("write `table.column`"),
+                );
+            }
             return bad(e.span);
         };
+        if self.poisoned.contains(table_name) || self.poisoned.contains(&name.name) {
+            return bad(e.span);
+        }
         let Some(table) = self.names.get(table_name).and_then(|n| n.table) else {
             let near = self.hir.tables.iter().map(|t| t.name.as_str());
             let near = crate::diag::nearest(table_name, near).map(str::to_string);
-            let mut d = Code::UNKNOWN_FIELD.at(base.span, format!("there is no table called `{table_name}`"));
-            if let Some(n) = near {
-                d = d.help(format!("did you mean `{n}.{}`?", name.name));
-            }
-            self.diags.push(d);
+            let d = match self.names.get(table_name) {
+                Some(old) => Code::UNKNOWN_FIELD
+                    .at(base.span, format!("`{table_name}` is a {}, not a table", old.what))
+                    .label(old.span, "declared here"),
+                None => Code::UNKNOWN_FIELD.at(base.span, format!("there is no table called `{table_name}`")),
+            };
+            let d = d.here("not a table");
+            self.diags.push(match near {
+                Some(n) => d.help(format!("did you mean `{n}.{}`?", name.name)),
+                None => d.help("before `.` stands the name of a table"),
+            });
             return bad(e.span);
         };
         let table = self.hir.table(table);
         if let Some(&v) = table.columns.iter().find(|v| self.hir.var(**v).name == name.name) {
-            return self.read_bare(v, e.span, &Env::default());
+            return self.read_bare(v, e.span, env);
         }
         let columns: Vec<&str> = table.columns.iter().map(|v| self.hir.var(*v).name.as_str()).collect();
         let mut d = Code::UNKNOWN_FIELD
             .at(name.span, format!("the table `{table_name}` has no column `{}`", name.name))
-            .label(table.span, format!("it has {}", columns.join(", ")));
-        if let Some(n) = crate::diag::nearest(&name.name, columns) {
-            d = d.help(format!("did you mean `{table_name}.{n}`?"));
-        }
+            .here("not a column")
+            .label(table.span, "declared here");
+        d = match crate::diag::nearest(&name.name, columns.iter().copied()) {
+            Some(n) => d.help(format!("did you mean `{table_name}.{n}`?")),
+            None => {
+                let first: Vec<String> = columns.iter().take(6).map(|c| format!("`{c}`")).collect();
+                let more = if columns.len() > 6 { ", …" } else { "" };
+                d.help(format!("its columns are {}{more}", first.join(", ")))
+            }
+        };
         self.diags.push(d);
         bad(e.span)
     }
 
+    #[inline(never)]
     fn list(&mut self, items: &'a [ast::ListItem], span: Span, env: &Env) -> Expr {
         let Some(axis) = env.list_axis else {
             self.diags.push(
@@ -385,22 +571,38 @@ impl<'a> Checker<'a, '_> {
             return bad(span);
         };
         let inner = Env { list_axis: None, ..env.clone() };
+        let plate = self.plate_of(axis);
+        let Some(items) = self.in_plate_order(items, plate, span) else { return bad(span) };
         let items: Vec<Expr> = items
             .iter()
             .map(|i| {
                 let e = self.expr(&i.value, &inner);
-                self.numeric(e, "list")
+                self.numeric(e, "put this in a list")
             })
             .collect();
-        if let PlateKind::Labels(labels) = &self.hir.plate(self.plate_of(axis)).kind
-            && labels.len() != items.len()
-        {
-            let (n, name) = (labels.len(), self.plate_name(axis).to_string());
-            self.diags.push(
-                Code::LIST_LENGTH
-                    .at(span, format!("this list has {} items, and `{name}` has {n} cells", items.len()))
-                    .label(self.hir.plate(self.plate_of(axis)).span, "the plate"),
-            );
+        if items.iter().any(is_bad) {
+            return bad(span);
+        }
+        // Where the number of cells is not written in the model, it is compared when the data are bound.
+        let cells = self.known_labels(plate).map(|l| l.len());
+        let rows = matches!(self.hir.plate(plate).kind, PlateKind::Rows(_));
+        if rows || cells.is_some_and(|n| n != items.len()) {
+            let p = self.hir.plate(plate);
+            let has = match cells {
+                Some(1) => "has 1 cell".to_string(),
+                Some(n) => format!("has {n} cells"),
+                None => "has as many cells as the data have rows".into(),
+            };
+            let count = if items.len() == 1 { "1 item".to_string() } else { format!("{} items", items.len()) };
+            let d = Code::LIST_LENGTH
+                .at(span, format!("this list has {count}, and `{}` {has}", p.name))
+                .here(count)
+                .label(p.span, has)
+                .help(match rows {
+                    true => "values per row belong in a column of the data",
+                    false => "write one item per cell",
+                });
+            self.diags.push(d);
             return bad(span);
         }
         let axes = items.iter().fold(vec![axis], |a, i| union(&a, &i.axes));
@@ -408,10 +610,71 @@ impl<'a> Checker<'a, '_> {
         Expr { kind: ExprKind::List { axis, items }, ty, axes, span }
     }
 
+    /// Labelled items in the order of the plate's cells, `[slope: 1, intercept: 0]`; others as they stand.
+    fn in_plate_order(
+        &mut self,
+        items: &'a [ast::ListItem],
+        plate: PlateId,
+        span: Span,
+    ) -> Option<Vec<&'a ast::ListItem>> {
+        let labels: Vec<&Ident> = items.iter().filter_map(|i| i.label.as_ref()).collect();
+        if labels.is_empty() {
+            return Some(items.iter().collect());
+        }
+        let name = self.hir.plate(plate).name.clone();
+        for (i, l) in labels.iter().enumerate() {
+            if let Some(old) = labels[..i].iter().find(|o| o.name == l.name) {
+                self.diags.push(
+                    Code::DUPLICATE_LABEL
+                        .at(l.span, format!("the label `{}` stands twice in this list", l.name))
+                        .here("the second time")
+                        .label(old.span, "the first time")
+                        .help("give every item a label of its own"),
+                );
+                return None;
+            }
+        }
+        if let (true, Some(i)) = (labels.len() < items.len(), items.iter().find(|i| i.label.is_none())) {
+            self.diags.push(
+                Code::LIST_LENGTH
+                    .at(i.value.span, "either every item of a list has a label, or none does")
+                    .here("no label")
+                    .help("write `name: value`"),
+            );
+            return None;
+        }
+        let Some(cells) = self.known_labels(plate) else {
+            self.diags.push(
+                Code::LIST_WITHOUT_PLATE
+                    .at(span, format!("the cells of `{name}` are known with the data only"))
+                    .here("labels that cannot be compared")
+                    .help(format!("name the cells in the model: `plate {name} = [\"…\"]`")),
+            );
+            return None;
+        };
+        if let Some(l) = labels.iter().find(|l| !cells.contains(&l.name)) {
+            let d = self.no_such_label(&l.name, l.span, plate);
+            self.diags.push(d);
+            return None;
+        }
+        let item = |c: &String| items.iter().find(|i| i.label.as_ref().is_some_and(|l| l.name == *c));
+        let ordered: Vec<&ast::ListItem> = cells.iter().filter_map(item).collect();
+        Some(ordered)
+    }
+
+    #[inline(never)]
     fn block(&mut self, lets: &'a [(ast::Head, ast::Expr)], value: &'a ast::Expr, env: &Env) -> Expr {
         let mut inner = env.clone();
         let mut bound = vec![];
         for (head, value) in lets {
+            if let Some(a) = head.axes.iter().chain(&head.over).next() {
+                self.diags.push(
+                    Code::BINDER_MISPLACED
+                        .at(a.span, "a `let` inside a function takes its plates from its value")
+                        .here("not here")
+                        .help(format!("write `let {} = …`", head.name.name)),
+                );
+            }
             let v = self.expr(value, &inner);
             let id = self.fresh_local();
             let range = self.range_in(&v, &inner);
@@ -430,6 +693,9 @@ impl<'a> Checker<'a, '_> {
 }
 
 pub(super) fn bind(local: LocalId, value: Expr, body: Expr) -> Expr {
+    if is_bad(&value) || is_bad(&body) {
+        return bad(body.span);
+    }
     let (ty, axes, span) = (body.ty, body.axes.clone(), body.span);
     Expr { kind: ExprKind::Bind { local, value: value.into(), body: body.into() }, ty, axes, span }
 }
@@ -440,19 +706,25 @@ pub(super) fn number(v: f64, ty: Ty, span: Span) -> Expr {
 
 /// Stands for an expression whose mistake has been reported; it fits anywhere.
 pub(super) fn bad(span: Span) -> Expr {
-    number(f64::NAN, Ty::Real, span)
+    number(f64::from_bits(BAD), Ty::Real, span)
 }
 
 pub(super) fn is_bad(e: &Expr) -> bool {
-    matches!(e.kind, ExprKind::Number(v) if v.is_nan())
+    matches!(e.kind, ExprKind::Number(v) if v.to_bits() == BAD)
 }
 
 pub(super) fn unary(op: UnOp, x: Expr, ty: Ty, span: Span) -> Expr {
+    if is_bad(&x) {
+        return bad(span);
+    }
     let axes = x.axes.clone();
     Expr { kind: ExprKind::Unary(op, x.into()), ty, axes, span }
 }
 
 pub(super) fn binary(op: BinOp, l: Expr, r: Expr, ty: Ty, span: Span) -> Expr {
+    if is_bad(&l) || is_bad(&r) {
+        return bad(span);
+    }
     let axes = union(&l.axes, &r.axes);
     Expr { kind: ExprKind::Binary(op, l.into(), r.into()), ty, axes, span }
 }

@@ -16,7 +16,12 @@ const OPTIONS: &[(&str, Kind)] = &[
 ];
 
 /// Options that belong to parts of the language that are not there yet.
-const LATER_OPTIONS: &[&str] = &["batch", "optimizer", "epochs", "precision"];
+const LATER_OPTIONS: &[(&str, &str)] = &[
+    ("batch", "remove it: the whole data set is used in every step"),
+    ("optimizer", "write `method: adam` and `learning_rate: 0.01`"),
+    ("epochs", "write `max_steps: 500`: every step uses the whole data set"),
+    ("precision", "remove it: fits are computed in double precision"),
+];
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -40,6 +45,7 @@ impl<'a> Checker<'a, '_> {
                     self.diags.push(
                         Code::NOT_YET_GUIDE
                             .at(decl.span, "a guide written out by hand is not part of this version of the language")
+                            .here("parsed, but without meaning so far")
                             .help("write `guide meanfield` or `guide fullrank`"),
                     );
                 }
@@ -59,6 +65,7 @@ impl<'a> Checker<'a, '_> {
             self.diags.push(
                 Code::DECLARED_TWICE
                     .at(span, format!("a model has one `{what}`"))
+                    .here("a second one")
                     .label(old, "the first one")
                     .help("remove one of them"),
             );
@@ -75,37 +82,55 @@ impl<'a> Checker<'a, '_> {
             A::Error => return,
             _ => "",
         };
+        if let (A::Call { args, .. }, "meanfield" | "fullrank") = (&family.kind, name)
+            && let Some(a) = args.first()
+        {
+            self.diags.push(
+                Code::WRONG_ARGUMENT_COUNT
+                    .at(a.value.span, format!("the guide `{name}` takes no arguments"))
+                    .here("one too many")
+                    .help(format!("write `guide {name}`")),
+            );
+        }
         match name {
             "meanfield" => self.hir.guide = Guide::MeanField,
             "fullrank" => self.hir.guide = Guide::FullRank,
             "lowrank" | "flow" | "amortised" | "amortized" => self.diags.push(
                 Code::NOT_YET_GUIDE
                     .at(family.span, format!("the guide `{name}` is not part of this version of the language"))
+                    .here("parsed, but without meaning so far")
                     .help("write `guide meanfield` or `guide fullrank`"),
             ),
             _ => {
-                let mut d = Code::UNKNOWN_GUIDE.at(family.span, "there is no such guide");
-                d = match nearest(name, ["meanfield", "fullrank"]) {
+                let said = if name.is_empty() { "this".into() } else { format!("`{name}`") };
+                let d = Code::UNKNOWN_GUIDE.at(family.span, format!("{said} is not a guide")).here("not a guide");
+                let squeezed = name.to_lowercase().replace('_', "");
+                self.diags.push(match nearest(name, ["meanfield", "fullrank"]) {
                     Some(n) => d.help(format!("did you mean `guide {n}`?")),
+                    None if squeezed == "normal" || squeezed == "gaussian" => d.help(
+                        "`guide meanfield` is independent normals, `guide fullrank` one normal with correlations",
+                    ),
                     None => d.help("the guides are `meanfield` and `fullrank`"),
-                };
-                self.diags.push(d);
+                });
             }
         }
     }
 
     fn fit_item(&mut self, item: &'a FitItem) {
         let name = item.name.name.as_str();
-        if LATER_OPTIONS.contains(&name) {
+        if let Some((_, advice)) = LATER_OPTIONS.iter().find(|o| o.0 == name) {
             self.diags.push(
                 Code::NOT_YET_FIT_OPTION
                     .at(item.name.span, format!("the fit option `{name}` is not part of this version of the language"))
-                    .help("remove it: the whole data set is used in every step"),
+                    .here("parsed, but without meaning so far")
+                    .help(*advice),
             );
             return;
         }
         let Some((_, kind)) = OPTIONS.iter().find(|(n, _)| *n == name) else {
-            let mut d = Code::UNKNOWN_FIT_OPTION.at(item.name.span, format!("there is no fit option called `{name}`"));
+            let mut d = Code::UNKNOWN_FIT_OPTION
+                .at(item.name.span, format!("there is no fit option called `{name}`"))
+                .here("not an option");
             let known: Vec<&str> = OPTIONS.iter().map(|o| o.0).collect();
             d = match nearest(name, known.iter().copied()) {
                 Some(n) => d.help(format!("did you mean `{n}`?")),
@@ -114,6 +139,16 @@ impl<'a> Checker<'a, '_> {
             self.diags.push(d);
             return;
         };
+        if let Some(old) = self.hir.fit.iter().find(|o| o.name == name) {
+            self.diags.push(
+                Code::ARGUMENT_TWICE
+                    .at(item.span, format!("the fit option `{name}` is given twice"))
+                    .here("given again")
+                    .label(old.span, "given here first")
+                    .help("remove one of them"),
+            );
+            return;
+        }
         let value = match (&item.value.kind, kind) {
             (A::Number { value, .. }, Kind::Whole) if value.fract() == 0.0 && *value >= 1.0 => {
                 Some(FitValue::Number(*value))
@@ -129,9 +164,22 @@ impl<'a> Checker<'a, '_> {
                 let wanted = match kind {
                     Kind::Whole => "a whole number, 1 or more".to_string(),
                     Kind::Positive => "a positive number".to_string(),
-                    Kind::Word(w) => format!("one of {}", w.join(", ")),
+                    Kind::Word(w) => format!("`{}`", w.join("` or `")),
                 };
-                self.diags.push(Code::FIT_OPTION_VALUE.at(item.value.span, format!("`{name}` must be {wanted}")));
+                if matches!(item.value.kind, A::Error) {
+                    return;
+                }
+                let example = match kind {
+                    Kind::Whole => "100",
+                    Kind::Positive => "0.01",
+                    Kind::Word(w) => w[0],
+                };
+                self.diags.push(
+                    Code::FIT_OPTION_VALUE
+                        .at(item.value.span, format!("`{name}` must be {wanted}"))
+                        .here("another kind of value")
+                        .help(format!("write, for instance, `{name}: {example}`")),
+                );
             }
         }
     }

@@ -14,15 +14,18 @@ enum Item {
 }
 
 impl<'a> Checker<'a, '_> {
+    #[inline(never)]
     pub(super) fn index(&mut self, e: &'a ast::Expr, base: &'a ast::Expr, items: &'a [IndexItem], env: &Env) -> Expr {
         if let A::Name(n) = &base.kind
             && self.names.get(n).is_none_or(|x| x.var.is_none())
+            && !self.names.later.contains_key(n)
             && !env.locals.iter().any(|(l, _)| l == n)
-            && self.fns.contains_key(n.as_str())
+            && self.function(n, env).is_some()
         {
             self.diags.push(
                 Code::FUNCTION_AS_VALUE
                     .at(e.span, format!("`{n}` is a function"))
+                    .here("its arguments are missing")
                     .help(format!("its plates go in `[ ]`, its arguments after: `{n}[plate](…)`")),
             );
             return bad(e.span);
@@ -54,9 +57,34 @@ impl<'a> Checker<'a, '_> {
         }
         let dims = body.axes.clone();
         let Some(filled) = self.fill(&dims, items, base.span, e.span) else { return bad(e.span) };
+        // All cells are replaced at once: where one index varies over a plate that another one replaces, as in
+        // `(…)[j, i]`, the old cells are renamed first.
+        let replaced: Vec<AxisId> =
+            filled.iter().zip(&dims).filter(|(f, _)| f.is_some()).map(|(_, &axis)| axis).collect();
+        let crossed = |f: &Option<Index>, own: AxisId| match f {
+            Some(Index::Axis(a)) => *a != own && replaced.contains(a),
+            Some(Index::At(x)) => x.axes.iter().any(|a| replaced.contains(a)),
+            Some(Index::Label(..)) | None => false,
+        };
+        let cross = filled.iter().zip(&dims).any(|(f, &own)| crossed(f, own));
         let mut out = body;
+        let mut places = vec![];
         for (f, axis) in filled.into_iter().zip(dims) {
             let Some(index) = f else { continue };
+            if !cross {
+                places.push((axis, index));
+                continue;
+            }
+            let plate = self.plate_of(axis);
+            let name = self.hir.axis(axis).name.clone();
+            let fresh = self.add_axis(plate, &name);
+            let axes = union(&minus(&out.axes, &[axis]), &[fresh]);
+            let ty = out.ty;
+            let kind = ExprKind::At { body: out.into(), axis, index: Index::Axis(fresh).into() };
+            out = Expr { kind, ty, axes, span: e.span };
+            places.push((fresh, index));
+        }
+        for (axis, index) in places {
             let rest = minus(&out.axes, &[axis]);
             let axes = match &index {
                 Index::Axis(a) => union(&rest, &[*a]),
@@ -73,11 +101,12 @@ impl<'a> Checker<'a, '_> {
     fn stored(&mut self, base: &ast::Expr, env: &Env) -> Option<VarId> {
         match &base.kind {
             A::Name(n) => {
-                if env.closed || env.locals.iter().any(|(l, _)| l == n) {
+                if env.closed() || env.locals.iter().any(|(l, _)| l == n) {
                     return None;
                 }
-                self.names.get(n).and_then(|x| x.var)
+                self.names.get(n).and_then(|x| x.var).filter(|&v| self.hir.var(v).ty != Ty::Key)
             }
+            A::Field { .. } if env.closed() => None,
             A::Field { base, name } => {
                 let A::Name(t) = &base.kind else { return None };
                 let table = self.names.get(t)?.table?;
@@ -94,6 +123,7 @@ impl<'a> Checker<'a, '_> {
                 self.diags.push(
                     Code::BINDER_MISPLACED
                         .at(a.span, "an index name is introduced on the left side of a declaration only")
+                        .here("a new index name")
                         .help("write the index that is meant, or move `… in …` to the left side"),
                 );
                 return (Item::Bad, a.span);
@@ -111,15 +141,19 @@ impl<'a> Checker<'a, '_> {
                 Item::Axis(axis.expect("the guard has seen it"))
             }
             // A plate's own name, where no column of that name stands in the way: its current cell.
-            A::Name(n) if self.names.get(n).is_some_and(|x| x.plate.is_some() && x.var.is_none()) => {
+            A::Name(n)
+                if !env.closed()
+                    && !env.locals.iter().any(|(l, _)| l == n)
+                    && self.names.get(n).is_some_and(|x| x.plate.is_some() && x.var.is_none()) =>
+            {
                 let plate = self.names.get(n).and_then(|x| x.plate).expect("the guard has seen it");
                 Item::Axis(self.hir.plate(plate).axis)
             }
             A::Binary { left, .. } if matches!(&left.kind, A::Name(n) if env.binders.iter().any(|(b, _)| b == n)) => {
-                self.diags.push(
+                self.later_part(
                     Code::NOT_YET_LAG
                         .at(e.span, "lags and index arithmetic are not part of this version of the language")
-                        .here("reads another row")
+                        .here("reads another cell")
                         .help("put the lagged value in a column of the data file"),
                 );
                 Item::Bad
@@ -131,10 +165,15 @@ impl<'a> Checker<'a, '_> {
                     Ty::Index(_) => {
                         if let Some((var, span)) = self.latent_in(&x) {
                             let name = self.hir.var(var).name.clone();
-                            self.diags.push(Code::NOT_YET_DISCRETE.at(
-                                span,
-                                format!("indexing by the latent `{name}` needs discrete latents, which this version does not fit"),
-                            ));
+                            self.diags.push(
+                                Code::NOT_YET_DISCRETE
+                                    .at(
+                                        span,
+                                        format!("indexing by the latent `{name}` needs discrete latents, which this version does not fit"),
+                                    )
+                                    .here("not known before fitting")
+                                    .help("index by data only"),
+                            );
                             return (Item::Bad, e.span);
                         }
                         Item::At(x)
@@ -161,7 +200,7 @@ impl<'a> Checker<'a, '_> {
                     VarKind::Column(_) => {
                         d.help(format!("declare the column `{}: category`; its name is then also its plate", v.name))
                     }
-                    _ => d,
+                    _ => d.help("index by a `category` column, a key of another table, or a label such as `[1]`"),
                 }
             }
             _ => d.help("index with a `category` column, a key of another table, or a label such as `[1]`"),
@@ -181,9 +220,16 @@ impl<'a> Checker<'a, '_> {
         if items.len() > dims.len() {
             self.diags.push(
                 Code::TOO_MANY_INDICES
-                    .at(whole, format!("{} indices for a value that varies over {}", items.len(), self.axes_text(dims)))
+                    .at(
+                        whole,
+                        match (items.len(), dims) {
+                            (_, []) => "an index on a single number".to_string(),
+                            (n, _) => format!("{n} indices for a value that varies over {}", self.axes_text(dims)),
+                        },
+                    )
+                    .here(if dims.is_empty() { "does not vary" } else { "more indices than plates" })
                     .help(if dims.is_empty() {
-                        "it is a single number: remove the index".to_string()
+                        "remove the index, or declare the value over the plate".to_string()
                     } else {
                         "remove the extra index".into()
                     }),
@@ -253,18 +299,7 @@ impl<'a> Checker<'a, '_> {
             ([one], _) => Some(*one),
             (several, Some(p)) if several.contains(&p) => Some(p),
             ([], _) => {
-                let plate = self.plate_of(dims[free[0]]);
-                let name = self.hir.plate(plate).name.clone();
-                let labels = self.known_labels(plate).unwrap_or_default();
-                let mut d = Code::UNKNOWN_LABEL
-                    .at(at, format!("`{name}` has no cell labelled {text}"))
-                    .label(self.hir.plate(plate).span, "the plate");
-                let near = crate::diag::nearest(text, labels.iter().map(String::as_str)).map(str::to_string);
-                d = match near {
-                    Some(n) => d.help(format!("did you mean \"{n}\"?")),
-                    None if !labels.is_empty() => d.help(format!("its labels are {}", summarize(&labels))),
-                    None => d,
-                };
+                let d = self.no_such_label(text, at, self.plate_of(dims[free[0]]));
                 self.diags.push(d);
                 None
             }
@@ -273,11 +308,18 @@ impl<'a> Checker<'a, '_> {
                     Code::LABEL_FITS_SEVERAL
                         .at(
                             at,
-                            format!(
-                                "the label {text} could belong to {}",
-                                self.axes_text(&fits.iter().map(|&d| dims[d]).collect::<Vec<_>>())
-                            ),
+                            match fits.iter().all(|&d| self.plate_of(dims[d]) == self.plate_of(dims[fits[0]])) {
+                                true => format!(
+                                    "the label {text} could stand for any index of `{}`",
+                                    self.plate_name(dims[fits[0]])
+                                ),
+                                false => format!(
+                                    "the label {text} could belong to {}",
+                                    self.axes_text(&fits.iter().map(|&d| dims[d]).collect::<Vec<_>>())
+                                ),
+                            },
                         )
+                        .here("which plate?")
                         .help("give an index for every plate, in the order of the declaration"),
                 );
                 None
@@ -285,8 +327,29 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
+    pub(super) fn no_such_label(&self, text: &str, at: Span, plate: PlateId) -> crate::diag::Diagnostic {
+        let p = self.hir.plate(plate);
+        let labels = self.known_labels(plate).unwrap_or_default();
+        let numbers = labels.iter().all(|l| l.parse::<f64>().is_ok());
+        let said = if text.parse::<f64>().is_ok() { text.to_string() } else { format!("\"{text}\"") };
+        let d = Code::UNKNOWN_LABEL
+            .at(at, format!("`{}` has no cell labelled {said}", p.name))
+            .here("not a label")
+            .label(p.span, "the plate");
+        // Among numbers every label is near every other.
+        let near = crate::diag::nearest(text, labels.iter().map(String::as_str)).filter(|_| !numbers);
+        match (near, labels.as_slice()) {
+            (Some(n), _) => d.help(format!("did you mean \"{n}\"?")),
+            (None, [first, .., last]) if numbers && labels.len() > 2 => {
+                d.help(format!("its labels run from {first} to {last}"))
+            }
+            (None, []) => d,
+            (None, _) => d.help(format!("its labels are {}", summarize(&labels))),
+        }
+    }
+
     /// Labels that are known without data.
-    fn known_labels(&self, plate: PlateId) -> Option<Vec<String>> {
+    pub(super) fn known_labels(&self, plate: PlateId) -> Option<Vec<String>> {
         let literal = |e: &Expr| match e.kind {
             ExprKind::Number(v) => Some(v as i64),
             ExprKind::Read { var, .. } => match &self.hir.var(var).kind {
@@ -298,8 +361,8 @@ impl<'a> Checker<'a, '_> {
         match &self.hir.plate(plate).kind {
             PlateKind::Labels(l) => Some(l.clone()),
             PlateKind::Levels { fixed: Some(l), .. } => Some(l.clone()),
-            PlateKind::Sized(e) => literal(e).map(|n| (1..=n).map(|i| i.to_string()).collect()),
-            PlateKind::Range(a, b) => Some((literal(a)?..=literal(b)?).map(|i| i.to_string()).collect()),
+            PlateKind::Sized(e) => numbered(1, literal(e)?),
+            PlateKind::Range(a, b) => numbered(literal(a)?, literal(b)?),
             PlateKind::Header { column } => match &self.hir.var(*column).kind {
                 VarKind::Column(Column { from: From::List(l), .. }) => Some(l.clone()),
                 _ => None,
@@ -328,7 +391,13 @@ impl<'a> Checker<'a, '_> {
 
 /// The first few labels, quoted.
 fn summarize(labels: &[String]) -> String {
-    let first: Vec<String> = labels.iter().take(6).map(|l| format!("\"{l}\"")).collect();
+    let quoted = |l: &String| if l.parse::<f64>().is_ok() { l.clone() } else { format!("\"{l}\"") };
+    let first: Vec<String> = labels.iter().take(6).map(quoted).collect();
     let more = labels.len().saturating_sub(6);
     if more > 0 { format!("{} and {more} more", first.join(", ")) } else { first.join(", ") }
+}
+
+/// The labels of a numbered plate, unless there are too many to list.
+fn numbered(from: i64, to: i64) -> Option<Vec<String>> {
+    (to - from < 100_000).then(|| (from..=to).map(|i| i.to_string()).collect())
 }

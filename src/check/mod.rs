@@ -1,22 +1,27 @@
 //! From syntax to the checked program: names, plates, types, supports. Never fails; says what is wrong in `diags`.
 
+mod bodies;
 mod bounds;
 mod builtins;
 mod call;
+mod columns;
 mod cut;
 mod declare;
 mod dist;
 mod expr;
 mod fit;
+mod function;
 mod index;
 mod lints;
 mod names;
+mod plates;
 mod print;
 mod steps;
+mod support;
 
 use std::collections::{HashMap, HashSet};
 
-use crate::diag::Diags;
+use crate::diag::{Diagnostic, Diags};
 use crate::hir::*;
 use crate::source::Span;
 use crate::syntax::ast::{self, Ast, DeclKind, Ident};
@@ -50,15 +55,18 @@ struct DistDecl<'a> {
 pub fn check(model: &Ast, library: &[&Ast], diags: &mut Diags) -> Hir {
     let mut c = Checker::new(diags);
     for ast in library {
-        c.collect_callables(ast, false);
+        c.collect_library(ast);
     }
-    c.collect_callables(model, true);
+    c.poisoned.extend(model.broken.iter().map(|b| b.name.clone()));
+    c.collect_callables(model);
     c.declare_data(model);
+    c.callables(model);
     c.steps(model);
     c.guide_and_fit(model);
     if !c.diags.has_errors() {
         c.lint(model);
     }
+    c.allow(model);
     c.hir
 }
 
@@ -66,16 +74,35 @@ struct Checker<'a, 'd> {
     diags: &'d mut Diags,
     hir: Hir,
     names: Names,
-    fns: HashMap<&'a str, FnDecl<'a>>,
-    dists: HashMap<&'a str, Vec<DistDecl<'a>>>,
-    nets: HashMap<&'a str, Span>,
+    /// Functions and distributions of the model.
+    own: Callables<'a>,
+    /// Those of the library: what its own bodies see, whatever the model declares.
+    library: Callables<'a>,
+    nets: HashSet<&'a str>,
     next_local: u32,
     /// Functions being expanded, innermost last: a repeat is a recursion.
-    expanding: Vec<&'a str>,
+    expanding: Vec<Span>,
+    /// Functions and distributions whose own body is wrong: reported there, not in their calls.
+    broken_bodies: HashSet<Span>,
+    budget: function::Budget,
+    /// How deep the expression being checked nests, with the functions that it calls.
+    depth: usize,
     /// Variables that some expression reads.
     used: HashSet<VarId>,
+    /// Lets and reports whose value depends on a latent.
+    random: HashSet<VarId>,
+    /// Matrices reported in a declaration for want of an index.
+    matrices: HashSet<(VarId, Span)>,
     /// Names whose declaration failed: their uses are not reported again.
     poisoned: HashSet<String>,
+    /// The declaration being checked.
+    current: Span,
+}
+
+#[derive(Default)]
+struct Callables<'a> {
+    fns: HashMap<&'a str, FnDecl<'a>>,
+    dists: HashMap<&'a str, Vec<DistDecl<'a>>>,
 }
 
 /// What an expression may see besides the model's names.
@@ -86,14 +113,34 @@ struct Env {
     binders: Vec<(String, AxisId)>,
     /// Plate parameters of the `fn` or `dist` whose body this is.
     plates: Vec<(String, AxisId)>,
-    /// In the body of a `fn` or `dist`: columns and latents are not visible.
-    closed: bool,
+    scope: Scope,
     /// In the body of `sample()`: base noise may be drawn.
     noise: bool,
     /// The plate that a list in this place runs over.
     list_axis: Option<AxisId>,
     /// The axes that the left side fixes, and those of the reductions around.
     context: Vec<AxisId>,
+}
+
+/// Whose names an expression sees.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Scope {
+    /// Everything that is declared above.
+    #[default]
+    Model,
+    /// A value that is known before fitting: numbers, constants, plate sizes.
+    Constant,
+    /// The body of a `fn` or `dist` of the model: constants and single data values.
+    Body,
+    /// A body of the library: nothing of the model.
+    Library,
+}
+
+impl Env {
+    /// In the body of a `fn` or `dist`: columns and latents are not visible.
+    fn closed(&self) -> bool {
+        matches!(self.scope, Scope::Body | Scope::Library)
+    }
 }
 
 /// A value bound by a `fn`, `dist` or block `let`.
@@ -112,13 +159,19 @@ impl<'a, 'd> Checker<'a, 'd> {
             diags,
             hir: Hir::default(),
             names: Names::default(),
-            fns: HashMap::new(),
-            dists: HashMap::new(),
-            nets: HashMap::new(),
+            own: Callables::default(),
+            library: Callables::default(),
+            nets: HashSet::new(),
             next_local: 0,
             expanding: vec![],
+            broken_bodies: HashSet::new(),
+            budget: function::Budget::default(),
+            depth: 0,
             used: HashSet::new(),
+            random: HashSet::new(),
+            matrices: HashSet::new(),
             poisoned: HashSet::new(),
+            current: Span::default(),
         }
     }
 
@@ -127,38 +180,79 @@ impl<'a, 'd> Checker<'a, 'd> {
         LocalId(self.next_local - 1)
     }
 
-    /// Functions, distributions and nets are visible everywhere, whatever their order.
-    fn collect_callables(&mut self, ast: &'a Ast, from_model: bool) {
+    fn collect_library(&mut self, ast: &'a Ast) {
         for decl in &ast.decls {
             match &decl.kind {
                 DeclKind::Fn { name, plates, params, result, body } => {
-                    let new = FnDecl { name, plates, params, result, body };
-                    let old = self.fns.insert(&name.name, new);
-                    if let (true, Some(old)) = (from_model, old.filter(|o| o.name.span.file == name.span.file)) {
-                        self.duplicate_callable(name, old.name, "function");
-                    }
+                    self.library.fns.insert(&name.name, FnDecl { name, plates, params, result, body });
                 }
                 DeclKind::Dist { name, plates, params, support, items } => {
-                    let new = DistDecl { name, plates, params, support, items };
-                    let forms = self.dists.entry(&name.name).or_default();
-                    if from_model {
-                        // A model's own distribution replaces the library's of that name.
-                        forms.retain(|f| f.name.span.file == name.span.file);
-                        let names = |d: &DistDecl| d.params.iter().map(|p| p.name.name.clone()).collect::<Vec<_>>();
-                        let same = forms.iter().find(|f| names(f) == names(&new)).copied();
-                        if let Some(old) = same {
-                            self.duplicate_callable(name, old.name, "distribution");
-                            continue;
-                        }
-                    }
-                    self.dists.entry(&name.name).or_default().push(new);
-                }
-                DeclKind::Net { name, .. } => {
-                    self.nets.insert(&name.name, name.span);
+                    let form = DistDecl { name, plates, params, support, items };
+                    self.library.dists.entry(&name.name).or_default().push(form);
                 }
                 _ => {}
             }
         }
+    }
+
+    /// Functions, distributions and nets are visible everywhere, whatever their order. Those of the model come before
+    /// the library's of the same name.
+    fn collect_callables(&mut self, ast: &'a Ast) {
+        for decl in &ast.decls {
+            match &decl.kind {
+                DeclKind::Fn { name, plates, params, result, body } => {
+                    if let Some(old) = self.own.fns.get(name.name.as_str()) {
+                        let old = old.name;
+                        self.duplicate_callable(name, old, "function");
+                        continue;
+                    }
+                    self.own.fns.insert(&name.name, FnDecl { name, plates, params, result, body });
+                }
+                DeclKind::Dist { name, plates, params, support, items } => {
+                    let new = DistDecl { name, plates, params, support, items };
+                    let names = |d: &DistDecl| d.params.iter().map(|p| p.name.name.clone()).collect::<Vec<_>>();
+                    let forms = self.own.dists.entry(&name.name).or_default();
+                    if let Some(old) = forms.iter().find(|f| names(f) == names(&new)) {
+                        let old = old.name;
+                        self.duplicate_callable(name, old, "distribution");
+                        continue;
+                    }
+                    forms.push(new);
+                }
+                DeclKind::Net { name, .. } => {
+                    self.nets.insert(&name.name);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The function that a name means where it is used.
+    fn function(&self, name: &str, env: &Env) -> Option<FnDecl<'a>> {
+        let own = self.own.fns.get(name).filter(|_| env.scope != Scope::Library);
+        own.or_else(|| self.library.fns.get(name)).copied()
+    }
+
+    /// The forms of a distribution: the model's own, or else the library's.
+    fn forms(&self, name: &str) -> Option<&[DistDecl<'a>]> {
+        self.own.dists.get(name).or_else(|| self.library.dists.get(name)).map(Vec::as_slice)
+    }
+
+    /// Names of all distributions, for suggestions.
+    fn dist_names(&self) -> Vec<&'a str> {
+        let mut names: Vec<&str> = self.own.dists.keys().chain(self.library.dists.keys()).copied().collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Names of all functions, for suggestions.
+    fn function_names(&self) -> Vec<&'a str> {
+        let fns = self.own.fns.keys().chain(self.library.fns.keys()).copied();
+        let mut names: Vec<&str> = BUILTINS.iter().map(|b| b.0).chain(fns).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     fn add_plate(&mut self, name: &str, span: Span, kind: PlateKind) -> PlateId {
@@ -176,6 +270,25 @@ impl<'a, 'd> Checker<'a, 'd> {
     fn add_var(&mut self, var: Var) -> VarId {
         self.hir.vars.push(var);
         VarId(self.hir.vars.len() as u32 - 1)
+    }
+
+    /// A construct of a later version: said once per declaration, since the others go with it.
+    fn later_part(&mut self, d: Diagnostic) {
+        let here = |s: Span| s.file == self.current.file && s.start >= self.current.start && s.end <= self.current.end;
+        if !self.diags.list.iter().any(|o| o.code.id.starts_with("V06") && o.span.is_some_and(here)) {
+            self.diags.push(d);
+        }
+    }
+
+    /// Whether part of the declaration could not be read, so that what is missing may be a consequence.
+    fn misread(&self) -> bool {
+        let here = |s: Span| s.file == self.current.file && s.start >= self.current.start && s.end <= self.current.end;
+        self.diags.list.iter().any(|o| o.code.id.starts_with("V01") && o.span.is_some_and(here))
+    }
+
+    /// Take uses of a name as right: its declaration has been reported.
+    fn poison(&mut self, name: &Ident) {
+        self.poisoned.insert(name.name.clone());
     }
 
     fn plate_of(&self, axis: AxisId) -> PlateId {
@@ -204,6 +317,10 @@ fn union(a: &[AxisId], b: &[AxisId]) -> Vec<AxisId> {
     v.sort_unstable();
     v.dedup();
     v
+}
+
+fn sorted(v: &[AxisId]) -> Vec<AxisId> {
+    union(v, &[])
 }
 
 fn minus(a: &[AxisId], b: &[AxisId]) -> Vec<AxisId> {

@@ -16,13 +16,23 @@ pub struct Entry {
     /// Columns of one name in several tables: each must be written `table.column`.
     pub ambiguous: Vec<VarId>,
     pub span: Span,
+    /// `column`, `latent`, …
+    pub what: &'static str,
+}
+
+/// A declaration that has not been reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Later {
+    pub name: Span,
+    /// `latent`, `let`, …
+    pub what: &'static str,
 }
 
 #[derive(Debug, Default)]
 pub struct Names {
     entries: HashMap<String, Entry>,
-    /// Names declared further down, with their place, so that use before declaration is told apart from a misspelling.
-    pub later: HashMap<String, Span>,
+    /// Names declared further down, so that use before declaration is told apart from a misspelling.
+    pub later: HashMap<String, Later>,
 }
 
 impl Names {
@@ -31,24 +41,43 @@ impl Names {
     }
 
     /// Add a name, or say with what it clashes.
-    pub fn declare(&mut self, ident: &Ident, what: &str, fill: impl FnOnce(&mut Entry), diags: &mut Diags) {
-        if let Some(old) = self.entries.get(&ident.name) {
-            diags.push(
-                Code::DUPLICATE_NAME
-                    .at(ident.span, format!("`{}` is declared twice", ident.name))
-                    .here(format!("this {what} has the same name"))
-                    .label(old.span, "first declared here")
-                    .help(if what == "column" {
-                        format!("rename the column in the model: `my_{0}: … from \"{0}\"`", ident.name)
-                    } else {
-                        format!("give this {what} another name, for instance `{}_2`", ident.name)
-                    }),
-            );
-            return;
-        }
-        let mut entry = Entry { span: ident.span, ..Entry::default() };
-        fill(&mut entry);
-        self.entries.insert(ident.name.clone(), entry);
+    pub fn declare(
+        &mut self,
+        ident: &Ident,
+        what: &'static str,
+        fill: impl FnOnce(&mut Entry),
+        diags: &mut Diags,
+    ) -> bool {
+        let Some(old) = self.entries.get(&ident.name) else {
+            let mut entry = Entry { span: ident.span, what, ..Entry::default() };
+            fill(&mut entry);
+            self.entries.insert(ident.name.clone(), entry);
+            return true;
+        };
+        // The one further down is the one to change, whatever the order in which they are looked at.
+        let [first, second] = match ident.span < old.span {
+            true => [(ident.span, what), (old.span, old.what)],
+            false => [(old.span, old.what), (ident.span, what)],
+        };
+        let name = &ident.name;
+        let help = match (first.1, second.1) {
+            ("column", "column") if self.entries.get(name).is_some_and(|e| e.plate.is_some()) => {
+                format!("to share the levels, call this one otherwise: `my_{name}: {name} from \"{name}\"`")
+            }
+            (_, "column") => format!("rename the column in the model: `my_{name}: … from \"{name}\"`"),
+            ("column", w) => {
+                format!("give the {w} another name, or rename the column in the model: `my_{name}: … from \"{name}\"`")
+            }
+            (_, w) => format!("give this {w} another name, for instance `{name}_2`"),
+        };
+        diags.push(
+            Code::DUPLICATE_NAME
+                .at(second.0, format!("`{name}` is declared twice"))
+                .here(format!("this {} has the same name", second.1))
+                .label(first.0, format!("a {} of that name", first.1))
+                .help(help),
+        );
+        false
     }
 
     /// Add a column. The same name in two tables is allowed; it must then be qualified.
@@ -59,8 +88,16 @@ impl Names {
                 e.ambiguous.extend(first);
                 e.ambiguous.push(var);
             }
-            Some(_) => self.declare(ident, "column", |_| {}, diags),
-            None => self.declare(ident, "column", |e| e.var = Some(var), diags),
+            Some(e) if same_table && e.what == "column" => diags.push(
+                Code::DUPLICATE_NAME
+                    .at(ident.span, format!("the table has two columns called `{}`", ident.name))
+                    .here("the second one")
+                    .label(e.span, "the first one")
+                    .help("remove one of them"),
+            ),
+            _ => {
+                self.declare(ident, "column", |e| e.var = Some(var), diags);
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Latents, params, lets, observations, factors and reports, in the order written.
 
 use super::dist::Drawn;
-use super::expr::is_bad;
+use super::expr::{is_bad, walk};
 use super::*;
 use crate::diag::Code;
 use crate::syntax::ast::{ExprKind as A, Head, IndexItem};
@@ -16,15 +16,16 @@ struct Left {
 impl<'a> Checker<'a, '_> {
     pub(super) fn steps(&mut self, model: &'a Ast) {
         for decl in &model.decls {
+            self.start(decl.span);
             match &decl.kind {
                 DeclKind::Latent { heads, ty, dist } => self.latent(decl, heads, ty.as_ref(), dist),
                 DeclKind::Param { head, ty, init } => self.param(head, ty.as_ref(), init),
-                DeclKind::Let { head, ty, value } => {
-                    if let Some(t) = ty {
-                        self.typed_let(t);
+                DeclKind::Let { head, ty, value } => match ty {
+                    Some(t) if !self.typed_let(t) => self.poison(&head.name),
+                    _ => {
+                        self.let_(head, value, VarKind::Let);
                     }
-                    self.let_(head, value, VarKind::Let);
-                }
+                },
                 DeclKind::ReportLet { head, value } => {
                     if let Some(v) = self.let_(head, value, VarKind::Report) {
                         self.used.insert(v);
@@ -37,37 +38,100 @@ impl<'a> Checker<'a, '_> {
                 DeclKind::Import { path } => self.diags.push(
                     Code::NOT_YET_IMPORT
                         .at(path.span, "`import` is not part of this version of the language")
+                        .here("parsed, but without meaning so far")
                         .help("copy the declarations into this file"),
                 ),
                 DeclKind::Net { name, .. } => self.diags.push(
                     Code::NOT_YET_NET
                         .at(name.span, format!("`{}` is a net; this version does not fit nets yet", name.name))
-                        .here("parsed, but without meaning so far"),
+                        .here("parsed, but without meaning so far")
+                        .help("write the layers as sums, with the weights as latents"),
                 ),
-                _ => {}
+                DeclKind::Table { .. }
+                | DeclKind::DataValue { .. }
+                | DeclKind::Plate { .. }
+                | DeclKind::Const { .. }
+                | DeclKind::Fn { .. }
+                | DeclKind::Dist { .. }
+                | DeclKind::Guide { .. }
+                | DeclKind::GuideFamily { .. }
+                | DeclKind::Fit { .. }
+                | DeclKind::Error => {}
             }
             self.attrs(decl);
         }
     }
 
     fn attrs(&mut self, decl: &'a ast::Decl) {
-        for a in &decl.attrs {
-            let known = ["noncentered", "centered", "allow"];
-            if !known.contains(&a.name.name.as_str()) {
-                let mut d =
-                    Code::UNKNOWN_ATTRIBUTE.at(a.span, format!("there is no attribute called `@{}`", a.name.name));
-                d = match crate::diag::nearest(&a.name.name, known) {
+        let known = ["noncentered", "centered", "allow"];
+        for (i, a) in decl.attrs.iter().enumerate() {
+            let name = a.name.name.as_str();
+            if !known.contains(&name) {
+                let d = Code::UNKNOWN_ATTRIBUTE
+                    .at(a.span, format!("there is no attribute called `@{name}`"))
+                    .here("not an attribute");
+                self.diags.push(match crate::diag::nearest(name, known) {
                     Some(n) => d.help(format!("did you mean `@{n}`?")),
                     None => d.help("the attributes are `@centered`, `@noncentered` and `@allow(CODE)`"),
-                };
-                self.diags.push(d);
-            } else if a.name.name != "allow" && !matches!(decl.kind, DeclKind::Latent { .. }) {
+                });
+                continue;
+            }
+            if name == "allow" {
+                self.allowed_codes(a);
+                continue;
+            }
+            if !matches!(decl.kind, DeclKind::Latent { .. }) {
                 self.diags.push(
                     Code::UNKNOWN_ATTRIBUTE
-                        .at(a.span, format!("`@{}` belongs to a `latent`", a.name.name))
+                        .at(a.span, format!("`@{name}` says how a latent is drawn, and belongs to a `latent`"))
+                        .here("not here")
                         .help("remove it here"),
                 );
             }
+            let other = decl.attrs[..i].iter().find(|o| o.name.name != "allow" && o.name.name != name);
+            if let Some(old) = other.filter(|o| known.contains(&o.name.name.as_str())) {
+                self.diags.push(
+                    Code::UNKNOWN_ATTRIBUTE
+                        .at(a.span, format!("`@{name}` contradicts `@{}`", old.name.name))
+                        .here("this one or the other")
+                        .label(old.span, "the other one")
+                        .help("remove one of them"),
+                );
+            }
+        }
+    }
+
+    /// `@allow(V1002)` names warnings.
+    fn allowed_codes(&mut self, a: &'a ast::Attr) {
+        for arg in &a.args {
+            let A::Name(code) = &arg.value.kind else {
+                self.diags.push(
+                    Code::UNKNOWN_ATTRIBUTE
+                        .at(arg.value.span, "`@allow` takes the code of a warning")
+                        .here("not a code")
+                        .help("write, for instance, `@allow(V1002)`"),
+                );
+                continue;
+            };
+            let d = match crate::diag::ALL.iter().find(|c| c.id == code) {
+                Some(c) if c.warning => continue,
+                Some(c) => Code::UNKNOWN_ATTRIBUTE
+                    .at(arg.value.span, format!("`{code}` is an error, and errors cannot be allowed"))
+                    .here(c.title),
+                None => Code::UNKNOWN_ATTRIBUTE
+                    .at(arg.value.span, format!("there is no warning with the code `{code}`"))
+                    .here("not a code"),
+            };
+            let ids: Vec<&str> = crate::diag::ALL.iter().filter(|c| c.warning).map(|c| c.id).collect();
+            self.diags.push(d.help(format!("the warnings are {}", ids.join(", "))));
+        }
+        if a.args.is_empty() {
+            self.diags.push(
+                Code::UNKNOWN_ATTRIBUTE
+                    .at(a.span, "`@allow` takes the code of a warning")
+                    .here("which warning?")
+                    .help("write, for instance, `@allow(V1002)`"),
+            );
         }
     }
 
@@ -78,15 +142,22 @@ impl<'a> Checker<'a, '_> {
         for (list, written) in lists.iter_mut().zip([&head.axes, &head.over]) {
             for a in written {
                 if a.by.is_some() || a.along.is_some() || a.filter.is_some() || a.without.is_some() {
-                    self.diags.push(
+                    self.later_part(
                         Code::NOT_YET_WALK
                             .at(a.span, "walks (`by`, `along`, `where`, `without`) are not part of this version of the language")
+                            .here("more than a plate and its index name")
                             .help("sort the data file and put lagged values in columns of their own"),
                     );
                     return None;
                 }
                 let axis = self.axis_named(&a.plate, &env)?;
-                let taken = env.context.iter().any(|c| self.plate_of(*c) == self.plate_of(axis));
+                // In `theta[i in state] over state` the bare plate keeps its own axis.
+                let bare = |o: &ast::Axis| o.index.is_none() && o.plate.name == a.plate.name;
+                let second = a.index.is_some() && head.axes.iter().chain(&head.over).any(bare);
+                let taken = match &a.index {
+                    Some(_) => second || env.context.iter().any(|c| self.plate_of(*c) == self.plate_of(axis)),
+                    None => env.context.contains(&axis),
+                };
                 let axis = match &a.index {
                     Some(index) if taken => {
                         let plate = self.plate_of(axis);
@@ -96,6 +167,7 @@ impl<'a> Checker<'a, '_> {
                         self.diags.push(
                             Code::SAME_PLATE_TWICE
                                 .at(a.span, format!("`{}` stands twice on the left side", a.plate.name))
+                                .here("the second time")
                                 .help(format!("name the two indices: `[i in {0}, j in {0}]`", a.plate.name)),
                         );
                         return None;
@@ -103,7 +175,7 @@ impl<'a> Checker<'a, '_> {
                     _ => axis,
                 };
                 if let Some(index) = &a.index {
-                    self.check_binder(index, &env);
+                    self.check_binder(index, &env)?;
                     env.binders.push((index.name.clone(), axis));
                 }
                 env.context = union(&env.context, &[axis]);
@@ -117,35 +189,29 @@ impl<'a> Checker<'a, '_> {
         Some(Left { axes, over, env })
     }
 
-    fn poison(&mut self, name: &Ident) {
-        self.poisoned.insert(name.name.clone());
-    }
-
     fn latent(&mut self, decl: &'a ast::Decl, heads: &'a [Head], ty: Option<&'a ast::Type>, dist: &'a ast::Expr) {
-        if let [first, rest @ ..] = heads
-            && let Some(odd) = rest.iter().chain([first]).find(|h| {
-                !same_plates(h, first) || h.axes.len() + h.over.len() > 0 && !rest.is_empty() && !same_plates(first, h)
-            })
-        {
-            let with = heads.iter().find(|h| !h.axes.is_empty() || !h.over.is_empty()).unwrap_or(odd);
-            let without = heads.iter().find(|h| !same_plates(h, with)).unwrap_or(first);
+        if let Some(without) = heads.iter().find(|h| !same_plates(h, &heads[0])) {
+            let with = heads.iter().find(|h| h.axes.len() + h.over.len() > 0).unwrap_or(without);
+            let without = heads.iter().find(|h| !same_plates(h, with)).unwrap_or(without);
+            let (a, b) = (&without.name.name, &with.name.name);
             self.diags.push(
                 Code::MIXED_HEADS
                     .at(with.span, "the names of one declaration carry the same plates")
                     .here("varies over other plates")
                     .label(without.span, "than this")
-                    .help("write two declarations"),
+                    .help(format!("write two declarations, one for `{a}` and one for `{b}`")),
             );
             heads.iter().for_each(|h| self.poison(&h.name));
             return;
         }
+        let asked = decl.attrs.iter().find(|a| a.name.name == "noncentered").map(|a| a.span);
         let centering = decl.attrs.iter().fold(Centering::Auto, |c, a| match a.name.name.as_str() {
             "centered" => Centering::Centered,
             "noncentered" => Centering::Noncentered,
             _ => c,
         });
         if let Some(t) = ty
-            && !self.latent_type(t)
+            && !self.latent_type(t, "latent")
         {
             heads.iter().for_each(|h| self.poison(&h.name));
             return;
@@ -153,18 +219,17 @@ impl<'a> Checker<'a, '_> {
         for head in heads {
             let Some(left) = self.left(head) else {
                 self.poison(&head.name);
+                if head.axes.iter().chain(&head.over).all(|a| a.index.is_none()) {
+                    self.names_within(dist, &Env::default());
+                }
                 continue;
             };
-            let drawn = Drawn {
-                what: format!("latent {}", head.name.name),
-                span: head.span,
-                axes: sorted(&left.axes),
-                over: left.over.clone(),
-                declared: ty,
-                observed: None,
+            let drawn = self.computed(format!("latent {}", head.name.name), head.span, &left.axes, &left.over);
+            let Some(drawn) = self.declared(ty, drawn, &left.env) else {
+                self.poison(&head.name);
+                continue;
             };
-            let used = self.dist(dist, &drawn, &left.env);
-            let Some(used) = used else {
+            let Some(used) = self.dist(dist, &drawn, &left.env) else {
                 self.poison(&head.name);
                 continue;
             };
@@ -191,12 +256,16 @@ impl<'a> Checker<'a, '_> {
                     Code::CANNOT_NONCENTER
                         .at(
                             used.span,
-                            format!(
-                                "`{}` cannot be noncentred: it is not a location plus a scale times noise",
-                                used.name
-                            ),
+                            match used.log_kept {
+                                Some(_) => format!("`{}` cut to a range cannot be noncentred", used.name),
+                                None => format!(
+                                    "`{}` cannot be noncentred: it is not known to be a location plus a scale times noise",
+                                    used.name
+                                ),
+                            },
                         )
-                        .label(head.name.span, "asked for here")
+                        .here("not of that form")
+                        .label(asked.unwrap_or(head.name.span), "asked for here")
                         .help("remove `@noncentered`, or use `Normal`, `StudentT`, `Cauchy`, `Laplace` or `Logistic`"),
                 );
             }
@@ -215,43 +284,76 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    fn declare_step(&mut self, name: &Ident, what: &str, var: VarId) {
+    pub(super) fn declare_step(&mut self, name: &Ident, what: &'static str, var: VarId) {
         self.names.declare(name, what, |e| e.var = Some(var), self.diags);
         self.names.later.remove(&name.name);
     }
 
-    fn latent_type(&mut self, t: &'a ast::Type) -> bool {
+    /// The type written for a latent or param, as the values that it admits.
+    fn declared(&mut self, ty: Option<&'a ast::Type>, drawn: Drawn<'a>, env: &Env) -> Option<Drawn<'a>> {
+        let Some(ty) = ty else { return Some(drawn) };
+        let constraint = self.constraint(ty, env);
+        if !self.check_ends(&constraint, &drawn) {
+            return None;
+        }
+        if matches!(constraint, Constraint::Simplex) {
+            self.check_joint("simplex", true, &drawn, ty.span)?;
+        }
+        Some(Drawn { declared: Some((ty, constraint)), ..drawn })
+    }
+
+    fn latent_type(&mut self, t: &'a ast::Type, what: &str) -> bool {
+        let plate = self.names.get(&t.base.name).is_some_and(|e| e.plate.is_some());
         match t.base.name.as_str() {
-            "real" | "simplex" => true,
-            "ordered" | "corr" | "cov" => {
-                self.diags.push(
-                    Code::NOT_YET_TYPE
-                        .at(t.span, format!("`{}` latents are not part of this version of the language", t.base.name)),
-                );
-                false
+            "real" | "simplex" => {}
+            n @ ("ordered" | "corr" | "cov") => {
+                let d = Code::NOT_YET_TYPE
+                    .at(t.span, format!("a {what} that is `{n}` is not part of this version of the language"))
+                    .here("parsed, but without meaning so far");
+                self.diags.push(match n {
+                    "ordered" => d.help("write the first value and positive steps: `let high = low + step`"),
+                    _ => d.help("leave correlations out"),
+                });
+                return false;
             }
-            "int" | "bool" => {
+            n if plate || matches!(n, "int" | "bool") => {
                 self.diags.push(
-                    Code::NOT_YET_DISCRETE.at(t.span, "discrete latents are not part of this version of the language"),
+                    Code::NOT_YET_DISCRETE
+                        .at(t.span, format!("a {what} that is discrete is not part of this version of the language"))
+                        .here("a discrete type")
+                        .help("sum it out by hand with `logsumexp`, in a `factor`"),
                 );
-                false
-            }
-            n if self.names.get(n).is_some_and(|e| e.plate.is_some()) => {
-                self.diags.push(
-                    Code::NOT_YET_DISCRETE.at(t.span, "discrete latents are not part of this version of the language"),
-                );
-                false
+                return false;
             }
             n => {
-                self.unknown_type(&t.base, n, &["real", "simplex", "ordered"]);
-                false
+                self.unknown_type(&t.base, n, &["real", "simplex", "ordered"], &format!("a {what}"));
+                return false;
             }
         }
+        if let Some(a) = t.axes.first() {
+            self.diags.push(
+                Code::BINDER_MISPLACED
+                    .at(a.span, format!("the plates of a {what} stand after its name"))
+                    .here("not in its type")
+                    .help(format!("write the name with `[{}]` and the type `{}`", a.plate.name, t.base.name)),
+            );
+            return false;
+        }
+        if t.optional {
+            self.diags.push(
+                Code::UNKNOWN_TYPE
+                    .at(t.span, format!("a {what} has no missing cells"))
+                    .here("`?` is for columns")
+                    .help(format!("write `{}`", t.base.name)),
+            );
+            return false;
+        }
+        true
     }
 
     fn param(&mut self, head: &'a Head, ty: Option<&'a ast::Type>, init: &'a ast::Expr) {
         if let Some(t) = ty
-            && !self.latent_type(t)
+            && !self.latent_type(t, "param")
         {
             return self.poison(&head.name);
         }
@@ -259,20 +361,49 @@ impl<'a> Checker<'a, '_> {
         let all = union(&left.axes, &left.over);
         let v = self.expr(init, &left.env);
         let v = self.numeric(v, "start from this");
-        let drawn = self.computed(format!("param {}", head.name.name), head.span, &left.axes);
+        let drawn = self.computed(format!("param {}", head.name.name), head.span, &left.axes, &left.over);
+        let Some(drawn) = self.declared(ty, drawn, &left.env) else { return self.poison(&head.name) };
+        let simplex = matches!(&drawn.declared, Some((_, Constraint::Simplex)));
+        if let (false, Some(&a)) = (simplex, left.over.first()) {
+            let plate = self.plate_name(a).to_string();
+            self.diags.push(
+                Code::OVER_ON_SCALAR
+                    .at(head.span, "`over` means jointly, and nothing ties the cells of this param together")
+                    .here("jointly")
+                    .help(format!("write `param {}[{plate}]`, or give it the type `simplex`", head.name.name)),
+            );
+            return self.poison(&head.name);
+        }
         if is_bad(&v) || !self.check_plates(&v, &all, &drawn) {
             return self.poison(&head.name);
         }
         if let Some((var, span)) = self.latent_in(&v) {
-            let name = self.hir.var(var).name.clone();
-            self.diags.push(
-                Code::PARAM_START
-                    .at(span, format!("the starting value of a `param` cannot depend on the latent `{name}`"))
-                    .help("start from a number"),
-            );
+            let (name, at) = (self.hir.var(var).name.clone(), self.hir.var(var).span);
+            let d = Code::PARAM_START
+                .at(span, format!("the starting value of a `param` cannot depend on the {} `{name}`", self.word(var)))
+                .here("not known before fitting")
+                .label(at, "declared here")
+                .help("start from a number");
+            self.diags.push(d);
             return self.poison(&head.name);
         }
-        let constraint = ty.map_or(Constraint::None, |t| self.constraint(t, &left.env));
+        let declared = drawn.declared.map(|d| d.1);
+        if let (Some(c), Some(t)) = (&declared, ty) {
+            let (got, wanted) = (self.range_in(&v, &left.env), self.range_of(c, Ty::Real, &left.env));
+            // On the edge the unconstrained value would be infinite.
+            let touches = got.lower == got.upper && (got.lower == wanted.lower || got.lower == wanted.upper);
+            if got.upper < wanted.lower || got.lower > wanted.upper || touches {
+                self.diags.push(
+                    Code::PARAM_START
+                        .at(v.span, format!("the starting value of `{}` does not lie inside its type", head.name.name))
+                        .here(if touches { "on its edge" } else { "outside" })
+                        .label(t.span, "the type")
+                        .help("start from a number well inside the range"),
+                );
+                return self.poison(&head.name);
+            }
+        }
+        let constraint = declared.unwrap_or(Constraint::None);
         let axes: Vec<AxisId> = left.axes.iter().chain(&left.over).copied().collect();
         let var = self.add_var(Var {
             name: head.name.name.clone(),
@@ -287,18 +418,35 @@ impl<'a> Checker<'a, '_> {
         self.hir.steps.push(Step::Param { var, span: head.span });
     }
 
-    fn computed(&self, what: String, span: Span, axes: &[AxisId]) -> Drawn<'a> {
-        Drawn { what, span, axes: sorted(axes), over: vec![], declared: None, observed: None }
+    /// A left side without a type of its own.
+    pub(super) fn computed(&self, what: String, span: Span, axes: &[AxisId], over: &[AxisId]) -> Drawn<'a> {
+        Drawn { what, span, axes: sorted(axes), over: over.to_vec(), declared: None, observed: None }
     }
 
-    fn typed_let(&mut self, t: &ast::Type) {
-        if !matches!(t.base.name.as_str(), "real" | "int" | "bool") {
+    /// Whether a `let` can have this type.
+    fn typed_let(&mut self, t: &'a ast::Type) -> bool {
+        let base = t.base.name.as_str();
+        let plate = self.names.get(base).is_some_and(|e| e.plate.is_some());
+        if plate || matches!(base, "category" | "key" | "ordered" | "simplex" | "corr" | "cov") {
             self.diags.push(
                 Code::NOT_YET_TYPE
-                    .at(t.span, "a `let` that makes an index is not part of this version of the language")
-                    .help("put the index in a `category` column"),
+                    .at(t.span, "a `let` with such a type is not part of this version of the language")
+                    .here("parsed, but without meaning so far")
+                    .help("put an index in a `category` column; leave the type of other values out"),
             );
+        } else if !matches!(base, "real" | "int" | "bool") {
+            self.unknown_type(&t.base, base, &["real", "int", "bool"], "a computed value");
+        } else if t.bound.is_some() {
+            self.diags.push(
+                Code::RANGE_MISPLACED
+                    .at(t.span, "the range of a computed value follows from its formula")
+                    .here("would not be enforced")
+                    .help(format!("write `{base}`, or leave the type out")),
+            );
+        } else {
+            return true;
         }
+        false
     }
 
     fn let_(&mut self, head: &'a Head, value: &'a ast::Expr, kind: VarKind) -> Option<VarId> {
@@ -330,7 +478,7 @@ impl<'a> Checker<'a, '_> {
             // A labelled list adds its plate to those of its items.
             minus(&v.axes, &own).into_iter().chain(own.iter().copied()).collect()
         } else {
-            let drawn = self.computed(format!("{what} {}", head.name.name), head.span, &own);
+            let drawn = self.computed(format!("{what} {}", head.name.name), head.span, &own, &[]);
             if !self.check_plates(&v, &sorted(&own), &drawn) {
                 self.poison(&head.name);
                 return None;
@@ -346,6 +494,9 @@ impl<'a> Checker<'a, '_> {
             ty: v.ty,
             constraint: self.known_range(&v),
         });
+        if self.latent_in(&v).is_some() {
+            self.random.insert(var);
+        }
         self.declare_step(&head.name, what, var);
         self.hir.steps.push(Step::Let { var, value: v, span: head.span });
         Some(var)
@@ -366,9 +517,14 @@ impl<'a> Checker<'a, '_> {
     /// `let X[term] = [log_d1: log(d1), group: group]` declares the plate `term`.
     fn labelled_plate(&mut self, head: &'a Head, value: &'a ast::Expr) {
         let A::List(items) = &value.kind else { return };
-        let labels: Vec<String> = items.iter().filter_map(|i| i.label.as_ref().map(|l| l.name.clone())).collect();
+        let mut labels: Vec<String> = vec![];
+        for l in items.iter().filter_map(|i| i.label.as_ref()) {
+            if !labels.contains(&l.name) {
+                labels.push(l.name.clone());
+            }
+        }
         let Some(last) = head.axes.last() else { return };
-        if labels.len() != items.len() || labels.is_empty() || self.names.get(&last.plate.name).is_some() {
+        if labels.is_empty() || self.names.get(&last.plate.name).is_some() {
             return;
         }
         let plate = self.add_plate(&last.plate.name, last.plate.span, PlateKind::Labels(labels));
@@ -378,14 +534,27 @@ impl<'a> Checker<'a, '_> {
     fn report(&mut self, names: &'a [Ident]) {
         for n in names {
             let Some(var) = self.names.get(&n.name).and_then(|e| e.var) else {
-                self.unknown_name(&n.name, n.span, &Env::default());
+                match self.names.get(&n.name).map(|e| (e.what, e.span)) {
+                    Some((what, at)) => self.diags.push(
+                        Code::PLATE_AS_VALUE
+                            .at(n.span, format!("`{}` is a {what}, not a value", n.name))
+                            .here("a value is needed here")
+                            .label(at, "declared here")
+                            .help("report a latent, or a value that is computed"),
+                    ),
+                    None => self.unknown_name(&n.name, n.span, &Env::default()),
+                }
                 continue;
             };
-            if matches!(self.hir.var(var).kind, VarKind::Column(_)) {
+            if matches!(self.hir.var(var).kind, VarKind::Column(_) | VarKind::DataValue { .. } | VarKind::Const { .. })
+            {
+                let word = self.word(var);
                 self.diags.push(
                     Code::REPORT_OF_DATA
-                        .at(n.span, format!("`{}` is a column of the data: there is nothing to report", n.name))
-                        .label(self.hir.var(var).span, "declared here"),
+                        .at(n.span, format!("`{}` is a {word}: it is known, there is nothing to report", n.name))
+                        .here("not estimated")
+                        .label(self.hir.var(var).span, "declared here")
+                        .help(format!("remove it, or report something computed: `report m = mean({})`", n.name)),
                 );
                 continue;
             }
@@ -407,26 +576,39 @@ impl<'a> Checker<'a, '_> {
                         self.diags.push(
                             Code::BINDER_MISPLACED
                                 .at(target.span, "either every index of an observation names a row, or none does")
+                                .here("mixed indices")
                                 .help("write `observe y[t in rows where …] ~ …`"),
                         );
                         return;
                     };
                     if a.by.is_some() || a.along.is_some() {
-                        self.diags.push(
+                        self.later_part(
                             Code::NOT_YET_WALK
-                                .at(a.span, "walks (`by`, `along`) are not part of this version of the language"),
+                                .at(a.span, "walks (`by`, `along`) are not part of this version of the language")
+                                .here("a walk")
+                                .help("sort the data file and put lagged values in columns of their own"),
                         );
                         return;
                     }
                     let Some(axis) = self.axis_named(&a.plate, &env) else { return };
                     if let Some(index) = &a.index {
-                        self.check_binder(index, &env);
+                        if self.check_binder(index, &env).is_none() {
+                            return;
+                        }
                         env.binders.push((index.name.clone(), axis));
                     }
                     env.context = union(&env.context, &[axis]);
                     if let Some(f) = &a.filter {
                         let c = self.expr(f, &env);
-                        filter = Some(self.data_condition(c));
+                        let c = self.data_condition(c, "`where`");
+                        if is_bad(&c) {
+                            return;
+                        }
+                        let span = c.span;
+                        filter = Some(match filter {
+                            None => c,
+                            Some(old) => expr::binary(BinOp::And, old, c, Ty::Bool, span),
+                        });
                     }
                 }
                 base
@@ -435,16 +617,19 @@ impl<'a> Checker<'a, '_> {
         };
         let value = self.expr(written, &env);
         if is_bad(&value) {
-            return;
+            return self.names_within(dist, &env);
         }
         if let Some((var, span)) = self.latent_in(&value) {
             let v = self.hir.var(var);
             self.diags.push(
                 Code::OBSERVE_LATENT
                     .at(span, format!("`{}` is not data: only data can be observed", v.name))
-                    .here("not known")
+                    .here("not known before fitting")
                     .label(v.span, "declared here")
-                    .help("to add a term to the log joint write `factor …`"),
+                    .help(match v.kind {
+                        VarKind::Latent => "the prior of a latent stands in its own declaration, `latent x ~ …`; another term of the log joint is a `factor`",
+                        _ => "to add a term to the log joint write `factor …`",
+                    }),
             );
             return;
         }
@@ -459,6 +644,7 @@ impl<'a> Checker<'a, '_> {
                             self.axes_text(&value.axes)
                         ),
                     )
+                    .here("indices that do not fit")
                     .help("name one index per plate of the observed value"),
             );
             return;
@@ -466,6 +652,17 @@ impl<'a> Checker<'a, '_> {
         let mut joint = vec![];
         for a in over {
             let Some(axis) = self.axis_named(&a.plate, &env) else { return };
+            if !value.axes.contains(&axis) {
+                let varies = self.axes_text(&value.axes);
+                self.diags.push(
+                    Code::NOTHING_TO_REDUCE
+                        .at(a.span, format!("the observed value does not vary over `{}`", a.plate.name))
+                        .here("not one of its plates")
+                        .label(target.span, format!("varies over {varies}"))
+                        .help("remove `over …`, or name one of its plates"),
+                );
+                return;
+            }
             joint.push(axis);
         }
         let axes = minus(&value.axes, &joint);
@@ -485,7 +682,7 @@ impl<'a> Checker<'a, '_> {
 
     fn target_name(&self, e: &Expr) -> String {
         let mut names = vec![];
-        expr::walk(e, &mut |e| {
+        walk(e, &mut |e| {
             if let ExprKind::Read { var, .. } = &e.kind
                 && matches!(self.hir.var(*var).kind, VarKind::Column(_) | VarKind::Let)
             {
@@ -540,8 +737,4 @@ fn same_plates(a: &Head, b: &Head) -> bool {
         (n(&h.axes), n(&h.over))
     };
     names(a) == names(b)
-}
-
-fn sorted(v: &[AxisId]) -> Vec<AxisId> {
-    union(v, &[])
 }

@@ -84,6 +84,7 @@ codes! {
     REPORT_OF_DATA "V0217" error "a report of data";
     TWO_KEYS "V0218" error "a table with two keys";
     DUPLICATE_LABEL "V0219" error "a label that stands twice";
+    EXPANDS_TOO_FAR "V0220" error "functions that expand too far";
     // V03xx: plates and indices
     PLATE_MISMATCH "V0301" error "a value that varies over a plate the left side does not have";
     REDUCE_OVER_WHICH "V0302" error "a reduction without its plate";
@@ -119,15 +120,16 @@ codes! {
     EMPTY_RANGE "V0407" error "a range that holds no value";
     CANNOT_TRUNCATE "V0408" error "a type narrower than a prior that cannot be cut";
     OBSERVE_LATENT "V0409" error "an observation of what is not data";
-    PARAM_START "V0410" error "a starting value that is not known";
+    PARAM_START "V0410" error "a starting value that cannot be used";
     CONST_NOT_CONSTANT "V0411" error "a constant that depends on data";
+    RANGE_MISPLACED "V0412" error "a range on what is not a number";
     // V05xx: distributions, guides, fit options
     UNKNOWN_DISTRIBUTION "V0501" error "a distribution that does not exist";
     NOT_A_DISTRIBUTION "V0502" error "something else where a distribution is needed";
     DIST_AS_VALUE "V0503" error "a distribution used as a value";
     WRONG_ARGUMENT_COUNT "V0504" error "too few or too many arguments";
     UNKNOWN_ARGUMENT "V0505" error "an argument name that does not exist";
-    ARGUMENT_TWICE "V0506" error "an argument given twice";
+    ARGUMENT_TWICE "V0506" error "an argument or option given twice";
     ARGUMENTS_CLASH "V0507" error "arguments that do not go together";
     NAMED_ARGUMENT_MISPLACED "V0508" error "a named argument where names mean nothing";
     DIST_WITHOUT_DENSITY "V0509" error "a distribution whose density is missing or not one number";
@@ -137,6 +139,7 @@ codes! {
     UNKNOWN_GUIDE "V0513" error "a guide that does not exist";
     UNKNOWN_FIT_OPTION "V0514" error "a fit option that does not exist";
     FIT_OPTION_VALUE "V0515" error "a fit option with an unusable value";
+    UNKNOWN_DIST_ITEM "V0516" error "an item that a distribution does not have";
     // V06xx: not there yet
     NOT_YET_DISCRETE "V0601" error "a discrete latent";
     NOT_YET_DIST "V0602" error "a distribution of a later version";
@@ -149,7 +152,7 @@ codes! {
     NOT_YET_GUIDE "V0609" error "a guide of a later version";
     NOT_YET_FIT_OPTION "V0610" error "a fit option of a later version";
     NOT_YET_IMPORT "V0611" error "an import";
-    NOT_YET_ARRAY "V0612" error "an array beside a table";
+    NOT_YET_ARRAY "V0612" error "an array or a renamed value beside a table";
     // V07xx: data files
     DATA_NO_FILE "V0701" error "a table has no data file";
     DATA_EXTRA_FILE "V0702" error "a data file that no table takes";
@@ -190,4 +193,5 @@ codes! {
     UNUSED_COLUMN "V1002" warning "a column that is not used";
     UNUSED_LET "V1003" warning "a computed value that is not used";
     NOTHING_OBSERVED "V1004" warning "a model without data";
+    MAY_LEAVE_DOMAIN "V1005" warning "an argument that may leave its domain";
 }

@@ -128,7 +128,11 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .into_iter()
         .filter(|c| *c != name)
         .map(|c| (strsim::damerau_levenshtein(&lower, &c.to_lowercase()), c))
-        .filter(|(d, c)| *d * 3 <= name.chars().count().max(c.chars().count()).max(3))
+        .filter(|(d, c)| {
+            let length = name.chars().count().max(c.chars().count());
+            // Something must be left of the name: `x` is not near `z`.
+            *d * 3 <= length.max(3) && *d < length
+        })
         .min_by_key(|(d, c)| (*d, c.len()))
         .map(|(_, c)| c)
 }

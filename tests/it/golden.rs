@@ -1,23 +1,17 @@
 //! Programs that are wrong: each `tests/bad/NAME.vi` stands beside what is said of it, `NAME.err`.
 //! `UPDATE_GOLDEN=1 cargo test --release --test it golden` rewrites those; the diff is the review.
 
+use super::programs::program;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use vic::diag::{ALL, Code, Diags, RenderStyle, render};
+use vic::diag::{ALL, Code, Diags};
 use vic::source::Sources;
 use vic::syntax::parse;
 
-/// All that is said of a program, as a terminal of 100 columns without colour shows it.
+/// All that is said of a program.
 fn diagnose(path: &Path) -> String {
     let name = path.file_name().expect("a file").to_string_lossy().into_owned();
-    let text = std::fs::read_to_string(path).expect("readable, UTF-8");
-    let mut sources = Sources::default();
-    let file = sources.add(name, text);
-    let mut diags = Diags::default();
-    parse(file, &sources.get(file).text, &mut diags);
-    let style = RenderStyle { width: 100, color: false, unicode: true };
-    let said: Vec<String> = diags.sorted().into_iter().map(|d| render(d, &sources, style)).collect();
-    said.join("\n")
+    program(&name, &std::fs::read_to_string(path).expect("readable, UTF-8")).rendered()
 }
 
 fn bad(extension: &str) -> Vec<PathBuf> {
@@ -80,11 +74,12 @@ fn pages_of_syntax_errors_tell_the_truth() {
     }
 }
 
-/// Every syntax error is shown by some program of `tests/bad`.
+/// Every error that a program can have is shown by some program of `tests/bad`.
 #[test]
-fn every_syntax_error_has_a_program() {
+fn every_error_has_a_program() {
     let said: String = bad("vi").iter().map(|p| diagnose(p)).collect();
-    let missing: Vec<&str> =
-        ALL.iter().map(|c| c.id).filter(|id| id.starts_with("V01") && !said.contains(*id)).collect();
-    assert_eq!(missing, [Code::TOO_DEEP.id]);
+    let of_program = |id: &str| ["V01", "V02", "V03", "V04", "V05", "V06", "V10"].contains(&&id[..3]);
+    let missing: Vec<&str> = ALL.iter().map(|c| c.id).filter(|id| of_program(id) && !said.contains(*id)).collect();
+    // One would fill the page; the other needs lags, which no program can write yet.
+    assert_eq!(missing, [Code::TOO_DEEP.id, Code::INDEX_OUTSIDE.id]);
 }

@@ -1,6 +1,7 @@
 //! The one integration-test binary.
 
 mod alloc;
+mod attacks;
 mod cli;
 mod closed_forms;
 mod fences;
@@ -8,8 +9,12 @@ mod golden;
 mod kernels;
 mod library;
 mod logdensity;
+mod models;
+mod mutations;
 mod nonfinite;
+mod pages;
 mod posteriors;
+mod programs;
 mod reproducible;
 mod support;
 mod syntax;

@@ -8,7 +8,7 @@ use vic::syntax::ast::*;
 use vic::syntax::{parse, print};
 
 /// Every `.vi` file of the library, the examples and `tests/models`, in order.
-fn models() -> Vec<(PathBuf, String)> {
+pub fn models() -> Vec<(PathBuf, String)> {
     fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(dir).expect("the directory is part of the repository") {
             let path = entry.expect("readable").path();

@@ -1,0 +1,424 @@
+//! Supports and ranges: what a distribution gives, what a type admits, and whether arguments and observations fit.
+
+use super::bounds::Range;
+use super::dist::Drawn;
+use super::expr::{binary, is_bad, number, walk};
+use super::*;
+use crate::diag::Code;
+
+/// One end of a range.
+type End = Option<(Expr, bool)>;
+
+impl<'a> Checker<'a, '_> {
+    /// A type's constraint, with bounds in terms of what is in scope. Mistakes in it are reported, once.
+    pub(super) fn constraint(&mut self, ty: &'a ast::Type, env: &Env) -> Constraint {
+        let base = ty.base.name.as_str();
+        let Some(bound) = &ty.bound else {
+            return match base {
+                "simplex" => Constraint::Simplex,
+                "ordered" => Constraint::Ordered { positive: false },
+                _ => Constraint::None,
+            };
+        };
+        if !matches!(base, "real" | "int" | "ordered") {
+            self.diags.push(
+                Code::RANGE_MISPLACED
+                    .at(ty.span, format!("`{base}` has no range"))
+                    .here("only numbers have one")
+                    .help(format!("write `{base}`, or declare a `real` or an `int`")),
+            );
+            return Constraint::None;
+        }
+        match bound {
+            ast::Bound::Compare { op, value } => {
+                let b = self.expr(value, env);
+                let bound = self.numeric(b, "use this as a bound");
+                if base == "ordered" {
+                    return Constraint::Ordered { positive: true };
+                }
+                use ast::BinaryOp as B;
+                // A strict bound on a whole number is the next whole number.
+                let step = |op, bound: Expr| {
+                    let span = bound.span;
+                    if base == "int" { binary(op, bound, number(1.0, Ty::Int, span), Ty::Int, span) } else { bound }
+                };
+                let real = base == "real";
+                let c = match op {
+                    B::Greater => Constraint::Lower { bound: step(BinOp::Add, bound), open: real },
+                    B::GreaterEq => Constraint::Lower { bound, open: false },
+                    B::Less => Constraint::Upper { bound: step(BinOp::Sub, bound), open: real },
+                    _ => Constraint::Upper { bound, open: false },
+                };
+                self.finite(c, ty)
+            }
+            ast::Bound::Interval { lower, upper, closed } => {
+                let (l, u) = (self.expr(lower, env), self.expr(upper, env));
+                let (lower, upper) = (self.numeric(l, "use this as a bound"), self.numeric(u, "use this as a bound"));
+                let (l, u) = (self.range_in(&lower, env), self.range_in(&upper, env));
+                if l.lower > u.upper || !closed && l.lower >= u.upper {
+                    let (a, b) = (l.lower, u.upper);
+                    self.diags.push(
+                        Code::EMPTY_RANGE
+                            .at(ty.span, format!("no value lies between {a} and {b}"))
+                            .here("an empty range")
+                            .help(if a > b {
+                                format!("the lower end comes first: `in ({b}, {a})`")
+                            } else {
+                                "the upper end must be above the lower one".into()
+                            }),
+                    );
+                    return Constraint::None;
+                }
+                self.finite(Constraint::Interval { lower, upper, open: !closed && base == "real" }, ty)
+            }
+        }
+    }
+
+    /// Ends at infinity are none.
+    fn finite(&mut self, c: Constraint, ty: &ast::Type) -> Constraint {
+        let (lower, upper) = ends(&c);
+        let value = |e: &End| match e {
+            Some((Expr { kind: ExprKind::Number(v), .. }, _)) => Some(*v),
+            _ => None,
+        };
+        let nothing = |e: &End, end: f64| {
+            value(e).is_some_and(|v| v == end || v.is_nan() && !is_bad(&e.as_ref().expect("it has a value").0))
+        };
+        if nothing(&lower, f64::INFINITY) || nothing(&upper, f64::NEG_INFINITY) {
+            self.diags.push(
+                Code::EMPTY_RANGE
+                    .at(ty.span, "no number lies in this range")
+                    .here("an empty range")
+                    .help("remove the range, or give its ends as numbers"),
+            );
+            return Constraint::None;
+        }
+        let bounded = |e: End, none: f64| if value(&e) == Some(none) { None } else { e };
+        between(bounded(lower, f64::NEG_INFINITY), bounded(upper, f64::INFINITY))
+    }
+
+    /// What the distribution gives, as a type and a constraint in terms of the arguments.
+    pub(super) fn support(&mut self, form: DistDecl<'a>, inner: &Env) -> Support {
+        let constraint = self.constraint(form.support, inner);
+        let ty = match (form.support.base.name.as_str(), self.plate_type(form.support, inner)) {
+            (_, Some(plate)) => Ty::Index(plate),
+            ("bool", _) => Ty::Bool,
+            ("int", _) => Ty::Int,
+            _ => Ty::Real,
+        };
+        Support { ty, constraint }
+    }
+
+    /// A latent's type cuts its prior's support: the range that is left, and the log of its probability if that is not one.
+    pub(super) fn cut(
+        &mut self,
+        span: Span,
+        form: DistDecl<'a>,
+        inner: &Env,
+        support: &Support,
+        drawn: &Drawn<'a>,
+    ) -> Option<(Constraint, Option<Expr>)> {
+        let whole = || Some((support.constraint.clone(), None));
+        let Some((ty, declared)) = &drawn.declared else { return whole() };
+        let name = &form.name.name;
+        let other_kind = match (declared, &support.constraint) {
+            (Constraint::None, _) | (Constraint::Simplex, Constraint::Simplex) => return whole(),
+            (Constraint::Simplex | Constraint::Ordered { .. }, _) | (_, Constraint::Simplex) => true,
+            (_, Constraint::Ordered { .. }) => true,
+            _ => false,
+        };
+        if other_kind {
+            let d = Code::CANNOT_TRUNCATE
+                .at(ty.span, format!("`{name}` cannot be cut to this type"))
+                .here("another kind of value")
+                .label(span, "the prior")
+                .help("remove the type: the prior alone says which values are possible");
+            self.diags.push(match declared {
+                Constraint::Simplex => d.help("a simplex is drawn by `Dirichlet(…)` or `flat()`"),
+                _ => d,
+            });
+            return None;
+        }
+        let ((dl, du), (sl, su)) = (ends(declared), ends(&support.constraint));
+        let (lower, cut_below) = self.tighter(dl, sl, BinOp::Max, inner);
+        let (upper, cut_above) = self.tighter(du, su, BinOp::Min, inner);
+        if let (Some((l, _)), Some((u, _))) = (&lower, &upper)
+            && self.range_in(l, inner).lower >= self.range_in(u, inner).upper
+        {
+            self.diags.push(
+                Code::EMPTY_RANGE
+                    .at(ty.span, format!("no value of `{name}` lies in this range"))
+                    .here("nothing is left of the prior")
+                    .label(span, "the prior")
+                    .help("widen the type, or change the prior"),
+            );
+            return None;
+        }
+        if !cut_below && !cut_above {
+            return whole();
+        }
+        let bound = |end: &End, cut: bool| end.as_ref().filter(|_| cut).map(|e| e.0.clone());
+        let ends = (bound(&lower, cut_below), bound(&upper, cut_above));
+        let Some(kept) = self.log_kept(form, inner, ends.0, ends.1, span) else {
+            let half = match name.as_str() {
+                "StudentT" => "; or use `HalfStudentT`",
+                _ if self.forms(name).is_some_and(|f| f[0].name.span.file == self.current.file) => {
+                    "; or add `cdf(x) = …` to the distribution"
+                }
+                _ => "",
+            };
+            self.diags.push(
+                Code::CANNOT_TRUNCATE
+                    .at(
+                        ty.span,
+                        format!("this type cuts `{name}`, and how much of its probability is left is not known"),
+                    )
+                    .here("narrower than the prior")
+                    .label(span, "has no distribution function")
+                    .help(format!("choose a prior on this range{half}; or remove the range")),
+            );
+            return None;
+        };
+        Some((between(lower, upper), Some(kept)))
+    }
+
+    /// The tighter of a declared end and the support's, and whether the declared one cuts anything off.
+    fn tighter(&self, declared: End, support: End, op: BinOp, env: &Env) -> (End, bool) {
+        let (d, s) = match (declared, support) {
+            (None, s) => return (s, false),
+            (Some(d), None) => return (Some(d), true),
+            (Some(d), Some(s)) => (d, s),
+        };
+        let (a, b) = (self.range_in(&d.0, env), self.range_in(&s.0, env));
+        // For the upper ends, smaller is tighter.
+        let (loose, tight) = match op {
+            BinOp::Max => (a.upper <= b.lower, a.lower >= b.upper),
+            _ => (a.lower >= b.upper, a.upper <= b.lower),
+        };
+        if loose {
+            return (Some(s), false);
+        }
+        if tight {
+            return (Some(d), true);
+        }
+        let span = d.0.span;
+        (Some((binary(op, d.0, s.0, Ty::Real, span), d.1 && s.1)), true)
+    }
+
+    /// A parameter with a restricted domain given a value that leaves it, or may.
+    pub(super) fn check_domain(&mut self, param: &'a ast::Param, v: &Expr, name: &str, env: &Env, inner: &Env) {
+        let what = &param.name.name;
+        let domain = self.constraint(&param.ty, inner);
+        let open = matches!(
+            domain,
+            Constraint::Lower { open: true, .. }
+                | Constraint::Upper { open: true, .. }
+                | Constraint::Interval { open: true, .. }
+        );
+        let wanted = match &domain {
+            Constraint::None | Constraint::Ordered { .. } => return,
+            Constraint::Simplex => return self.check_simplex(what, v, name),
+            c => self.range_of(c, Ty::Real, inner),
+        };
+        let got = self.range_in(v, env);
+        let beyond = got.upper < wanted.lower || got.lower > wanted.upper;
+        if beyond || open && (got.upper <= wanted.lower || got.lower >= wanted.upper) {
+            let is = if got.lower == got.upper { format!("this is {}", got.lower) } else { "this never is".into() };
+            self.diags.push(
+                Code::DOMAIN
+                    .at(v.span, format!("`{what}` of `{name}` must be {}, and {is}", domain_text(wanted, open)))
+                    .here(format!("not {}", domain_text(wanted, open)))
+                    .help(match what.as_str() {
+                        "sigma" => "a scale is a standard deviation: a positive number".into(),
+                        _ => format!("check the order of the arguments: `{}`", self.forms_text(name)),
+                    }),
+            );
+            return;
+        }
+        if got.lower >= wanted.lower && got.upper <= wanted.upper {
+            return;
+        }
+        let link = self.link(name);
+        // A latent used directly as a scale, though it may be negative. Data are judged by their values, when bound.
+        if let ExprKind::Read { var, .. } = &v.kind {
+            let x = self.hir.var(*var);
+            if !matches!(x.kind, VarKind::Latent | VarKind::Param { .. }) {
+                return;
+            }
+            let word = if matches!(x.kind, VarKind::Latent) { "latent" } else { "param" };
+            let d = Code::DOMAIN
+                .at(
+                    v.span,
+                    format!(
+                        "`{what}` of `{name}` must be {}, and the {word} `{}` {}",
+                        domain_text(wanted, open),
+                        x.name,
+                        if got == Range::ALL { "can be any number" } else { "can lie outside" }
+                    ),
+                )
+                .here(format!("may not be {}", domain_text(wanted, open)))
+                .label(x.span, "declared here");
+            let x = &x.name;
+            let d = match (wanted.upper == f64::INFINITY, word) {
+                (true, "latent") => d.help(format!(
+                    "give it a positive prior, `latent {x} ~ HalfNormal(1)`, or a type, `latent {x}: real > 0 ~ …`"
+                )),
+                (true, _) => d.help(format!("give it a type: `param {x}: real > 0 = …`")),
+                (false, _) => {
+                    let prior = match word {
+                        "latent" => format!("give it a prior on (0, 1), `latent {x} ~ Beta(1, 1)`"),
+                        _ => format!("give it a type, `param {x}: real in (0, 1) = …`"),
+                    };
+                    match link {
+                        Some(link) => d.help(format!("{prior}, or pass a link: `{name}({link}: {x})`")),
+                        None => d.help(prior),
+                    }
+                }
+            };
+            self.diags.push(d);
+            return;
+        }
+        // A linear predictor without its link: not certain to be wrong, since ranges are bounds only.
+        let linear = matches!(v.kind, ExprKind::Binary(BinOp::Add | BinOp::Sub | BinOp::Mul, ..));
+        if linear && got == Range::ALL && self.latent_in(v).is_some() {
+            let d = Code::MAY_LEAVE_DOMAIN
+                .at(
+                    v.span,
+                    format!("`{what}` of `{name}` must be {}, and this can be any number", domain_text(wanted, open)),
+                )
+                .here(format!("may not be {}", domain_text(wanted, open)));
+            self.diags.push(match (link, wanted.upper == f64::INFINITY) {
+                (Some(link), _) => d.help(format!("write it with a link: `{name}({link}: …)`")),
+                (None, true) => d.help("write `exp(…)` around it to keep it positive"),
+                (None, false) => d.help("write `inv_logit(…)` around it to keep it between 0 and 1"),
+            });
+        }
+    }
+
+    /// Probabilities that are a latent of their own must be a simplex.
+    fn check_simplex(&mut self, what: &str, v: &Expr, name: &str) {
+        let ExprKind::Read { var, .. } = &v.kind else { return };
+        let x = self.hir.var(*var);
+        if !matches!(x.kind, VarKind::Latent | VarKind::Param { .. }) || matches!(x.constraint, Constraint::Simplex) {
+            return;
+        }
+        let plate = x.axes.last().map_or("k".into(), |&a| self.plate_name(a).to_string());
+        let d = Code::DOMAIN
+            .at(v.span, format!("`{what}` of `{name}` must be probabilities that sum to 1, and `{}` need not", x.name))
+            .here("need not sum to 1")
+            .label(x.span, "declared here")
+            .help(format!("write `latent {0} over {plate} ~ Dirichlet(1)`, or pass `{name}(logit: {0})`", x.name));
+        self.diags.push(d);
+    }
+
+    /// The link by which a distribution takes a linear predictor, if it has one.
+    fn link(&self, name: &str) -> Option<&'a str> {
+        let forms = self.forms(name)?;
+        let links = forms.iter().flat_map(|f| f.params).map(|p| p.name.name.as_str());
+        links.into_iter().find(|n| matches!(*n, "logit" | "log"))
+    }
+
+    /// An observation must be something that the distribution can give.
+    pub(super) fn check_observed(&mut self, name: &str, span: Span, support: &Support, drawn: &Drawn) -> Option<()> {
+        let Some(ty) = drawn.observed else { return Some(()) };
+        let fits = match (support.ty, ty) {
+            (Ty::Index(a), Ty::Index(b)) => a == b,
+            (Ty::Real, Ty::Real | Ty::Int | Ty::Bool) | (Ty::Int, Ty::Int | Ty::Bool) | (Ty::Bool, Ty::Bool) => true,
+            _ => false,
+        };
+        if fits {
+            return Some(());
+        }
+        let gives = self.ty_text(support.ty);
+        let is = self.ty_text(ty);
+        let d = Code::SUPPORT_MISMATCH
+            .at(span, format!("`{name}` gives {gives}, and what is observed is {is}"))
+            .here(format!("gives {gives}"))
+            .label(drawn.span, is);
+        let d = match (support.ty, ty) {
+            (Ty::Bool, Ty::Int | Ty::Real) => {
+                d.help("declare the column `bool` if its cells are 0/1, yes/no or true/false")
+            }
+            (Ty::Int, Ty::Real) => {
+                d.help("declare the column `int` if it holds counts, or use a continuous distribution such as `Normal`")
+            }
+            (Ty::Index(_), Ty::Index(_)) => {
+                d.help("the probabilities must vary over the plate of the observed category")
+            }
+            (Ty::Index(_), _) => d.help("declare the column `category`"),
+            (_, Ty::Index(_)) => d.help("declare the column `bool` or `int`, or use `Categorical`"),
+            _ => d.help("use a distribution for this type of data"),
+        };
+        self.diags.push(d);
+        None
+    }
+
+    pub(super) fn ty_text(&self, ty: Ty) -> String {
+        match ty {
+            Ty::Real => "a real number".into(),
+            Ty::Int => "a whole number".into(),
+            Ty::Bool => "true or false".into(),
+            Ty::Index(p) => format!("a cell of `{}`", self.hir.plate(p).name),
+            Ty::Key => "a row label".into(),
+            Ty::Date => "a date".into(),
+        }
+    }
+
+    /// Parts of a constraint that vary over more than the value itself does.
+    pub(super) fn check_ends(&mut self, c: &Constraint, drawn: &Drawn<'a>) -> bool {
+        let allowed = union(&drawn.axes, &drawn.over);
+        let (lower, upper) = ends(c);
+        lower.into_iter().chain(upper).all(|(e, _)| !is_bad(&e) && self.check_plates(&e, &allowed, drawn))
+    }
+}
+
+fn ends(c: &Constraint) -> (End, End) {
+    match c {
+        Constraint::Lower { bound, open } => (Some((bound.clone(), *open)), None),
+        Constraint::Upper { bound, open } => (None, Some((bound.clone(), *open))),
+        Constraint::Interval { lower, upper, open } => (Some((lower.clone(), *open)), Some((upper.clone(), *open))),
+        Constraint::None | Constraint::Simplex | Constraint::Ordered { .. } => (None, None),
+    }
+}
+
+fn between(lower: End, upper: End) -> Constraint {
+    match (lower, upper) {
+        (None, None) => Constraint::None,
+        (Some((bound, open)), None) => Constraint::Lower { bound, open },
+        (None, Some((bound, open))) => Constraint::Upper { bound, open },
+        (Some((lower, a)), Some((upper, b))) => Constraint::Interval { lower, upper, open: a && b },
+    }
+}
+
+/// Whether a constraint reads anything, so that it cannot be printed as numbers.
+pub(super) fn reads(c: &Constraint, f: &mut dyn FnMut(VarId)) {
+    let (lower, upper) = ends(c);
+    for (e, _) in lower.into_iter().chain(upper) {
+        walk(&e, &mut |e| {
+            if let ExprKind::Read { var, .. } = &e.kind {
+                f(*var);
+            }
+        });
+    }
+}
+
+fn domain_text(r: Range, open: bool) -> String {
+    match (r.lower, r.upper) {
+        (l, u) if u == f64::INFINITY && l == 0.0 => if open { "positive" } else { "zero or more" }.into(),
+        (l, u) if u == f64::INFINITY => {
+            if open {
+                format!("above {l}")
+            } else {
+                format!("{l} or more")
+            }
+        }
+        (l, u) if l == f64::NEG_INFINITY => {
+            if open {
+                format!("below {u}")
+            } else {
+                format!("{u} or less")
+            }
+        }
+        (l, u) => format!("between {l} and {u}"),
+    }
+}

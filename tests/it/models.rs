@@ -1,0 +1,102 @@
+//! The models that the language was designed with: which are accepted, and what is still missing for the others.
+//! A model is never accused of a mistake that it does not have.
+
+use super::programs::program;
+use super::support::{read, root};
+
+fn check(path: &str) -> super::programs::Checked {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    program(name, &read(&format!("tests/models/{path}.vi")))
+}
+
+/// These say nothing at all, not even a warning.
+const ACCEPTED: &[&str] = &[
+    "posteriordb/GLM_Poisson_Data-GLM_Poisson_model",
+    "posteriordb/earnings-logearn_interaction",
+    "posteriordb/eight_schools-eight_schools_centered",
+    "posteriordb/eight_schools-eight_schools_noncentered",
+    "posteriordb/kidiq-kidscore_interaction",
+    "posteriordb/kilpisjarvi_mod-kilpisjarvi",
+    "posteriordb/mesquite-logmesquite",
+    "posteriordb/nes1996-nes",
+    "posteriordb/nes_logit_data-nes_logit_model",
+    "posteriordb/radon_all-radon_hierarchical_intercept_centered",
+    "posteriordb/radon_mn-radon_hierarchical_intercept_noncentered",
+    "posteriordb/rats_data-rats_model",
+    "posteriordb/sblrc-blr",
+    "posteriordb/wells_data-wells_dist100ars_model",
+    "textbook/bayesian_nn",
+    "textbook/fn_over_plate",
+    "textbook/irt_2pl",
+    "textbook/user_dist",
+];
+
+/// These wait for a part of the language that this version does not have.
+const WAITING: &[(&str, &[&str])] = &[
+    ("posteriordb/GLMM_data-GLMM1_model", &["V0607"]),
+    ("posteriordb/arK-arK", &["V0603"]),
+    ("posteriordb/dogs-dogs", &["V0605", "V0605"]),
+    ("posteriordb/garch-garch11", &["V0603"]),
+    ("posteriordb/gp_pois_regr-gp_pois_regr", &["V0602"]),
+    ("posteriordb/hmm_example-hmm_example", &["V0606", "V0601"]),
+    ("posteriordb/hudson_lynx_hare-lotka_volterra", &["V0612", "V0603"]),
+    ("posteriordb/low_dim_gauss_mix-low_dim_gauss_mix", &["V0606", "V0602"]),
+    ("textbook/hierarchical_vae", &["V0608", "V0608", "V0608", "V0608", "V0609", "V0610", "V0610", "V0610"]),
+    ("textbook/lda", &["V0601"]),
+    ("textbook/missing_covariate", &["V0607", "V0607"]),
+    ("textbook/ordinal", &["V0606", "V0602"]),
+    ("textbook/quality_of_life", &["V0607"]),
+    ("textbook/random_walk_season", &["V0606", "V0606", "V0605", "V0602"]),
+    ("textbook/vae_mixture_prior", &["V0608", "V0608", "V0603", "V0601", "V0609", "V0610", "V0610", "V0610"]),
+    ("textbook/varying_slopes_lkj", &["V0602", "V0602"]),
+    ("textbook/weibull_survival", &["V0602"]),
+    ("textbook/zero_inflated_poisson", &["V0602"]),
+];
+
+/// These are wrong, each for the reason that its name says.
+const WRONG: &[(&str, &str)] = &[
+    ("bare_group", "V0301"),
+    ("dup", "V0201"),
+    ("matrix_bare", "V0310"),
+    ("mixed_heads", "V0312"),
+    ("no_index", "V0301"),
+    ("no_sum", "V0301"),
+    ("sum_no_over", "V0302"),
+];
+
+#[test]
+fn accepted() {
+    for path in ACCEPTED {
+        let found = check(path);
+        assert!(found.codes().is_empty(), "{path}\n{}", found.rendered());
+    }
+}
+
+#[test]
+fn waiting() {
+    for (path, codes) in WAITING {
+        let found = check(path);
+        assert_eq!(found.codes(), *codes, "{path}\n{}", found.rendered());
+    }
+}
+
+#[test]
+fn wrong() {
+    for (name, code) in WRONG {
+        let found = check(&format!("wrong/{name}"));
+        assert_eq!(found.codes().first(), Some(code), "{name}\n{}", found.rendered());
+    }
+}
+
+#[test]
+fn no_model_is_left_out() {
+    let listed: Vec<&str> = ACCEPTED.iter().chain(WAITING.iter().map(|(p, _)| p)).copied().collect();
+    for folder in ["posteriordb", "textbook"] {
+        for entry in std::fs::read_dir(root(&format!("tests/models/{folder}"))).expect("part of the repository") {
+            let file = entry.expect("readable").file_name().to_string_lossy().into_owned();
+            let path = format!("{folder}/{}", file.trim_end_matches(".vi"));
+            let found = check(&path);
+            assert!(listed.contains(&path.as_str()), "{path}\n{}", found.rendered());
+        }
+    }
+}
