@@ -5,7 +5,7 @@ use super::expr::is_bad;
 use super::*;
 use crate::diag::{Code, nearest};
 
-const ITEMS: [&str; 5] = ["logpdf", "cdf", "sample", "mean", "variance"];
+const ITEMS: [&str; 7] = ["logpdf", "cdf", "logcdf", "logccdf", "sample", "mean", "variance"];
 
 impl<'a> Checker<'a, '_> {
     pub(super) fn callables(&mut self, model: &'a Ast) {

@@ -164,7 +164,7 @@ impl Step<'_> {
     /// `g · partial`, exactly 0 where `g` is 0 by a condition.
     fn product(&mut self, partial: Partial) -> E {
         let guard = self.mask.select || self.mask.zero && partial.pole;
-        if !guard || self.arena.as_const(partial.value).is_some() {
+        if !guard || self.arena.as_const(partial.value).is_some_and(f64::is_finite) {
             return self.arena.mul(self.g, partial.value);
         }
         let checked = self.mask.zero && partial.pole;

@@ -92,7 +92,8 @@ impl Hoister {
             return self.store(arena, plan, &at.name);
         }
         if let Some(product) = regrouped(arena, e, at) {
-            return self.visit(arena, product, at);
+            // Its operands only: signs and constants that simplification moves could regroup the product for ever.
+            return arena.map_operands(product, |arena, x| self.visit(arena, x, at));
         }
         if let Expr::Reduce(ReduceOp::Sum, over, body) = *arena.get(e) {
             let longest = at.loops.iter().map(|&l| arena.size(l)).max().unwrap_or(0);

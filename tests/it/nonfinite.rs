@@ -18,8 +18,8 @@ fn trouble(model: &str, data: &str) -> String {
 
 #[test]
 fn an_impossible_observation_is_named_with_its_row() {
-    let model = "data shops { name: key, sales: real }\nlatent mu ~ Normal(0, 1)\nlatent s ~ HalfNormal(1)\nobserve sales ~ LogNormal(mu, s)\n";
-    let text = trouble(model, "name,sales\nNorth,12.5\nSouth,0\nEast,3\n");
+    let model = "data shops { name: key, sales: int, visitors: real }\nlatent rate ~ HalfNormal(1)\n\nobserve sales ~ Poisson(rate * visitors)\n";
+    let text = trouble(model, "name,sales,visitors\nNorth,12,40\nSouth,1,0\nEast,3,7\n");
     for part in ["V0801", "observe sales", "South", "data.csv:3", "model.vi:4"] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }

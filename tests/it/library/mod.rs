@@ -5,6 +5,7 @@ mod densities;
 mod draws;
 mod edges;
 mod functions;
+mod gradients;
 mod harness;
 mod quadrature;
 mod reference_page;
