@@ -81,7 +81,7 @@ impl<'a> Checker<'a, '_> {
                     .here("it would be ignored");
                 self.diags.push(match nearest(n, ITEMS) {
                     Some(x) => e.help(format!("did you mean `{x}`?")),
-                    None => e.help("the items are `logpdf(x)`, `cdf(x)`, `sample()`, `mean` and `variance`"),
+                    None => e.help("the items are `logpdf(x)`, `cdf(x)`, `logcdf(x)`, `logccdf(x)`, `sample()`, `mean` and `variance`"),
                 });
             }
             if let Some(old) = d.items[..i].iter().find(|o| o.name.name == n) {
@@ -93,7 +93,7 @@ impl<'a> Checker<'a, '_> {
                         .help("remove one of them"),
                 );
             }
-            if matches!(n, "logpdf" | "cdf") && item.arg.is_none() {
+            if matches!(n, "logpdf" | "cdf" | "logcdf" | "logccdf") && item.arg.is_none() {
                 self.diags.push(
                     Code::DIST_WITHOUT_DENSITY
                         .at(item.name.span, format!("`{n}` of `{name}` needs a name for its value"))

@@ -141,3 +141,20 @@ fn log1m_exp(x: Expr, span: Span) -> Expr {
     let near_zero = f(UnOp::Log, f(UnOp::Neg, f(UnOp::Expm1, x.clone())));
     choose(half, near_zero, f(UnOp::Log1p, f(UnOp::Neg, f(UnOp::Exp, x))))
 }
+
+/// A choice between the values of two distributions; both ranges have the same form.
+pub(super) fn choose_range(condition: &Expr, a: Constraint, b: Constraint) -> Constraint {
+    let pick = |a: Expr, b: Expr| match (&a.kind, &b.kind) {
+        (ExprKind::Number(x), ExprKind::Number(y)) if x == y => a,
+        _ => choose(condition.clone(), a, b),
+    };
+    use Constraint as C;
+    match (a, b) {
+        (C::Lower { bound: x, open }, C::Lower { bound: y, .. }) => C::Lower { bound: pick(x, y), open },
+        (C::Upper { bound: x, open }, C::Upper { bound: y, .. }) => C::Upper { bound: pick(x, y), open },
+        (C::Interval { lower: x, upper: z, open }, C::Interval { lower: y, upper: w, .. }) => {
+            C::Interval { lower: pick(x, y), upper: pick(z, w), open }
+        }
+        (a, _) => a,
+    }
+}

@@ -1,7 +1,7 @@
 //! Distributions to the right of `~`: which form is meant, whether it fits, and its density in terms of the arguments.
 
 use super::bounds::Range;
-use super::expr::{bind, is_bad, number};
+use super::expr::{binary, bind, is_bad, number};
 use super::function::body_scope;
 use super::*;
 use crate::diag::{Code, nearest};
@@ -356,7 +356,7 @@ impl<'a> Checker<'a, '_> {
 
     /// `~ if c then D1 else D2`: both draw the same kind of value.
     fn choice(&mut self, c: Expr, a: DistUse, b: DistUse, span: Span, drawn: &Drawn<'a>) -> Option<DistUse> {
-        let ranges = drawn.observed.is_some() || same_constraint(&a.range, &b.range);
+        let ranges = drawn.observed.is_some() || std::mem::discriminant(&a.range) == std::mem::discriminant(&b.range);
         if a.support.ty != b.support.ty || !ranges {
             let kind = |d: &DistUse, c: &Self| match ranges {
                 true => format!("gives {}", c.ty_text(d.support.ty)),
@@ -374,19 +374,14 @@ impl<'a> Checker<'a, '_> {
         if is_bad(&c) || !self.check_plates(&c, &allowed, drawn) {
             return None;
         }
-        let either = |a: Expr, b: Expr| {
-            let axes = union(&c.axes, &union(&a.axes, &b.axes));
-            let kind = ExprKind::If { condition: c.clone().into(), then: a.into(), otherwise: b.into() };
-            Expr { kind, ty: Ty::Real, axes, span }
+        let either = |a: Expr, b: Expr| Expr { span, ..cut::choose(c.clone(), a, b) };
+        let density = |lp: Expr, kept: Option<Expr>| match kept {
+            Some(k) => binary(BinOp::Sub, lp, k, Ty::Real, span),
+            None => lp,
         };
         // One name for the value in both bodies.
         let x_of_a = Expr { kind: ExprKind::Local(a.x), ty: a.support.ty, axes: allowed, span };
-        let logpdf = either(a.logpdf, bind(b.x, x_of_a, b.logpdf));
-        let all = || number(0.0, Ty::Real, span);
-        let log_kept = match (a.log_kept, b.log_kept) {
-            (None, None) => None,
-            (k, l) => Some(either(k.unwrap_or_else(all), l.unwrap_or_else(all))),
-        };
+        let logpdf = either(density(a.logpdf, a.log_kept), bind(b.x, x_of_a, density(b.logpdf, b.log_kept)));
         let args = a.args.into_iter().chain(b.args).collect();
         let pair = |a: Option<Expr>, b: Option<Expr>| Some(either(a?, b?));
         Some(DistUse {
@@ -399,24 +394,9 @@ impl<'a> Checker<'a, '_> {
             mean: pair(a.mean, b.mean),
             variance: pair(a.variance, b.variance),
             support: a.support,
-            range: a.range,
-            log_kept,
+            range: cut::choose_range(&c, a.range, b.range),
+            log_kept: None,
         })
-    }
-}
-
-/// Whether two ranges have the same ends, as far as they are numbers.
-fn same_constraint(a: &Constraint, b: &Constraint) -> bool {
-    let same = |a: &Expr, b: &Expr| matches!((&a.kind, &b.kind), (ExprKind::Number(x), ExprKind::Number(y)) if x == y);
-    match (a, b) {
-        (Constraint::None, Constraint::None) | (Constraint::Simplex, Constraint::Simplex) => true,
-        (Constraint::Lower { bound: a, .. }, Constraint::Lower { bound: b, .. })
-        | (Constraint::Upper { bound: a, .. }, Constraint::Upper { bound: b, .. }) => same(a, b),
-        (Constraint::Interval { lower: a, upper: c, .. }, Constraint::Interval { lower: b, upper: d, .. }) => {
-            same(a, b) && same(c, d)
-        }
-        (Constraint::Ordered { positive: a }, Constraint::Ordered { positive: b }) => a == b,
-        _ => false,
     }
 }
 
