@@ -29,8 +29,10 @@ pub enum Node {
     Size(PlateId),
     Unary(UnOp, NodeId),
     Binary(BinOp, NodeId, NodeId),
+    /// Condition, value if not 0, value if 0. The other side may be anything, NaN too, in value and derivative.
     Select(NodeId, NodeId, NodeId),
     /// Combine `body` over all cells of `axes` for which `filter` (0/1) holds. `filter` depends on data and positions only.
+    /// An axis that is already in use is bound again: inside, it means the cell of the reduction.
     Reduce {
         op: Fold,
         axes: Vec<AxisId>,
@@ -54,6 +56,8 @@ pub enum Ix {
     /// The current cell of this axis.
     Axis(AxisId),
     /// A position computed from data (0-based): reading a key column, a lag, an `if` over data. Never depends on a latent.
+    /// It must lie on its plate wherever the read is used: in cells that pass the filters around it, on the sides of
+    /// conditions on data that are taken, and after an `and` whose first operand holds.
     At(NodeId),
     /// The cell with this label, found when data are bound. The span is the label's in the model.
     Label(String, Span),

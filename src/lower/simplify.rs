@@ -242,6 +242,11 @@ impl Arena {
         match (self.get(a).clone(), self.get(b).clone()) {
             (_, Expr::Unary(UnOp::Neg, y)) => return self.sub(a, y),
             (Expr::Unary(UnOp::Neg, x), _) => return self.sub(b, x),
+            // softplus(x) + softplus(-x) = 2 softplus(x) - x
+            (Expr::Unary(UnOp::Softplus, x), Expr::Unary(UnOp::Softplus, y)) if self.neg(x) == y => {
+                let twice = self.scale(a, 2.0);
+                return self.sub(twice, x);
+            }
             (Expr::Select(c, x, y), Expr::Select(d, u, v)) if c == d => {
                 let (t, f) = (self.add(x, u), self.add(y, v));
                 return self.select(c, t, f);
