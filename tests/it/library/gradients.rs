@@ -4,7 +4,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use vic::data::{DataFile, Inputs};
 use vic::driver::Compiled;
-use vic::infer::{Evaluator, Target};
+use vic::infer::Target;
 use vic::run::interp::Interp;
 
 use super::harness::*;
