@@ -1,7 +1,7 @@
 //! Store what varies over fewer cells than the kernel around it: `log(sigma)`, `exp(alpha[county])`, sums over a whole
 //! plate. Each becomes a kernel of its own, over its own loops, and a read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::lower::expr::{Arena, E, Expr, is_subset};
 use crate::lower::graph::{Addr, AddrTerm, BinOp, BufId, LoopId, ReduceOp, UnOp};
@@ -28,6 +28,8 @@ struct Place {
     /// How often each expression of the kernel is an operand.
     uses: HashMap<E, usize>,
     memo: HashMap<E, E>,
+    /// Products that are already in groups.
+    grouped: HashSet<E>,
 }
 
 /// What to store, over which loops, and where a use reads it.
@@ -55,6 +57,7 @@ impl Hoister {
             name: kernel.name.clone(),
             uses: uses(arena, &kernel),
             memo: HashMap::new(),
+            grouped: HashSet::new(),
         };
         for root in &mut kernel.roots {
             root.value = self.visit(arena, root.value, &mut at);
@@ -91,9 +94,11 @@ impl Hoister {
         {
             return self.store(arena, plan, &at.name);
         }
-        if let Some(product) = regrouped(arena, e, at) {
-            // Its operands only: signs and constants that simplification moves could regroup the product for ever.
-            return arena.map_operands(product, |arena, x| self.visit(arena, x, at));
+        if !at.grouped.contains(&e)
+            && let Some(product) = regrouped(arena, e, at)
+        {
+            at.grouped.insert(product);
+            return self.visit(arena, product, at);
         }
         if let Expr::Reduce(ReduceOp::Sum, over, body) = *arena.get(e) {
             let longest = at.loops.iter().map(|&l| arena.size(l)).max().unwrap_or(0);
@@ -197,6 +202,8 @@ fn gathered(arena: &mut Arena, e: E, own: &[LoopId]) -> Option<Plan> {
         match arena.get(x) {
             Expr::Load(_, addr) => terms.extend(addr.terms.iter().map(|(t, _)| t.clone())),
             Expr::Counter(id) => terms.push(AddrTerm::Loop(*id)),
+            // Its reads by this loop's name mean another cell than those outside of it.
+            Expr::Reduce(_, over, _) if own.contains(over) => return None,
             Expr::Reduce(_, over, _) => used.push(*over),
             Expr::Const(_) | Expr::Unary(..) | Expr::Binary(..) | Expr::Select(..) | Expr::Detach(_) => {}
         }

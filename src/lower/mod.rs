@@ -15,6 +15,7 @@ mod index;
 mod kernel;
 mod nest;
 mod print;
+mod prune;
 mod resolve;
 pub(crate) mod schedule;
 mod settle;
@@ -68,7 +69,7 @@ pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Opti
     });
     let value = fuse::drop_dead(arena, forward, |buf| buf == log_joint);
     let gradient = program(arena, gradient, &HashMap::new(), |buf| buf == log_joint || buf == grad);
-    let graph = Graph {
+    let mut graph = Graph {
         value: regions(arena, value),
         gradient: regions(arena, gradient),
         report: regions(arena, report),
@@ -80,8 +81,10 @@ pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Opti
         kept: resolved.kept,
         buffers: std::mem::take(&mut arena.buffers),
     };
+    let mut layout = storage.finish();
+    prune::prune(&mut graph, &mut layout);
     debug_assert_eq!(verify(&graph), Ok(()));
-    Some((graph, std::mem::take(&mut storage.layout)))
+    Some((graph, layout))
 }
 
 /// Kernels that fill the `wanted` buffers: data parts evaluated, invariants stored, loops shared, in running order.

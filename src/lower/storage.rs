@@ -21,7 +21,7 @@ pub fn plate_size(hir: &Hir, bound: &Bound, plate: PlateId) -> usize {
 /// Where everything is stored that has a name in the model.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
-    /// By `SlotId`. A slot that nothing needs has no place.
+    /// By `SlotId`: for unconstrained and defined slots.
     pub places: Vec<Option<Place>>,
     /// The slots that make up theta, in order.
     theta: Vec<SlotId>,
@@ -70,6 +70,12 @@ impl Layout {
     /// A name per coordinate of theta; unique.
     pub fn theta_names(&self, bound: &Bound) -> Vec<String> {
         self.theta.iter().filter_map(|&s| self.place(s)).flat_map(|p| p.cell_names(bound)).collect()
+    }
+
+    /// Call `f` on every buffer of a slot.
+    pub(super) fn each_buffer(&mut self, f: &mut impl FnMut(&mut BufId)) {
+        self.places.iter_mut().flatten().for_each(|p| f(&mut p.buf));
+        self.vars.values_mut().for_each(f);
     }
 
     pub(super) fn set_starts(&mut self, start: Vec<f64>, points: Vec<bool>) {
@@ -161,6 +167,17 @@ impl<'a> Storage<'a> {
             self.layout.places[at] = Some(place);
         }
         self.layout.places[at].as_ref().expect("just placed")
+    }
+
+    /// The layout without data, which is kept for what computes with it and not for having a name.
+    pub fn finish(self) -> Layout {
+        let mut layout = self.layout;
+        for (place, slot) in layout.places.iter_mut().zip(&self.joint.slots) {
+            if matches!(slot.kind, SlotKind::Data(_) | SlotKind::Table(_)) {
+                *place = None;
+            }
+        }
+        layout
     }
 
     /// Give a definition a buffer of its own, or that of its numbers if they depend on data only.

@@ -2,6 +2,7 @@
 //! finite differences.
 
 mod build;
+mod derivatives;
 mod edges;
 mod models;
 mod random;
