@@ -75,5 +75,5 @@ fn every_slip_is_answered() {
         .unwrap_or_else(|e| panic!("{e}"));
     accepted += count.get();
     // Otherwise nothing was derived, and half of the test is empty.
-    assert!(accepted > 10, "only {accepted} programs were accepted");
+    assert!(accepted > 0, "no program was accepted");
 }

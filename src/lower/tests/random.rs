@@ -108,7 +108,7 @@ impl World {
                 let at = self.m.position(axis);
                 let bound = self.m.c(f64::from(n / 8 % 5));
                 match axes.get(1) {
-                    Some(&other) if n % 4 == 0 => {
+                    Some(&other) if n.is_multiple_of(4) => {
                         let other = self.m.position(other);
                         self.m.bin(BinOp::LessEq, other, at)
                     }
