@@ -1,7 +1,7 @@
 //! The pipeline as functions, top to bottom: what every command calls.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::check;
 use crate::data::{self, Bound, Inputs};
@@ -141,7 +141,9 @@ pub fn fit(
             return None;
         }
     };
-    let proposals = proposals(compiled.model.graph());
+    // Whoever interrupts a fit does not want to wait for its draws to be weighed.
+    let cancelled = options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed));
+    let proposals = if cancelled { 0 } else { proposals(compiled.model.graph()) };
     let draws = infer::draws(&compiled.model, &fit, REPORT_DRAWS, proposals, options.seed, options.threads);
     let mut report = FitReport {
         draws: REPORT_DRAWS,

@@ -7,6 +7,11 @@ use crate::models::Data;
 /// `theta → (value, gradient)`, the gradient written.
 pub type Loop = unsafe fn(&Data, &[f64], &mut [f64]) -> f64;
 
+/// The log joint from the sum of squares, with the Jacobian of sigma = e^log_sigma.
+pub fn normal_value(n: f64, ss: f64, log_sigma: f64) -> f64 {
+    -0.5 * ss - n * (log_sigma + 0.5 * (2.0 * std::f64::consts::PI).ln()) + log_sigma
+}
+
 /// Row by row, as plain Rust compiles it.
 pub mod scalar {
     use super::*;
@@ -54,8 +59,8 @@ pub mod scalar {
         }
         let n = d.y.len() as f64;
         grad[m] = gb * inv;
-        grad[m + 1] = ss - n;
-        -0.5 * ss - n * theta[m + 1]
+        grad[m + 1] = ss - n + 1.0;
+        normal_value(n, ss, theta[m + 1])
     }
 
     fn linear(d: &Data, theta: &[f64], grad: &mut [f64], k: usize, step: impl Fn(f64, f64, f64) -> (f64, f64)) -> f64 {
@@ -76,8 +81,8 @@ pub mod scalar {
             }
         }
         grad[..=k].iter_mut().for_each(|g| *g *= inv);
-        grad[1 + k] = ss - n as f64;
-        -0.5 * ss - n as f64 * theta[1 + k]
+        grad[1 + k] = ss - n as f64 + 1.0;
+        normal_value(n as f64, ss, theta[1 + k])
     }
 }
 
@@ -193,8 +198,8 @@ macro_rules! intrinsics {
                     })
                 };
                 grad[..11].iter_mut().for_each(|g| *g *= inv);
-                grad[11] = ss - n;
-                -0.5 * ss - n * log_sigma
+                grad[11] = ss - n + 1.0;
+                normal_value(n, ss, log_sigma)
             }
 
             #[target_feature(enable = $features)]
@@ -272,6 +277,6 @@ unsafe fn groups<const L: usize>(d: &Data, theta: &[f64], grad: &mut [f64]) -> f
         grad[g] += r * inv;
     }
     grad[m] = gb * inv;
-    grad[m + 1] = ss - n as f64;
-    -0.5 * ss - n as f64 * theta[m + 1]
+    grad[m + 1] = ss - n as f64 + 1.0;
+    normal_value(n as f64, ss, theta[m + 1])
 }

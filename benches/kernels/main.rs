@@ -7,18 +7,15 @@ mod plain;
 
 use std::time::Instant;
 
-use models::Data;
-use vic::codegen;
-use vic::lower::graph::Graph;
-use vic::run::Workspace;
-
-/// Writes the gradient and gives the value.
-type Run<'a> = Box<dyn FnMut(&mut [f64]) -> f64 + 'a>;
+use models::{Data, GROUPS, INTERCEPTS, LOGIT, NORMAL};
+use plain::Plain;
+use vic::driver::{self, FitRequest, Session};
+use vic::infer::{GuideKind, Target};
 
 /// One way to compute value and gradient.
 struct Contender<'a> {
     name: &'static str,
-    run: Run<'a>,
+    run: Box<dyn FnMut(&mut [f64]) -> f64 + 'a>,
     /// Every how many rounds it takes part; slow ones seldom.
     every: usize,
     times: Vec<f64>,
@@ -28,35 +25,27 @@ fn contender<'a>(name: &'static str, every: usize, run: impl FnMut(&mut [f64]) -
     Contender { name, run: Box::new(run), every, times: vec![] }
 }
 
-const ROUNDS: usize = 150;
+const ROUNDS: usize = 300;
 
-fn compare(
-    title: &str,
-    graph: &Graph,
-    data: &Data,
-    theta: &[f64],
-    hand: [hand::Loop; 3],
-    plain: impl Fn(&mut [f64]) -> f64,
-) {
+fn compare(title: &str, model: &str, d: &Data, hand: [hand::Loop; 3], plain: fn(&Plain, &[f64], &mut [f64]) -> f64) {
     println!("\n{title}");
-    let start = Instant::now();
-    let kernels = codegen::compile(graph).expect("kernels compile on this machine");
-    println!("  compiled in {:.2} ms", start.elapsed().as_secs_f64() * 1e3);
-    let mut ws = Workspace::new(graph);
-    let mut all = vec![contender("kernel", 1, |grad| {
-        ws.theta_mut().copy_from_slice(theta);
-        let value = kernels.gradient(&mut ws);
-        grad.copy_from_slice(ws.grad());
-        value
-    })];
+    let compiled = d.compile(model);
+    let kernels = compiled.model.kernels().expect("kernels compile on this machine");
+    println!("  kernels compiled in {:.2} ms", kernels.compile_time().as_secs_f64() * 1e3);
+    let theta: Vec<f64> = (0..compiled.model.dim()).map(|i| 0.1 * ((i * 7 % 11) as f64 - 5.0)).collect();
+    let theta = theta.as_slice();
+
+    let mut evaluator = compiled.model.evaluator();
+    let mut all = vec![contender("kernel", 1, |grad| evaluator.value_grad(theta, grad))];
     let names = ["hand, scalar", "hand, AVX2", "hand, AVX-512"];
     let runs = [true, is_x86_feature_detected!("avx2"), is_x86_feature_detected!("avx512dq")];
     for ((name, runs), f) in names.into_iter().zip(runs).zip(hand) {
         if runs {
-            all.push(contender(name, 1, move |grad| unsafe { f(data, theta, grad) }));
+            all.push(contender(name, 1, move |grad| unsafe { f(d, theta, grad) }));
         }
     }
-    all.push(contender("dfdx", 15, plain));
+    let tensors = Plain::new(d);
+    all.push(contender("dfdx", 15, move |grad| plain(&tensors, theta, grad)));
 
     let mut expected = vec![0.0; theta.len()];
     let value = (all[1].run)(&mut expected);
@@ -68,13 +57,13 @@ fn compare(
             }
             let start = Instant::now();
             let v = (c.run)(&mut grad);
-            c.times.push(start.elapsed().as_secs_f64() / data.y.len() as f64 * 1e9);
+            c.times.push(start.elapsed().as_secs_f64() / d.y.len() as f64 * 1e9);
             if round == 0 {
                 let size = expected.iter().fold(1.0f64, |m, g| m.max(g.abs()));
                 let off = grad.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / size;
                 assert!(
                     off < 1e-9 && ((v - value) / value).abs() < 1e-9,
-                    "{} computes something else: {off:e}",
+                    "{} computes something else, off by {off:e}: {v}, not {value}",
                     c.name
                 );
             }
@@ -90,25 +79,34 @@ fn compare(
         let ratios = format!("kernel takes {:.2} (min) {:.2} (median) of it", own_min / min, own_median / median);
         println!("  {:14} {min:8.3} ns/row min {median:8.3} median   {ratios}", c.name);
     }
+    drop(all);
+
+    // A step of a fit evaluates the log joint at each draw; the rest of it should be little.
+    let request =
+        FitRequest { guide: Some(GuideKind::MeanField), starts: Some(1), threads: Some(1), ..FitRequest::default() };
+    let options = driver::options(&compiled, &request);
+    match driver::fit(&mut Session::default(), &compiled, &options, &mut |_| {}) {
+        Some(fit) => {
+            let step = fit.seconds / fit.gradients as f64;
+            println!(
+                "  mean-field fit: {:.2} s, {} gradients of the log joint, {:.3} ms for each ({:.2} of the median kernel)",
+                fit.seconds,
+                fit.gradients,
+                step * 1e3,
+                step * 1e9 / d.y.len() as f64 / own_median
+            );
+        }
+        None => println!("  mean-field fit: the log joint is not finite"),
+    }
 }
 
 fn main() {
     // Another number of rows may be asked for: `cargo bench --bench kernels -- 2000` stays within the caches.
-    let n = std::env::args().find_map(|a| a.parse().ok()).unwrap_or(100_000);
-    let theta = |n: usize| (0..n).map(|i| 0.1 * ((i * 7 % 11) as f64 - 5.0)).collect::<Vec<_>>();
-
-    let d = Data::new(n, 10, false);
-    let (t, p) = (theta(12), plain::Plain::new(&d));
+    let n = std::env::args().find_map(|a| a.parse().ok()).unwrap_or(100_000).max(GROUPS);
     let hand: [hand::Loop; 3] = [hand::scalar::normal, hand::avx2::normal, hand::avx512::normal];
-    compare("(a) Normal regression, 10 features", &models::normal(&d, 10), &d, &t, hand, |g| p.normal(&t, g));
-
-    let d = Data::new(n, 20, true);
-    let (t, p) = (theta(21), plain::Plain::new(&d));
+    compare("(a) Normal regression, 10 features", NORMAL, &Data::new(n, 10, false), hand, Plain::normal);
     let hand: [hand::Loop; 3] = [hand::scalar::logit, hand::avx2::logit, hand::avx512::logit];
-    compare("(b) Bernoulli-logit, 20 features", &models::logit(&d, 20), &d, &t, hand, |g| p.logit(&t, g));
-
-    let d = Data::new(n, 1, false);
-    let (t, p) = (theta(models::GROUPS + 2), plain::Plain::new(&d));
+    compare("(b) Bernoulli-logit, 20 features", LOGIT, &Data::new(n, 20, true), hand, Plain::logit);
     let hand: [hand::Loop; 3] = [hand::scalar::groups, hand::avx2::groups, hand::avx512::groups];
-    compare("(c) varying intercept, 500 groups", &models::groups(&d), &d, &t, hand, |g| p.groups(&t, g));
+    compare("(c) varying intercept, 500 groups", INTERCEPTS, &Data::new(n, 1, false), hand, Plain::groups);
 }

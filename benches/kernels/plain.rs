@@ -2,6 +2,7 @@
 
 use dfdx::prelude::*;
 
+use crate::hand::normal_value;
 use crate::models::Data;
 
 type Vector = Tensor<(usize,), f64, Cpu>;
@@ -45,12 +46,12 @@ impl Plain {
         let (ls, tape) = log_sigma.leaky_trace().broadcast_like(&(n,)).split_tape();
         let z = (self.y.clone().put_tape(tape) - mu) / ls.retaped::<OwnedTape<f64, Cpu>>().exp();
         let value = (z.square() * -0.5 - ls).sum::<Rank0, _>();
-        let out = value.array();
+        let out = value.array() + normal_value(n as f64, 0.0, 0.0);
         let g = value.backward();
         grad[0] = g.get(&alpha).array();
         grad[1..=k].copy_from_slice(&g.get(&beta).as_vec());
-        grad[k + 1] = g.get(&log_sigma).array();
-        out
+        grad[k + 1] = g.get(&log_sigma).array() + 1.0;
+        out + theta[k + 1]
     }
 
     pub fn logit(&self, theta: &[f64], grad: &mut [f64]) -> f64 {
@@ -76,11 +77,11 @@ impl Plain {
         let (ls, tape) = log_sigma.leaky_trace().broadcast_like(&(n,)).split_tape();
         let z = (self.y.clone().put_tape(tape) - mu) / ls.retaped::<OwnedTape<f64, Cpu>>().exp();
         let value = (z.square() * -0.5 - ls).sum::<Rank0, _>();
-        let out = value.array();
+        let out = value.array() + normal_value(n as f64, 0.0, 0.0);
         let g = value.backward();
         grad[..m].copy_from_slice(&g.get(&alpha).as_vec());
         grad[m] = g.get(&beta).array();
-        grad[m + 1] = g.get(&log_sigma).array();
-        out
+        grad[m + 1] = g.get(&log_sigma).array() + 1.0;
+        out + theta[m + 1]
     }
 }

@@ -3,7 +3,7 @@
 use super::args::{FitArgs, Guide, Method};
 use super::progress::Progress;
 use super::terminal::Terminal;
-use super::{ERROR, NOT_CONVERGED, OK, files};
+use super::{ERROR, INTERRUPTED, NOT_CONVERGED, OK, files, interrupt};
 use crate::diag::Diagnostic;
 use crate::driver::{self, FitRequest, Session};
 use crate::infer;
@@ -14,8 +14,16 @@ pub fn run(args: &FitArgs, terminal: &Terminal) -> u8 {
     let report = fit(args, &mut session);
     terminal.complain_all(&session.diags, &session.sources);
     let Some((report, out)) = report else { return ERROR };
-    let mut code = if report.converged { OK } else { NOT_CONVERGED };
-    if let Some(out) = out
+    let interrupted = interrupt::happened();
+    let mut code = match (interrupted, report.converged) {
+        (true, _) => INTERRUPTED,
+        (false, true) => OK,
+        (false, false) => NOT_CONVERGED,
+    };
+    if interrupted {
+        let out = if out.is_some() { "; no file was written" } else { "" };
+        terminal.note(&format!("Interrupted. What follows is as far as the fit came{out}.\n"));
+    } else if let Some(out) = out
         && let Err(d) = out.write(&report)
     {
         terminal.complain(&d, &session.sources);
@@ -59,7 +67,7 @@ fn fit(args: &FitArgs, session: &mut Session) -> Option<(FitReport, Option<OutDi
         return None;
     }
     let compiled = driver::compile(session, checked, &inputs)?;
-    let options = driver::options(&compiled, &request(args));
+    let options = driver::options(&compiled, &FitRequest { cancel: Some(interrupt::watch()), ..request(args) });
     let mut progress = Progress::new(!args.quiet);
     let report = driver::fit(session, &compiled, &options, &mut |p| progress.update(p));
     progress.finish();

@@ -5,6 +5,7 @@ mod check;
 mod explain;
 mod files;
 mod fit;
+mod interrupt;
 mod progress;
 mod show;
 mod terminal;
@@ -23,7 +24,8 @@ const ERROR: u8 = 1;
 // 2: the arguments do not form a command (clap's own code).
 /// A fit that did not converge; its results are written and printed all the same.
 const NOT_CONVERGED: u8 = 3;
-// 130: interrupted from the keyboard, as a shell reports a program ended by SIGINT.
+/// Interrupted from the keyboard; as a shell reports a program ended by SIGINT.
+const INTERRUPTED: u8 = 130;
 
 /// Run the command that the arguments of the process ask for.
 pub fn main() -> ExitCode {

@@ -177,3 +177,43 @@ fn the_readme_shows_a_true_run() {
     let model = fs::read_to_string(root.join("examples/eight_schools/eight_schools.vi")).expect("readable");
     assert!(readme.contains(&format!("```vi\n{model}```")), "the model of the README is the example");
 }
+
+/// Linux tells which signals a process handles, so that the test need not guess when the fit begins.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupted_fit_shows_how_far_it_came() {
+    use std::fmt::Write;
+
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let mut csv = String::from("y\n");
+    (0..20_000).for_each(|i| writeln!(csv, "{}", f64::from(i % 97) * 0.1).expect("memory"));
+    fs::write(folder.path().join("y.csv"), csv).expect("writable");
+    let model =
+        "data rows { y: real }\nlatent m ~ Normal(0, 1)\nlatent s ~ HalfNormal(1)\nobserve y ~ StudentT(4, m, s)\n";
+    fs::write(folder.path().join("m.vi"), model).expect("writable");
+    // A thousand draws in each of hundreds of steps: minutes, unless it is interrupted.
+    let child = Command::new(env!("CARGO_BIN_EXE_vic"))
+        .args(["fit", "m.vi", "y.csv", "--method", "adam", "--draws", "1000", "--out", "fit"])
+        .current_dir(folder.path())
+        .env("NO_COLOR", "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("vic starts");
+    let handles_interrupts = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it still runs");
+        let caught = status.lines().find_map(|l| l.strip_prefix("SigCgt:")).expect("Linux says");
+        u64::from_str_radix(caught.trim(), 16).expect("hexadecimal") & 0b10 != 0
+    };
+    while !handles_interrupts() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is there");
+    assert!(sent.success());
+    let out = child.wait_with_output().expect("vic ends");
+    let (said, shown) = (String::from_utf8_lossy(&out.stderr), String::from_utf8_lossy(&out.stdout));
+    assert_eq!(out.status.code(), Some(130), "{said}");
+    assert!(said.contains("Interrupted.") && said.contains("no file was written"), "{said}");
+    assert!(shown.contains("NOT CONVERGED") && shown.contains("The fit was interrupted."), "{shown}");
+    assert!(!folder.path().join("fit").exists());
+}
