@@ -14,7 +14,9 @@ use super::jit::Imports;
 use super::ops::Scope;
 use super::plan::{Callee, Item, Lanes, Phase, Plan, identity};
 use super::walk::{for_uses, stride};
-use crate::lower::graph::{Addr, AddrTerm, BinOp, BufId, BufKind, Graph, LoopId, Op, ReduceOp, Region, Stmt, ValId};
+use crate::lower::graph::{
+    Addr, AddrTerm, BinOp, BufId, BufKind, Direction, Graph, LoopId, Op, ReduceOp, Region, Stmt, ValId,
+};
 
 /// Numbers between one block buffer and the next beyond the block: buffers a multiple of 4096 bytes apart would seem to
 /// the processor to overlap.
@@ -93,6 +95,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
             let sums = sums(plan.levels[depth + 1].iter().copied(), over.id);
             let init = vec![self.b.ins().f64const(0.0); sums.len()];
             let totals = self.counted(zero, Count::Fixed(over.size), 1, init, |e, i, sums_so_far| {
+                let i = e.walked(plan, depth, i);
                 e.counters.insert(over.id, i);
                 let mut scope = Scope::scalar();
                 scope.sums = sums.iter().map(|s| *s as *const Stmt).zip(sums_so_far).collect();
@@ -105,10 +108,22 @@ impl<'a, 'f> Emitter<'a, 'f> {
             return;
         }
         self.counted(zero, Count::Fixed(over.size), 1, vec![], |e, i, _| {
+            let i = e.walked(plan, depth, i);
             e.counters.insert(over.id, i);
             e.nest(plan, depth + 1);
             vec![]
         });
+    }
+
+    /// The position of a loop at a step: another one where it is walked from its end.
+    fn walked(&mut self, plan: &Plan, depth: usize, step: Value) -> Value {
+        match plan.region.walk {
+            Some(Direction::Backwards) if depth == 0 => {
+                let last = self.b.ins().iconst(I64, plan.region.loops[0].size as i64 - 1);
+                self.b.ins().isub(last, step)
+            }
+            Some(Direction::Forwards | Direction::Backwards) | None => step,
+        }
     }
 
     /// Statements outside lanes. Their values stay visible to what follows.

@@ -76,13 +76,18 @@ pub enum Item<'r> {
 
 /// The loop that would run in blocks of lanes.
 pub fn lane_loop(region: &Region) -> Option<LoopId> {
-    let lanes = region.loops.last()?;
-    (lanes.size >= FEW_LANES && !is_sequential(region)).then_some(lanes.id)
+    let lanes = region.lane()?;
+    (lanes.size >= FEW_LANES && !runs_lane_by_lane(region)).then_some(lanes.id)
+}
+
+/// Within a step of a walk nothing reads what the step itself writes, so that its other loops are free.
+fn runs_lane_by_lane(region: &Region) -> bool {
+    region.walk.is_none() && is_sequential(region)
 }
 
 /// Expects the region desugared for its `lane_loop`.
 pub fn plan(region: &Region) -> Plan<'_> {
-    let sequential = is_sequential(region);
+    let sequential = runs_lane_by_lane(region);
     let depth = region.loops.len();
     let mut levels = vec![vec![]; depth + 1];
     if sequential {

@@ -87,6 +87,7 @@ impl Maker {
         let region = Region {
             name: String::new(),
             span: None,
+            walk: None,
             loops: std::mem::take(&mut self.loops),
             body: std::mem::take(&mut self.body),
         };

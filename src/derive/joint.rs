@@ -104,6 +104,25 @@ pub struct Def {
     pub var: Option<VarId>,
     /// Needed by no term: only for reports.
     pub report_only: bool,
+    /// Its value reads earlier cells of itself.
+    pub walk: Option<Walk>,
+}
+
+/// How a definition that reads its own slot is computed: cell after cell along one of its axes.
+///
+/// Definitions of one group stand next to each other, and walk the same plate in the same order. Each may read the slots
+/// of the whole group, at cells that the walk has passed; where nothing has been passed the read stands on the side of
+/// a condition on data that is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// One of the definition's axes.
+    pub axis: AxisId,
+    /// Data over the plate: the position that each step visits. `None`: the plate's own order.
+    pub order: Option<SlotId>,
+    /// From the last step to the first.
+    pub backwards: bool,
+    /// The number of its group.
+    pub group: u32,
 }
 
 /// `log joint += Σ over axes where filter of value`.

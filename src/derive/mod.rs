@@ -235,6 +235,7 @@ impl Translator<'_> {
                 span,
                 var: None,
                 report_only: false,
+                walk: None,
             });
             let y = self.read_all(y_slot, &v.axes);
             let (x, jacobian) = simplex.probabilities(&mut self.joint, y, k, plate);
@@ -282,7 +283,15 @@ impl Translator<'_> {
             _ => None,
         };
         let slot = self.slot(name.to_string(), self.plates(axes), SlotKind::Defined);
-        self.joint.defs.push(Def { slot, axes: axes.to_vec(), value, span, var: Some(var), report_only: false });
+        self.joint.defs.push(Def {
+            slot,
+            axes: axes.to_vec(),
+            value,
+            span,
+            var: Some(var),
+            report_only: false,
+            walk: None,
+        });
         self.sources.insert(var, Source::Slot(identity.unwrap_or(slot)));
     }
 
@@ -294,7 +303,15 @@ impl Translator<'_> {
             return;
         }
         let slot = self.slot(v.name.clone(), self.plates(&v.axes), SlotKind::Defined);
-        self.joint.defs.push(Def { slot, axes: v.axes.clone(), value: node, span, var: Some(var), report_only: false });
+        self.joint.defs.push(Def {
+            slot,
+            axes: v.axes.clone(),
+            value: node,
+            span,
+            var: Some(var),
+            report_only: false,
+            walk: None,
+        });
         self.sources.insert(var, Source::Slot(slot));
     }
 }
@@ -369,13 +386,19 @@ impl Joint {
                 self.reads(f, &mut needed);
             }
         }
-        for i in (0..self.defs.len()).rev() {
-            let d = &self.defs[i];
-            let mine = needed.contains(&d.slot);
-            if mine {
-                self.reads(d.value, &mut needed);
+        let mut defs = std::mem::take(&mut self.defs);
+        let group = |d: &Def| d.walk.as_ref().map(|w| w.group);
+        let groups = defs.chunk_by_mut(|a, b| group(a).is_some() && group(a) == group(b));
+        for group in groups.collect::<Vec<_>>().into_iter().rev() {
+            // Of definitions that walk together, each may need all others.
+            let mine = group.iter().any(|d| needed.contains(&d.slot));
+            for d in group {
+                if mine {
+                    self.reads(d.value, &mut needed);
+                }
+                d.report_only = !mine;
             }
-            self.defs[i].report_only = !mine;
         }
+        self.defs = defs;
     }
 }

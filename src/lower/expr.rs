@@ -126,6 +126,11 @@ impl Arena {
         self.targets.get(&index).copied()
     }
 
+    /// Say whether a buffer that nothing reads yet depends on theta.
+    pub fn set_active(&mut self, buf: BufId, active: bool) {
+        self.active[buf.0 as usize] = active;
+    }
+
     pub fn is_active(&self, buf: BufId) -> bool {
         self.active[buf.0 as usize]
     }

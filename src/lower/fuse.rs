@@ -27,8 +27,11 @@ pub(crate) fn fuse(arena: &mut Arena, kernels: Vec<Kernel>, sums: &HashMap<BufId
         .map(|i| {
             let mut waits = HashMap::new();
             for (buf, addr) in &loads[i] {
-                for &w in writers.get(buf).into_iter().flatten() {
+                // What a walk reads of its own is there by the order of its steps.
+                let own = |w: usize| w == i && kernels[i].walk.is_some();
+                for &w in writers.get(buf).into_iter().flatten().filter(|w| !own(**w)) {
                     let forward = w != i
+                        && [w, i].iter().all(|&k| kernels[k].walk.is_none())
                         && kernels[w].loops == kernels[i].loops
                         && kernels[w].roots.iter().any(|r| {
                             r.buf == *buf && r.effect == Effect::Store && r.inner.is_empty() && r.addr == *addr
@@ -59,15 +62,17 @@ fn next_group(
     left: &[usize],
     done: &HashSet<usize>,
 ) -> Vec<usize> {
-    let mut classes: Vec<&Vec<LoopId>> = vec![];
+    // A walk stays by itself: nothing else depends on the order of its steps.
+    let class = |i: usize| (&kernels[i].loops, kernels[i].walk.map(|_| i));
+    let mut classes: Vec<(&Vec<LoopId>, Option<usize>)> = vec![];
     for &i in left {
-        if !classes.contains(&&kernels[i].loops) {
-            classes.push(&kernels[i].loops);
+        if !classes.contains(&class(i)) {
+            classes.push(class(i));
         }
     }
     let mut best: Option<(usize, usize, Vec<usize>)> = None;
-    for loops in classes {
-        let members: Vec<usize> = left.iter().copied().filter(|&i| kernels[i].loops == *loops).collect();
+    for (loops, walk) in classes {
+        let members: Vec<usize> = left.iter().copied().filter(|&i| class(i) == (loops, walk)).collect();
         let mut group: Vec<usize> = vec![];
         loop {
             let ready = |i: &usize| {
@@ -100,7 +105,7 @@ fn join(arena: &mut Arena, mut group: Vec<Kernel>) -> Kernel {
     }
     let spans: Vec<_> = group.iter().map(|k| k.span).collect();
     let span = if spans.iter().all(|s| *s == spans[0]) { spans[0] } else { None };
-    let mut fused = Kernel { name: names.join(", "), span, loops: group[0].loops.clone(), roots: vec![] };
+    let mut fused = Kernel { name: names.join(", "), span, loops: group[0].loops.clone(), walk: None, roots: vec![] };
     let mut stored: HashMap<E, E> = HashMap::new();
     for mut kernel in group {
         if !stored.is_empty() {
@@ -120,10 +125,19 @@ fn join(arena: &mut Arena, mut group: Vec<Kernel>) -> Kernel {
 /// Drop effects on buffers that nothing reads and that are not `wanted`.
 pub(crate) fn drop_dead(arena: &Arena, mut kernels: Vec<Kernel>, wanted: impl Fn(BufId) -> bool) -> Vec<Kernel> {
     loop {
-        let read: HashSet<BufId> = kernels.iter().flat_map(|k| k.loads(arena)).map(|l| l.0).collect();
+        let loads: Vec<HashSet<BufId>> =
+            kernels.iter().map(|k| k.loads(arena).into_iter().map(|l| l.0).collect()).collect();
+        let mut readers: HashMap<BufId, usize> = HashMap::new();
+        loads.iter().flatten().for_each(|b| *readers.entry(*b).or_insert(0) += 1);
         let before: usize = kernels.iter().map(|k| k.roots.len()).sum();
-        for kernel in &mut kernels {
-            kernel.roots.retain(|r| wanted(r.buf) || read.contains(&r.buf));
+        for (kernel, own) in kernels.iter_mut().zip(&loads) {
+            let read = |b: BufId| readers.get(&b).copied().unwrap_or(0);
+            // A walk that only reads itself is for nothing.
+            let others = |b: BufId| wanted(b) || read(b) > usize::from(own.contains(&b));
+            if kernel.walk.is_some() && !kernel.roots.iter().any(|r| others(r.buf)) {
+                kernel.roots.clear();
+            }
+            kernel.roots.retain(|r| wanted(r.buf) || read(r.buf) > 0);
         }
         kernels.retain(|k| !k.roots.is_empty() && arena.cells(&k.loops) > 0);
         if kernels.iter().map(|k| k.roots.len()).sum::<usize>() == before {

@@ -35,6 +35,12 @@ pub(crate) fn gradient(
     }
     for kernel in forward.iter().rev() {
         let mut seeds = vec![];
+        // What one value of a walk owes to another is known only while going back.
+        if kernel.walk.is_some() && kernel.roots.iter().any(|r| adjoints.contains_key(&r.buf)) {
+            for root in &kernel.roots {
+                adjoint_of(arena, root.buf, &mut adjoints);
+            }
+        }
         for root in &kernel.roots {
             if let Some(&adjoint) = adjoints.get(&root.buf) {
                 let adjoint = arena.load(adjoint, root.addr.clone());
@@ -46,7 +52,10 @@ pub(crate) fn gradient(
             continue;
         }
         let roots = backward(arena, &kernel.loops, seeds, &mut adjoints);
-        let mut back = Kernel { name: format!("d {}", kernel.name), span: None, loops: kernel.loops.clone(), roots };
+        let mut back =
+            Kernel { name: format!("d {}", kernel.name), span: None, loops: kernel.loops.clone(), walk: None, roots };
+        // The derivative of a walk goes back from its last step.
+        back.walk = kernel.walk.map(|(over, direction)| (over, direction.reversed()));
         let mut stored = HashMap::new();
         for root in kernel.roots.iter().filter(|r| r.effect == Effect::Store) {
             if arena.cost(root.value) >= WORTH_READING {
@@ -58,6 +67,15 @@ pub(crate) fn gradient(
         out.push(back);
     }
     out
+}
+
+/// Where the adjoints of a buffer are summed.
+fn adjoint_of(arena: &mut Arena, buf: BufId, adjoints: &mut HashMap<BufId, BufId>) -> BufId {
+    *adjoints.entry(buf).or_insert_with(|| {
+        let of = &arena.buffers[buf.0 as usize];
+        let (name, len) = (format!("d {}", of.name), of.len);
+        arena.buffer(name, len, BufKind::Scratch { zeroed: true }, true)
+    })
 }
 
 /// An expression with what arrives at it from outside.
@@ -173,11 +191,7 @@ impl Step<'_> {
 
     fn accumulate(&mut self, buf: BufId, addr: Addr, adjoints: &mut HashMap<BufId, BufId>) -> Root {
         let arena = &mut *self.arena;
-        let adjoint = *adjoints.entry(buf).or_insert_with(|| {
-            let of = &arena.buffers[buf.0 as usize];
-            let (name, len) = (format!("d {}", of.name), of.len);
-            arena.buffer(name, len, BufKind::Scratch { zeroed: true }, true)
-        });
+        let adjoint = adjoint_of(arena, buf, adjoints);
         let inner = self.inner(self.of);
         Root { inner, effect: Effect::Accum, buf: adjoint, addr, value: self.g }
     }

@@ -68,16 +68,50 @@ pub enum BufKind {
     Scratch { zeroed: bool },
 }
 
-/// A loop nest. `loops` run outermost first; the last is the *lane* loop, which kernels run in blocks.
-/// No loops: the body runs once.
+/// A loop nest. `loops` run outermost first; the last is the *lane* loop, which kernels run in blocks,
+/// unless it is walked. No loops: the body runs once.
 #[derive(Clone, Debug)]
 pub struct Region {
     /// For people: the declaration it comes from (`observe y`, `let K`, `d observe y`).
     pub name: String,
     /// The declaration's place in the model, for tracing a non-finite value.
     pub span: Option<Span>,
+    /// The first loop is walked in this order: its later steps read what earlier ones wrote. Without a walk, and in the
+    /// other loops, steps are independent of each other.
+    pub walk: Option<Direction>,
     pub loops: Vec<Loop>,
     pub body: Vec<Stmt>,
+}
+
+impl Region {
+    /// The loop whose steps kernels run in blocks.
+    pub fn lane(&self) -> Option<&Loop> {
+        self.loops[usize::from(self.walk.is_some())..].last()
+    }
+}
+
+/// The order of a walk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    Forwards,
+    Backwards,
+}
+
+impl Direction {
+    pub fn reversed(self) -> Direction {
+        match self {
+            Direction::Forwards => Direction::Backwards,
+            Direction::Backwards => Direction::Forwards,
+        }
+    }
+
+    /// The position on a loop of `size` cells after `step` steps.
+    pub fn position(self, step: usize, size: usize) -> usize {
+        match self {
+            Direction::Forwards => step,
+            Direction::Backwards => size - 1 - step,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -30,6 +30,42 @@ struct Place {
     memo: HashMap<E, E>,
     /// Products that are already in groups.
     grouped: HashSet<E>,
+    /// What the kernel itself writes step by step.
+    walked: HashSet<BufId>,
+    /// Whether expressions read that.
+    walks: HashMap<E, bool>,
+}
+
+impl Place {
+    /// Whether an expression must be evaluated in the walk: it reads what the walk writes.
+    fn must_stay(&mut self, arena: &Arena, e: E) -> bool {
+        if self.walked.is_empty() {
+            return false;
+        }
+        if let Some(&known) = self.walks.get(&e) {
+            return known;
+        }
+        let mut stays = matches!(arena.get(e), Expr::Load(buf, _) if self.walked.contains(buf));
+        let mut operands = vec![];
+        arena.each_operand(e, |x| operands.push(x));
+        for x in operands {
+            stays = self.must_stay(arena, x) || stays;
+        }
+        self.walks.insert(e, stays);
+        stays
+    }
+
+    /// Whether and how to store an expression of this kernel.
+    fn plan(&mut self, arena: &mut Arena, e: E) -> Option<Plan> {
+        if self.must_stay(arena, e) {
+            return None;
+        }
+        // What does not wait for earlier steps is computed beforehand, where lanes can share the work.
+        if !self.walked.is_empty() && arena.active(e) && arena.cost(e) >= WORTH_STORING && arena.free(e) == self.loops {
+            return Some(Plan { loops: self.loops.clone(), value: e, addr: arena.address(&self.loops) });
+        }
+        plan(arena, e, &self.loops)
+    }
 }
 
 /// What to store, over which loops, and where a use reads it.
@@ -58,6 +94,8 @@ impl Hoister {
             uses: uses(arena, &kernel),
             memo: HashMap::new(),
             grouped: HashSet::new(),
+            walked: kernel.walked(),
+            walks: HashMap::new(),
         };
         for root in &mut kernel.roots {
             root.value = self.visit(arena, root.value, &mut at);
@@ -83,14 +121,14 @@ impl Hoister {
             && arena.active(b)
         {
             let reciprocal = arena.unary(UnOp::Recip, b);
-            if plan(arena, reciprocal, &at.loops).is_some() {
+            if at.plan(arena, reciprocal).is_some() {
                 let product = arena.mul(a, reciprocal);
                 return self.visit(arena, product, at);
             }
         }
         // A constant to derivatives must stay one: only what it holds is stored.
         if !matches!(arena.get(e), Expr::Detach(_))
-            && let Some(plan) = plan(arena, e, &at.loops)
+            && let Some(plan) = at.plan(arena, e)
         {
             return self.store(arena, plan, &at.name);
         }
@@ -100,7 +138,9 @@ impl Hoister {
             at.grouped.insert(product);
             return self.visit(arena, product, at);
         }
-        if let Expr::Reduce(ReduceOp::Sum, over, body) = *arena.get(e) {
+        if let Expr::Reduce(ReduceOp::Sum, over, body) = *arena.get(e)
+            && !at.must_stay(arena, e)
+        {
             let longest = at.loops.iter().map(|&l| arena.size(l)).max().unwrap_or(0);
             if arena.size(over) >= LONG_SUM && arena.size(over) > longest {
                 return self.sum(arena, e, over, body, &at.name.clone());
@@ -138,7 +178,7 @@ impl Hoister {
     }
 
     fn push(&mut self, arena: &mut Arena, loops: Vec<LoopId>, root: Root, name: &str) {
-        let kernel = Kernel { name: name.to_string(), span: None, loops, roots: vec![root] };
+        let kernel = Kernel { name: name.to_string(), span: None, loops, walk: None, roots: vec![root] };
         let kernel = self.kernel(arena, kernel);
         self.kernels.push(kernel);
     }

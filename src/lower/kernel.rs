@@ -1,9 +1,9 @@
 //! Kernels: loop nests before their statements are ordered. What the passes between `resolve` and `schedule` rewrite.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::lower::expr::{Arena, E, Expr};
-use crate::lower::graph::{Addr, BufId, LoopId};
+use crate::lower::graph::{Addr, BufId, Direction, LoopId};
 use crate::source::Span;
 
 /// For every cell of `loops`, the effects of `roots`.
@@ -13,6 +13,8 @@ pub(crate) struct Kernel {
     pub span: Option<Span>,
     /// Sorted; which one is the lane is decided when the kernel is scheduled.
     pub loops: Vec<LoopId>,
+    /// The loop among them whose steps run in order, each reading what earlier ones wrote.
+    pub walk: Option<(LoopId, Direction)>,
     pub roots: Vec<Root>,
 }
 
@@ -46,6 +48,12 @@ impl Kernel {
     /// Every load in its expressions.
     pub fn loads(&self, arena: &Arena) -> Vec<(BufId, Addr)> {
         loads_of(arena, arena.reachable(self.roots.iter().map(|r| r.value)))
+    }
+
+    /// The buffers that a walk writes, which only it can read while it runs; none without a walk.
+    pub fn walked(&self) -> HashSet<BufId> {
+        let roots = self.roots.iter().filter(|_| self.walk.is_some());
+        roots.map(|r| r.buf).collect()
     }
 
     /// Replace expressions in every root, as `Arena::rewrite` does.

@@ -25,6 +25,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod walk;
 
 use std::collections::{HashMap, HashSet};
 
@@ -56,7 +57,7 @@ pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Opti
     }
     let (terms, definitions): (Vec<_>, Vec<_>) =
         resolved.kernels.iter().cloned().partition(|k| k.roots[0].buf == log_joint);
-    let defined: HashSet<BufId> = definitions.iter().map(|k| k.roots[0].buf).collect();
+    let defined: HashSet<BufId> = definitions.iter().flat_map(|k| &k.roots).map(|r| r.buf).collect();
     let trace = unfused(arena, resolved.kernels);
     let report = program(arena, definitions.clone(), &HashMap::new(), |buf| defined.contains(&buf));
     let mut split = split::split(arena, [definitions, terms].concat(), log_joint);

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::lower::graph::{
-    Addr, AddrTerm, BinOp, BufId, BufKind, Graph, Loop, LoopId, Op, ReduceOp, Region, Stmt, UnOp, ValId,
+    Addr, AddrTerm, BinOp, BufId, BufKind, Direction, Graph, Loop, LoopId, Op, ReduceOp, Region, Stmt, UnOp, ValId,
 };
 
 impl Display for Graph {
@@ -42,7 +42,12 @@ fn name(graph: &Graph, id: BufId) -> String {
 fn write_region(graph: &Graph, region: &Region, f: &mut Formatter) -> fmt::Result {
     writeln!(f, "  # {}", region.name)?;
     for (depth, l) in region.loops.iter().enumerate() {
-        writeln!(f, "{}for {}", indent(depth + 1), header(l))?;
+        let order = match region.walk.filter(|_| depth == 0) {
+            Some(Direction::Forwards) => " in order",
+            Some(Direction::Backwards) => " in reverse order",
+            None => "",
+        };
+        writeln!(f, "{}for {}{order}", indent(depth + 1), header(l))?;
     }
     write_body(graph, &region.body, region.loops.len() + 1, f)
 }

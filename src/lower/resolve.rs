@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::data::Bound;
-use crate::derive::joint::{Fold, Ix, Joint, Node, NodeId, SlotId, SlotKind};
+use crate::derive::joint::{Def, Fold, Ix, Joint, Node, NodeId, SlotId, SlotKind};
 use crate::diag::Diags;
 use crate::hir::{AxisId, Hir, PlateId};
 use crate::lower::expr::{Arena, E, Expr, without};
@@ -37,12 +37,12 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    fn bind(&self, axis: AxisId) -> Bind {
+    pub fn bind(&self, axis: AxisId) -> Bind {
         let found = self.binds.iter().find(|b| b.0 == axis);
         found.expect("a checked expression uses the axes of its statement and of the reductions around it").1
     }
 
-    fn with(&self, new: &[(AxisId, Bind)]) -> Scope {
+    pub fn with(&self, new: &[(AxisId, Bind)]) -> Scope {
         let mut binds = self.binds.clone();
         binds.retain(|b| new.iter().all(|n| n.0 != b.0));
         binds.extend_from_slice(new);
@@ -74,6 +74,10 @@ pub(super) struct Resolver<'a, 's> {
     /// By filter: the loop over the cells that pass, with the positions per loop that it replaces.
     filters: HashMap<E, Vec<(LoopId, Bind)>>,
     as_numbers: HashMap<BufId, BufId>,
+    /// The walked axis for each order other than that of the rows.
+    pub orders: HashMap<SlotId, Bind>,
+    /// What the walk at hand is about to compute.
+    pub own: Vec<BufId>,
     pub kept: Vec<Kept>,
     /// The loops over whole plates, for messages.
     pub plate_of: HashMap<LoopId, PlateId>,
@@ -106,16 +110,23 @@ pub(crate) fn resolve<'a>(
         indexed: HashMap::new(),
         filters: HashMap::new(),
         as_numbers: HashMap::new(),
+        orders: HashMap::new(),
+        own: vec![],
         kept: vec![],
         plate_of: HashMap::new(),
         statement: String::new(),
         span: Span::default(),
     };
     let mut kernels = vec![];
-    for def in &joint.defs {
-        r.statement = r.joint.slot(def.slot).name.clone();
-        r.span = def.span;
-        kernels.extend(r.definition(def));
+    let group = |d: &Def| d.walk.as_ref().map(|w| w.group);
+    for defs in joint.defs.chunk_by(|a, b| group(a).is_some() && group(a) == group(b)) {
+        let names: Vec<&str> = defs.iter().map(|d| r.joint.slot(d.slot).name.as_str()).collect();
+        r.statement = names.join(", ");
+        r.span = defs[0].span;
+        kernels.extend(match &defs[0].walk {
+            Some(walk) => r.walk(defs, walk),
+            None => r.definition(&defs[0]),
+        });
     }
     for term in &joint.terms {
         r.statement.clone_from(&term.name);
@@ -190,7 +201,7 @@ impl Resolver<'_, '_> {
         self.storage.layout.set_starts(start, points);
     }
 
-    fn definition(&mut self, def: &crate::derive::joint::Def) -> Option<Kernel> {
+    fn definition(&mut self, def: &Def) -> Option<Kernel> {
         let scope = self.scope_over(&def.axes);
         let value = self.node(def.value, &scope);
         let loops: Vec<LoopId> = def.axes.iter().map(|&a| loop_of(scope.bind(a))).collect();
@@ -201,7 +212,7 @@ impl Resolver<'_, '_> {
         }
         let buf = self.storage.define(self.arena, def, None).buf;
         let addr = self.arena.address(&loops);
-        Some(self.kernel(loops, Root::store(buf, addr, value)))
+        Some(self.kernel(loops, vec![Root::store(buf, addr, value)]))
     }
 
     fn term(&mut self, term: &crate::derive::joint::Term, log_joint: BufId) -> Kernel {
@@ -212,12 +223,12 @@ impl Resolver<'_, '_> {
             (scope, loops) = self.keep(condition, &scope, loops);
         }
         let value = self.node(term.value, &scope);
-        self.kernel(loops, Root::accum(log_joint, scalar(), value))
+        self.kernel(loops, vec![Root::accum(log_joint, scalar(), value)])
     }
 
-    fn kernel(&self, mut loops: Vec<LoopId>, root: Root) -> Kernel {
+    pub(super) fn kernel(&self, mut loops: Vec<LoopId>, roots: Vec<Root>) -> Kernel {
         loops.sort_unstable();
-        Kernel { name: self.statement.clone(), span: Some(self.span), loops, roots: vec![root] }
+        Kernel { name: self.statement.clone(), span: Some(self.span), loops, walk: None, roots }
     }
 
     /// Each axis stands for the first loop over its plate that no other of them uses.
@@ -226,7 +237,7 @@ impl Resolver<'_, '_> {
         Scope::default().with(&binds)
     }
 
-    fn free_binds(&mut self, axes: &[AxisId], taken: &[LoopId]) -> Vec<(AxisId, Bind)> {
+    pub(super) fn free_binds(&mut self, axes: &[AxisId], taken: &[LoopId]) -> Vec<(AxisId, Bind)> {
         let mut taken = taken.to_vec();
         let mut binds = vec![];
         for &axis in axes {
@@ -240,7 +251,7 @@ impl Resolver<'_, '_> {
         binds
     }
 
-    fn plate_loop(&mut self, plate: PlateId, n: usize) -> LoopId {
+    pub(super) fn plate_loop(&mut self, plate: PlateId, n: usize) -> LoopId {
         let size = plate_size(self.hir, self.bound, plate);
         let id = self.arena.plate_loop(plate, n, size, &self.hir.plate(plate).name);
         self.plate_of.insert(id, plate);
@@ -357,7 +368,7 @@ impl Resolver<'_, '_> {
     /// The same place under one more condition, if that depends on data only.
     fn guarded(&mut self, scope: &Scope, condition: E) -> Scope {
         let mut scope = scope.clone();
-        if !self.arena.active(condition) {
+        if !self.arena.active(condition) && !self.reads_own(condition) {
             scope.guard = Some(match scope.guard {
                 Some(guard) => self.arena.binary(BinOp::And, guard, condition),
                 None => condition,
@@ -482,13 +493,13 @@ impl Resolver<'_, '_> {
 }
 
 /// The loop that an axis moves with.
-fn loop_of(bind: Bind) -> LoopId {
+pub(super) fn loop_of(bind: Bind) -> LoopId {
     match bind {
         Bind::Loop(id) | Bind::Kept { over: id, .. } => id,
     }
 }
 
-fn address_term(bind: Bind) -> AddrTerm {
+pub(super) fn address_term(bind: Bind) -> AddrTerm {
     match bind {
         Bind::Loop(id) => AddrTerm::Loop(id),
         Bind::Kept { over, positions } => {

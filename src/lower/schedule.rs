@@ -19,12 +19,17 @@ pub(crate) fn schedule(arena: &Arena, kernel: &Kernel) -> Region {
         addresses.filter(|a| a.terms.contains(&(crate::lower::graph::AddrTerm::Loop(l), 1))).count()
     };
     loops.sort_by_cached_key(|&l| (arena.size(l), unit(l)));
-    let lane = loops.last().copied();
+    if let Some((walked, _)) = kernel.walk {
+        loops.retain(|&l| l != walked);
+        loops.insert(0, walked);
+    }
+    let lane = loops.last().copied().filter(|&l| kernel.walk.is_none_or(|w| w.0 != l));
     let mut scheduler = Scheduler { arena, lane, uses: uses(arena, kernel), next: 0 };
     let roots = kernel.roots.iter().map(|r| Goal::Effect(r, &r.inner)).collect::<Vec<_>>();
     let (body, _) = scheduler.scope(&kernel.loops, &HashMap::new(), &roots);
     let loops = loops.into_iter().map(|l| named(arena, l)).collect();
-    Region { name: kernel.name.clone(), span: kernel.span, loops, body }
+    let walk = kernel.walk.map(|w| w.1);
+    Region { name: kernel.name.clone(), span: kernel.span, walk, loops, body }
 }
 
 fn named(arena: &Arena, id: LoopId) -> Loop {

@@ -97,6 +97,7 @@ impl Arena {
             name: String::new(),
             span: None,
             loops: loops.to_vec(),
+            walk: None,
             roots: vec![Root::store(buf, addr, inside)],
         };
         let region = schedule(self, &kernel);

@@ -51,7 +51,7 @@ pub(crate) fn split(arena: &mut Arena, kernels: Vec<Kernel>, log_joint: BufId) -
     if constant != 0.0 {
         let value = arena.number(constant);
         let roots = vec![Root::accum(log_joint, scalar(), value)];
-        split.kernels.push(Kernel { name: "constants".into(), span: None, loops: vec![], roots });
+        split.kernels.push(Kernel { name: "constants".into(), span: None, loops: vec![], walk: None, roots });
     }
     split
 }

@@ -26,7 +26,8 @@ pub fn verify(graph: &Graph) -> Result<(), String> {
 pub fn verify_region(graph: &Graph, region: &Region) -> Result<(), String> {
     let mut check = Check {
         graph,
-        lane: region.loops.last().map(|l| l.id),
+        lane: region.lane().map(|l| l.id),
+        walked: region.loops.first().filter(|_| region.walk.is_some()).map(|l| l.id),
         open: vec![],
         values: HashSet::new(),
         defined: HashSet::new(),
@@ -37,10 +38,14 @@ pub fn verify_region(graph: &Graph, region: &Region) -> Result<(), String> {
         check.open(l)?;
     }
     check.body(&region.body)?;
+    if region.walk.is_some() && region.loops.is_empty() {
+        return Err("walks no loop".into());
+    }
     // A buffer that the region writes may be read in it only where the same cell was just stored; passes forward the
-    // value instead, so no read is left.
-    match check.read.iter().find(|b| check.written.contains(b)) {
-        Some(b) => Err(format!("reads `{}`, which it also writes", graph.buffers[b.0 as usize].name)),
+    // value instead, so no read is left. A walk reads what other steps of it have written.
+    let other_steps = |walked: bool| walked && region.walk.is_some();
+    match check.read.iter().find(|(b, walked)| check.written.contains(b) && !other_steps(*walked)) {
+        Some((b, _)) => Err(format!("reads `{}`, which it also writes", graph.buffers[b.0 as usize].name)),
         None => Ok(()),
     }
 }
@@ -57,7 +62,8 @@ fn stores_once(
     let name = |b: BufId| &graph.buffers[b.0 as usize].name;
     for b in read {
         let fixed = !matches!(graph.buffers[b.0 as usize].kind, BufKind::Scratch { zeroed: false });
-        if !fixed && !stored.contains_key(&b) {
+        let own = region.walk.is_some() && written.iter().any(|w| w.0 == b);
+        if !fixed && !own && !stored.contains_key(&b) {
             return Err(format!("reads `{}` before it is stored", name(b)));
         }
     }
@@ -90,13 +96,16 @@ fn effects(body: &[Stmt], written: &mut Vec<(BufId, bool)>, read: &mut Vec<BufId
 struct Check<'g> {
     graph: &'g Graph,
     lane: Option<LoopId>,
+    /// The loop whose steps run in order.
+    walked: Option<LoopId>,
     open: Vec<Loop>,
     /// In scope.
     values: HashSet<ValId>,
     /// Ever defined in the region: ids are not used twice.
     defined: HashSet<ValId>,
     written: Vec<BufId>,
-    read: Vec<BufId>,
+    /// With whether the cell depends on the step of the walk.
+    read: Vec<(BufId, bool)>,
 }
 
 impl Check<'_> {
@@ -187,7 +196,7 @@ impl Check<'_> {
         if matches!(self.graph.buffers[buf.0 as usize].kind, BufKind::Index(_)) {
             return Err("an index buffer is read as numbers".into());
         }
-        self.read.push(buf);
+        self.read.push((buf, self.walked.is_some_and(|w| addr.uses(w))));
         self.address(buf, addr)
     }
 

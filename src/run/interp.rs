@@ -141,7 +141,15 @@ impl<'g> Machine<'g> {
 
     pub(crate) fn run(&mut self, region: &Region) {
         self.reserve([region]);
-        self.nest(&region.loops, &region.body);
+        match (region.walk, region.loops.as_slice()) {
+            (Some(direction), [walked, inner @ ..]) => {
+                for step in 0..walked.size {
+                    self.counters[walked.id.0 as usize] = direction.position(step, walked.size);
+                    self.nest(inner, &region.body);
+                }
+            }
+            (_, loops) => self.nest(loops, &region.body),
+        }
     }
 
     fn nest(&mut self, loops: &[Loop], body: &[Stmt]) {

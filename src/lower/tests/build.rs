@@ -79,9 +79,31 @@ impl Model {
     pub fn define(&mut self, name: &str, axes: &[AxisId], value: NodeId) -> SlotId {
         let slot = self.slot(name, axes, SlotKind::Defined);
         let span = at(100 + self.joint.defs.len());
-        let def = Def { slot, axes: axes.to_vec(), value, span, var: Some(VarId(0)), report_only: false };
+        let def = Def { slot, axes: axes.to_vec(), value, span, var: Some(VarId(0)), report_only: false, walk: None };
         self.joint.defs.push(def);
         slot
+    }
+
+    /// A slot that a later [`Model::walk`] computes.
+    pub fn walked(&mut self, name: &str, axes: &[AxisId]) -> SlotId {
+        self.slot(name, axes, SlotKind::Defined)
+    }
+
+    /// Compute slots together, each as `(slot, axes, walked axis, value)`.
+    pub fn walk(&mut self, defs: &[(SlotId, &[AxisId], AxisId, NodeId)], order: Option<SlotId>, backwards: bool) {
+        let group = self.joint.defs.len() as u32;
+        for &(slot, axes, axis, value) in defs {
+            let span = at(100 + self.joint.defs.len());
+            let walk = Some(Walk { axis, order, backwards, group });
+            let (axes, var) = (axes.to_vec(), Some(VarId(slot.0)));
+            self.joint.defs.push(Def { slot, axes, value, span, var, report_only: false, walk });
+        }
+    }
+
+    /// The cell `by` before (or, negative, after) the current one.
+    pub fn earlier(&mut self, axis: AxisId, by: f64) -> Ix {
+        let (at, by) = (self.position(axis), self.c(by));
+        Ix::At(self.sub(at, by))
     }
 
     pub fn term(&mut self, name: &str, axes: &[AxisId], value: NodeId) {
@@ -334,12 +356,43 @@ impl<'m> Plain<'m> {
                 SlotKind::Unconstrained(_) | SlotKind::Defined => {}
             }
         }
-        for def in &m.joint.defs {
+        let group = |d: &Def| d.walk.as_ref().map(|w| w.group);
+        for defs in m.joint.defs.chunk_by(|a, b| group(a).is_some() && group(a) == group(b)) {
+            if let Some(walk) = &defs[0].walk {
+                plain.walk(defs, walk);
+                continue;
+            }
             let mut cells = vec![];
-            plain.each(&def.axes, &Cell::new(), &mut |p, cell| cells.push(p.node(def.value, cell)));
-            plain.tables.insert(def.slot, cells);
+            plain.each(&defs[0].axes, &Cell::new(), &mut |p, cell| cells.push(p.node(defs[0].value, cell)));
+            plain.tables.insert(defs[0].slot, cells);
         }
         plain
+    }
+
+    /// Step by step, every definition of the group at each.
+    fn walk(&mut self, defs: &[Def], walk: &Walk) {
+        for def in defs {
+            let cells = self.m.dims(def.slot).iter().product();
+            self.tables.insert(def.slot, vec![f64::NAN; cells]);
+        }
+        let n = self.m.size(self.m.hir.axis(walk.axis).plate);
+        for step in 0..n {
+            let step = if walk.backwards { n - 1 - step } else { step };
+            let at = walk.order.map_or(step, |order| self.tables[&order][step] as usize);
+            for def in defs {
+                let axis = def.walk.as_ref().expect("one of a group").axis;
+                let mut cells = vec![];
+                let mut i = 0;
+                self.each(&def.axes, &Cell::new(), &mut |p, cell| {
+                    if cell[&axis] == at {
+                        cells.push((i, p.node(def.value, cell)));
+                    }
+                    i += 1;
+                });
+                let table = self.tables.get_mut(&def.slot).expect("just made");
+                cells.into_iter().for_each(|(i, v)| table[i] = v);
+            }
+        }
     }
 
     pub fn log_joint(&self) -> f64 {

@@ -6,3 +6,4 @@ mod derivatives;
 mod edges;
 mod models;
 mod random;
+mod walks;

@@ -42,6 +42,8 @@ struct World {
     k: AxisId,
     slots: Vec<(SlotId, Vec<AxisId>)>,
     keys: Vec<SlotId>,
+    /// Walked over `i`: may be read one or two steps back.
+    walked: Option<SlotId>,
 }
 
 impl World {
@@ -66,11 +68,15 @@ impl World {
             (m.latent("c", &[k]), vec![k]),
             (m.latent("d", &[j, k]), vec![j, k]),
         ];
-        World { m, i, j, k, slots, keys }
+        World { m, i, j, k, slots, keys, walked: None }
     }
 
     /// A read of some slot at the current cell, by key where its plate has no axis here, else reduced over.
     fn leaf(&mut self, n: u8, axes: &[AxisId]) -> NodeId {
+        if let (Some(walked), true) = (self.walked, n % 5 < 2) {
+            let lag = self.m.earlier(self.i, f64::from(1 + n % 2));
+            return self.m.get(walked, vec![lag]);
+        }
         let (slot, dims) = self.slots[n as usize % self.slots.len()].clone();
         let by_key = n >= 128 && axes.contains(&self.i);
         let (mut index, mut bound) = (vec![], vec![]);
@@ -144,7 +150,11 @@ impl World {
                 let mut inner = axes.to_vec();
                 inner.retain(|a| *a != axis);
                 inner.insert(0, axis);
+                // Inside, `i` may be another cell than the one that is walked.
+                let walked = self.walked;
+                self.walked = walked.filter(|_| like != self.i);
                 let value = self.build(body, &inner);
+                self.walked = walked;
                 let filter = (*filter < 80).then(|| self.condition(*filter, &inner));
                 let (op, value) = match op % 4 {
                     0 | 1 => (Fold::Sum, value),
@@ -251,6 +261,29 @@ fn model(definition: &Tree, term: &Tree, over: u8, filter: u8) -> Model {
     w.m
 }
 
+/// One definition over `i` that reads itself one and two steps back, and a term over `i` and others.
+fn recurrence(first: &Tree, next: &Tree, term: &Tree) -> Model {
+    let mut w = World::new();
+    let i = w.i;
+    let first = w.build(first, &[i]);
+    let slot = w.m.walked("walk", &[i]);
+    w.walked = Some(slot);
+    let next = w.build(next, &[i]);
+    w.walked = None;
+    let (at, start) = (w.m.position(i), w.m.c(2.0));
+    let early = w.m.bin(BinOp::Less, at, start);
+    let value = w.m.iff(early, first, next);
+    let value = w.m.un(UnOp::Atan, value);
+    w.m.walk(&[(slot, &[i], i, value)], None, false);
+    w.slots.push((slot, vec![i]));
+    let value = w.build(term, &[i, w.j]);
+    w.m.term("t", &[i, w.j], value);
+    let stored = w.m.read(slot, &[i]);
+    let stored = w.m.mul(stored, stored);
+    w.m.term("u", &[i], stored);
+    w.m
+}
+
 proptest! {
     // The same cases every time; tens of thousands of others were run when this was written.
     #![proptest_config(ProptestConfig {
@@ -259,5 +292,10 @@ proptest! {
     #[test]
     fn expressions(definition in tree(), term in tree(), over in any::<u8>(), filter in any::<u8>()) {
         model(&definition, &term, over, filter).check_random();
+    }
+
+    #[test]
+    fn recurrences(first in tree(), next in tree(), term in tree()) {
+        recurrence(&first, &next, &term).check_random();
     }
 }
