@@ -203,8 +203,8 @@ impl<'a> Checker<'a, '_> {
         };
         match ty.base.name.as_str() {
             "real" | "int" | "bool" => true,
-            "simplex" if !ty.axes.is_empty() => true,
-            t @ ("ordered" | "corr" | "cov") => {
+            "simplex" | "ordered" if !ty.axes.is_empty() => true,
+            t @ ("corr" | "cov") => {
                 self.diags.push(
                     Code::NOT_YET_TYPE
                         .at(ty.span, format!("`{t}` is not part of this version of the language"))

@@ -209,6 +209,7 @@ impl<'a> Checker<'a, '_> {
         if is_bad(&logpdf) {
             return None;
         }
+        self.check_ordered_prior(&form.name.name, &args, None, drawn)?;
         let (range, log_kept) = self.cut(span, form, &inner, &support, drawn)?;
         let range = cut::close(range, &args);
         let value = Expr { kind: ExprKind::Local(x), ty: support.ty, axes: x_axes.clone(), span };
@@ -374,6 +375,9 @@ impl<'a> Checker<'a, '_> {
         if is_bad(&c) || !self.check_plates(&c, &allowed, drawn) {
             return None;
         }
+        let args: Vec<_> = a.args.iter().chain(&b.args).cloned().collect();
+        let differs = c.axes.iter().any(|x| drawn.over.contains(x)).then_some(c.span);
+        self.check_ordered_prior("if", &args, differs, drawn)?;
         let either = |a: Expr, b: Expr| Expr { span, ..cut::choose(c.clone(), a, b) };
         let density = |lp: Expr, kept: Option<Expr>| match kept {
             Some(k) => binary(BinOp::Sub, lp, k, Ty::Real, span),
@@ -382,7 +386,6 @@ impl<'a> Checker<'a, '_> {
         // One name for the value in both bodies.
         let x_of_a = Expr { kind: ExprKind::Local(a.x), ty: a.support.ty, axes: allowed, span };
         let logpdf = either(density(a.logpdf, a.log_kept), bind(b.x, x_of_a, density(b.logpdf, b.log_kept)));
-        let args = a.args.into_iter().chain(b.args).collect();
         let pair = |a: Option<Expr>, b: Option<Expr>| Some(either(a?, b?));
         Some(DistUse {
             name: "if".into(),

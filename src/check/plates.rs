@@ -138,7 +138,7 @@ impl<'a> Checker<'a, '_> {
     /// `[P]` is independent, `over P` is joint: a joint distribution needs `over`, and `over` with one plate fits it.
     pub(super) fn check_joint(&mut self, name: &str, joint: bool, drawn: &Drawn, span: Span) -> Option<()> {
         let after = |over: &str| match name {
-            "simplex" => format!("write `{} over {over}: simplex`", drawn.what),
+            "simplex" | "ordered" => format!("write `{} over {over}: {name}`", drawn.what),
             _ => format!("write `{} over {over} ~ {name}(…)`", drawn.what),
         };
         let typed = matches!(&drawn.declared, Some((_, Constraint::Simplex | Constraint::Ordered { .. })));

@@ -296,8 +296,8 @@ impl<'a> Checker<'a, '_> {
         if !self.check_ends(&constraint, &drawn) {
             return None;
         }
-        if matches!(constraint, Constraint::Simplex) {
-            self.check_joint("simplex", true, &drawn, ty.span)?;
+        if matches!(constraint, Constraint::Simplex | Constraint::Ordered { .. }) {
+            self.check_joint(&ty.base.name, true, &drawn, ty.span)?;
         }
         Some(Drawn { declared: Some((ty, constraint)), ..drawn })
     }
@@ -305,15 +305,12 @@ impl<'a> Checker<'a, '_> {
     fn latent_type(&mut self, t: &'a ast::Type, what: &str) -> bool {
         let plate = self.names.get(&t.base.name).is_some_and(|e| e.plate.is_some());
         match t.base.name.as_str() {
-            "real" | "simplex" => {}
-            n @ ("ordered" | "corr" | "cov") => {
+            "real" | "simplex" | "ordered" => {}
+            n @ ("corr" | "cov") => {
                 let d = Code::NOT_YET_TYPE
                     .at(t.span, format!("a {what} that is `{n}` is not part of this version of the language"))
                     .here("parsed, but without meaning so far");
-                self.diags.push(match n {
-                    "ordered" => d.help("write the first value and positive steps: `let high = low + step`"),
-                    _ => d.help("leave correlations out"),
-                });
+                self.diags.push(d.help("leave correlations out"));
                 return false;
             }
             n if plate || matches!(n, "int" | "bool") => {
@@ -363,14 +360,17 @@ impl<'a> Checker<'a, '_> {
         let v = self.numeric(v, "start from this");
         let drawn = self.computed(format!("param {}", head.name.name), head.span, &left.axes, &left.over);
         let Some(drawn) = self.declared(ty, drawn, &left.env) else { return self.poison(&head.name) };
-        let simplex = matches!(&drawn.declared, Some((_, Constraint::Simplex)));
-        if let (false, Some(&a)) = (simplex, left.over.first()) {
+        let joint = matches!(&drawn.declared, Some((_, Constraint::Simplex | Constraint::Ordered { .. })));
+        if let (false, Some(&a)) = (joint, left.over.first()) {
             let plate = self.plate_name(a).to_string();
             self.diags.push(
                 Code::OVER_ON_SCALAR
                     .at(head.span, "`over` means jointly, and nothing ties the cells of this param together")
                     .here("jointly")
-                    .help(format!("write `param {}[{plate}]`, or give it the type `simplex`", head.name.name)),
+                    .help(format!(
+                        "write `param {}[{plate}]`, or give it the type `simplex` or `ordered`",
+                        head.name.name
+                    )),
             );
             return self.poison(&head.name);
         }
@@ -388,6 +388,21 @@ impl<'a> Checker<'a, '_> {
             return self.poison(&head.name);
         }
         let declared = drawn.declared.map(|d| d.1);
+        if let (Some(Constraint::Ordered { .. }), Some(t), Some(&k)) = (&declared, ty, left.over.first())
+            && !increases(&v, k)
+        {
+            self.diags.push(
+                Code::PARAM_START
+                    .at(
+                        v.span,
+                        format!("the starting values of `{}` do not increase from cell to cell", head.name.name),
+                    )
+                    .here("not increasing")
+                    .label(t.span, "the type")
+                    .help("start from a list of increasing numbers: `[0, 1, 2]`"),
+            );
+            return self.poison(&head.name);
+        }
         if let (Some(c), Some(t)) = (&declared, ty) {
             let (got, wanted) = (self.range_in(&v, &left.env), self.range_of(c, Ty::Real, &left.env));
             // On the edge the unconstrained value would be infinite.
@@ -729,6 +744,17 @@ pub fn is_location_scale(d: &DistUse) -> bool {
         _ => false,
     };
     shape && matches!(d.range, Constraint::None) && d.log_kept.is_none() && d.support.ty == Ty::Real
+}
+
+/// Whether starting values may increase along an axis: numbers in a list are compared, a single number never does.
+fn increases(v: &Expr, along: AxisId) -> bool {
+    match &v.kind {
+        ExprKind::List { axis, items } if *axis == along => items.windows(2).all(|w| match (&w[0].kind, &w[1].kind) {
+            (ExprKind::Number(a), ExprKind::Number(b)) => a < b,
+            _ => true,
+        }),
+        _ => v.axes.contains(&along),
+    }
 }
 
 fn same_plates(a: &Head, b: &Head) -> bool {

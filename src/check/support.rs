@@ -34,7 +34,12 @@ impl<'a> Checker<'a, '_> {
                 let b = self.expr(value, env);
                 let bound = self.numeric(b, "use this as a bound");
                 if base == "ordered" {
-                    return Constraint::Ordered { positive: true };
+                    let positive = *op == ast::BinaryOp::Greater && matches!(bound.kind, ExprKind::Number(0.0));
+                    return if positive || is_bad(&bound) {
+                        Constraint::Ordered { positive }
+                    } else {
+                        self.ordered_range(ty)
+                    };
                 }
                 use ast::BinaryOp as B;
                 // A strict bound on a whole number is the next whole number.
@@ -51,6 +56,7 @@ impl<'a> Checker<'a, '_> {
                 };
                 self.finite(c, ty)
             }
+            ast::Bound::Interval { .. } if base == "ordered" => self.ordered_range(ty),
             ast::Bound::Interval { lower, upper, closed } => {
                 let (l, u) = (self.expr(lower, env), self.expr(upper, env));
                 let (lower, upper) = (self.numeric(l, "use this as a bound"), self.numeric(u, "use this as a bound"));
@@ -72,6 +78,16 @@ impl<'a> Checker<'a, '_> {
                 self.finite(Constraint::Interval { lower, upper, open: !closed && base == "real" }, ty)
             }
         }
+    }
+
+    fn ordered_range(&mut self, ty: &ast::Type) -> Constraint {
+        self.diags.push(
+            Code::RANGE_MISPLACED
+                .at(ty.span, "`ordered` values have no range but `> 0`")
+                .here("another range")
+                .help("write `ordered` or `ordered > 0`; other ranges by a function of such values, in a `let`"),
+        );
+        Constraint::Ordered { positive: false }
     }
 
     /// Ends at infinity are none.
@@ -123,7 +139,9 @@ impl<'a> Checker<'a, '_> {
         let name = &form.name.name;
         let other_kind = match (declared, &support.constraint) {
             (Constraint::None, _) | (Constraint::Simplex, Constraint::Simplex) => return whole(),
-            (Constraint::Simplex | Constraint::Ordered { .. }, _) | (_, Constraint::Simplex) => true,
+            (Constraint::Ordered { positive: a }, Constraint::Ordered { positive: b }) if a == b => return whole(),
+            (Constraint::Ordered { positive }, c) => return self.ordered_cut(*positive, ty, span, form, inner, c),
+            (Constraint::Simplex, _) | (_, Constraint::Simplex) => true,
             (_, Constraint::Ordered { .. }) => true,
             _ => false,
         };
@@ -180,6 +198,77 @@ impl<'a> Checker<'a, '_> {
             return None;
         };
         Some((between(lower, upper), Some(kept)))
+    }
+
+    /// A scalar prior on every cell of an `ordered` latent. How probable the order is cancels: where it is a constant.
+    fn ordered_cut(
+        &mut self,
+        positive: bool,
+        ty: &ast::Type,
+        span: Span,
+        form: DistDecl<'a>,
+        inner: &Env,
+        support: &Constraint,
+    ) -> Option<(Constraint, Option<Expr>)> {
+        let zero = |e: &Expr| matches!(e.kind, ExprKind::Number(0.0));
+        let name = &form.name.name;
+        let kept = match (positive, support) {
+            (false, Constraint::None) => return Some((Constraint::Ordered { positive: false }, None)),
+            (_, Constraint::Lower { bound, .. }) if zero(bound) => {
+                return Some((Constraint::Ordered { positive: true }, None));
+            }
+            (true, Constraint::None) => {
+                let zero = number(0.0, Ty::Real, span);
+                self.log_kept(form, inner, Some(zero), None, span)
+            }
+            _ => None,
+        };
+        if kept.is_some() {
+            return Some((Constraint::Ordered { positive: true }, kept));
+        }
+        self.diags.push(
+            Code::CANNOT_TRUNCATE
+                .at(ty.span, format!("`{name}` cannot be the prior of ordered values"))
+                .here("increasing over its plate")
+                .label(span, "the prior")
+                .help("choose a prior on the whole line, such as `Normal`, or on positive numbers, such as `Gamma`; or `flat()`"),
+        );
+        None
+    }
+
+    /// The order of values is as probable under any scale and location that they share; where the prior differs by
+    /// element, that probability depends on them, and nobody knows it.
+    pub(super) fn check_ordered_prior(
+        &mut self,
+        name: &str,
+        args: &[(LocalId, String, Expr)],
+        differs: Option<Span>,
+        drawn: &Drawn<'a>,
+    ) -> Option<()> {
+        let Some((ty, Constraint::Ordered { .. })) = &drawn.declared else { return Some(()) };
+        let varies = |e: &&(LocalId, String, Expr)| e.2.axes.iter().any(|a| drawn.over.contains(a));
+        let Some(at) = differs.or_else(|| args.iter().find(varies).map(|a| a.2.span)) else { return Some(()) };
+        let Some((var, span)) = args.iter().find_map(|a| self.latent_in(&a.2)) else { return Some(()) };
+        let plate = drawn.over.first().map_or("k".into(), |&a| self.plate_name(a).to_string());
+        self.diags.push(
+            Code::ORDERED_PRIOR
+                .at(
+                    at,
+                    format!(
+                        "the prior of ordered values differs by cell of `{plate}` and depends on the {} `{}`",
+                        self.word(var),
+                        self.hir.var(var).name
+                    ),
+                )
+                .here("differs by element")
+                .label(span, "not known before fitting")
+                .label(ty.span, "increasing values")
+                .note(format!(
+                    "how probable it is that draws of `{name}` come out in this order is then an unknown function of the latents, by which the density would have to be divided"
+                ))
+                .help("give every cell the same prior, or one of numbers alone"),
+        );
+        None
     }
 
     /// The tighter of a declared end and the support's, and whether the declared one cuts anything off.

@@ -129,3 +129,70 @@ impl Simplex {
         joint.intern(Node::Reduce { op: Fold::Sum, axes: vec![k], filter: None, body })
     }
 }
+
+/// The pieces of an increasing vector over the last axis of a variable: a first value (or `exp`, where all are positive)
+/// and positive steps, added up. Stan Reference Manual, "Ordered vector".
+pub(super) struct Ordered {
+    positive: bool,
+    /// A second index of the plate: the steps that a cell adds up.
+    pub step_axis: AxisId,
+    triangle: SlotId,
+}
+
+impl Ordered {
+    pub fn new(hir: &mut Hir, joint: &mut Joint, k: AxisId, positive: bool) -> Ordered {
+        let info = hir.axis(k).clone();
+        hir.axes.push(crate::hir::AxisInfo { plate: info.plate, name: format!("{}'", info.name) });
+        let slot = Slot {
+            name: format!("steps up to each of {}", info.name),
+            dims: vec![info.plate, info.plate],
+            kind: SlotKind::Table(Table::LowerTriangle),
+        };
+        joint.slots.push(slot);
+        Ordered {
+            positive,
+            step_axis: AxisId(hir.axes.len() as u32 - 1),
+            triangle: SlotId(joint.slots.len() as u32 - 1),
+        }
+    }
+
+    /// `first` in the first cell of `k`, `rest` in the others.
+    fn first_or(&self, joint: &mut Joint, k: AxisId, first: NodeId, rest: NodeId) -> NodeId {
+        if self.positive {
+            return rest;
+        }
+        let (at, zero) = (joint.intern(Node::Position(k)), joint.constant(0.0));
+        let is_first = joint.binary(BinOp::Equal, at, zero);
+        joint.intern(Node::Select(is_first, first, rest))
+    }
+
+    /// What each cell adds to the one before it.
+    pub fn steps(&self, joint: &mut Joint, u: NodeId, k: AxisId) -> NodeId {
+        let exp = joint.unary(UnOp::Exp, u);
+        self.first_or(joint, k, u, exp)
+    }
+
+    /// The values, from steps that vary over `step_axis`.
+    pub fn values(&self, joint: &mut Joint, steps: NodeId, k: AxisId) -> NodeId {
+        let index = vec![Ix::Axis(k), Ix::Axis(self.step_axis)];
+        let counts = joint.intern(Node::Read { slot: self.triangle, index });
+        let body = joint.binary(BinOp::Mul, counts, steps);
+        joint.intern(Node::Reduce { op: Fold::Sum, axes: vec![self.step_axis], filter: None, body })
+    }
+
+    /// The log-Jacobian's addend in each cell of `k`: the values depend on the steps by a triangle of ones.
+    pub fn jacobian(&self, joint: &mut Joint, u: NodeId, k: AxisId) -> NodeId {
+        let zero = joint.constant(0.0);
+        self.first_or(joint, k, zero, u)
+    }
+
+    /// `u` from values: `before` is the value one cell earlier, read only where there is one.
+    pub fn unconstrain(&self, joint: &mut Joint, x: NodeId, before: NodeId, k: AxisId) -> NodeId {
+        let (at, zero) = (joint.intern(Node::Position(k)), joint.constant(0.0));
+        let is_first = joint.binary(BinOp::Equal, at, zero);
+        let first = if self.positive { joint.unary(UnOp::Log, x) } else { x };
+        let step = joint.binary(BinOp::Sub, x, before);
+        let rest = joint.unary(UnOp::Log, step);
+        joint.intern(Node::Select(is_first, first, rest))
+    }
+}

@@ -43,7 +43,9 @@ pub fn guide(hir: &Hir, joint: &Joint) -> Guide {
                 step.map_or((false, ""), |(dist, asked)| super::centering(hir, u.var, dist, asked));
             let transform = match (&v.constraint, noncentered) {
                 (_, true) => "mu + sigma * u (noncentred)".into(),
-                (Constraint::None | Constraint::Ordered { .. }, _) => "u".into(),
+                (Constraint::None, _) => "u".into(),
+                (Constraint::Ordered { positive: false }, _) => "u[1], then + exp(u) for each further cell".into(),
+                (Constraint::Ordered { positive: true }, _) => "sums of exp(u)".into(),
                 (Constraint::Lower { .. }, _) => "lower + exp(u)".into(),
                 (Constraint::Upper { .. }, _) => "upper - exp(u)".into(),
                 (Constraint::Interval { .. }, _) => "lower + (upper - lower) * inv_logit(u)".into(),

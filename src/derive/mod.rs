@@ -9,9 +9,9 @@ mod translate;
 
 use std::collections::{HashMap, HashSet};
 
-use crate::hir::{AxisId, Centering, Constraint, DistUse, Expr, ExprKind, Hir, PlateId, Step, Ty, VarId, VarKind};
+use crate::hir::{AxisId, Centering, Constraint, DistUse, Expr, ExprKind, Hir, PlateId, Step, Ty, Var, VarId, VarKind};
 use crate::source::Span;
-use bijector::{Simplex, Support};
+use bijector::{Ordered, Simplex, Support};
 use joint::*;
 use translate::{Source, Translator};
 
@@ -245,6 +245,9 @@ impl Translator<'_> {
             }
             return x;
         }
+        if let (Constraint::Ordered { positive }, Some(&k)) = (&v.constraint, v.axes.last()) {
+            return self.ordered(var, &v, k, *positive, start, span);
+        }
         let name = match &v.constraint {
             Constraint::None => v.name.clone(),
             _ => format!("{} unconstrained", v.name),
@@ -263,6 +266,34 @@ impl Translator<'_> {
         self.define(var, &v.name, &v.axes, x, span);
         if let (Some(j), false) = (jacobian, point) {
             self.jacobian(&v.name, v.axes.clone(), j, span);
+        }
+        x
+    }
+
+    fn ordered(&mut self, var: VarId, v: &Var, k: AxisId, positive: bool, start: Option<NodeId>, span: Span) -> NodeId {
+        let ordered = Ordered::new(self.hir, &mut self.joint, k, positive);
+        let slot = self.slot(format!("{} unconstrained", v.name), self.plates(&v.axes), SlotKind::Unconstrained(var));
+        let u = self.read_all(slot, &v.axes);
+        let point = start.is_some();
+        let start = start.map(|x| {
+            let (at, one) = (self.joint.intern(Node::Position(k)), self.joint.constant(1.0));
+            let earlier = self.joint.binary(BinOp::Sub, at, one);
+            let before = self.substitute(x, k, &Ix::At(earlier));
+            ordered.unconstrain(&mut self.joint, x, before, k)
+        });
+        self.joint.unconstrained.push(Unconstrained { var, slot, point, start, axes: v.axes.clone() });
+        let steps = ordered.steps(&mut self.joint, u, k);
+        let step_slot = self.slot(format!("{} steps", v.name), self.plates(&v.axes), SlotKind::Defined);
+        let axes = v.axes.clone();
+        self.joint.defs.push(Def { slot: step_slot, axes, value: steps, span, var: None, report_only: false });
+        let mut over_steps = v.axes.clone();
+        *over_steps.last_mut().expect("an ordered vector has its own axis") = ordered.step_axis;
+        let steps = self.read_all(step_slot, &over_steps);
+        let x = ordered.values(&mut self.joint, steps, k);
+        self.define(var, &v.name, &v.axes, x, span);
+        if !point {
+            let value = ordered.jacobian(&mut self.joint, u, k);
+            self.jacobian(&v.name, v.axes.clone(), value, span);
         }
         x
     }

@@ -123,6 +123,7 @@ codes! {
     PARAM_START "V0410" error "a starting value that cannot be used";
     CONST_NOT_CONSTANT "V0411" error "a constant that depends on data";
     RANGE_MISPLACED "V0412" error "a range on what is not a number";
+    ORDERED_PRIOR "V0413" error "ordered values whose prior differs by element and depends on latents";
     // V05xx: distributions, guides, fit options
     UNKNOWN_DISTRIBUTION "V0501" error "a distribution that does not exist";
     NOT_A_DISTRIBUTION "V0502" error "something else where a distribution is needed";

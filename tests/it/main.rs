@@ -18,3 +18,4 @@ mod programs;
 mod reproducible;
 mod support;
 mod syntax;
+mod transforms;
