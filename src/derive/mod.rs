@@ -285,7 +285,15 @@ impl Translator<'_> {
         let steps = ordered.steps(&mut self.joint, u, k);
         let step_slot = self.slot(format!("{} steps", v.name), self.plates(&v.axes), SlotKind::Defined);
         let axes = v.axes.clone();
-        self.joint.defs.push(Def { slot: step_slot, axes, value: steps, span, var: None, report_only: false });
+        self.joint.defs.push(Def {
+            slot: step_slot,
+            axes,
+            value: steps,
+            span,
+            var: None,
+            report_only: false,
+            walk: None,
+        });
         let mut over_steps = v.axes.clone();
         *over_steps.last_mut().expect("an ordered vector has its own axis") = ordered.step_axis;
         let steps = self.read_all(step_slot, &over_steps);
