@@ -20,7 +20,7 @@ use crate::syntax::{self, ast::Ast};
 pub const REPORT_DRAWS: usize = 4000;
 
 /// Up to this many unconstrained latents the default guide is full-rank.
-const FULLRANK_UP_TO: usize = 200;
+const FULLRANK_UP_TO: usize = 500;
 
 /// One run: the sources and everything said about them so far.
 #[derive(Default)]

@@ -6,35 +6,79 @@ use vic::infer::Target;
 
 use crate::support;
 
-/// How one unconstrained coordinate follows from the reported draw, and log |d value / d u| there.
-fn unconstrain(name: &str, coordinate: &str, row: &HashMap<String, f64>) -> (f64, f64) {
-    let (slot, label) = match coordinate.split_once('[') {
-        Some((s, l)) => (s, format!("[{l}")),
-        None => (coordinate, String::new()),
-    };
-    if let Some(base) = slot.strip_suffix(" noise") {
-        let (mu, sigma) = match name {
-            "eight_schools" => ("mu", "tau"),
-            "radon" => ("mu_alpha", "sigma_alpha"),
-            other => panic!("{other} has no noncentred latent"),
+/// A model with draws to compare at.
+struct Case {
+    name: &'static str,
+    /// Latents with two finite bounds; every other bounded one is positive.
+    bounded: &'static [(&'static str, f64, f64)],
+    /// Noncentred latents, each with its location and scale.
+    noise: &'static [(&'static str, &'static str, &'static str)],
+    /// Whether the reference is a density of the noise rather than of the latents.
+    of_noise: bool,
+}
+
+const fn case(name: &'static str) -> Case {
+    Case { name, bounded: &[], noise: &[], of_noise: false }
+}
+
+const CASES: &[Case] = &[
+    Case { noise: &[("theta", "mu", "tau")], of_noise: true, ..case("eight_schools") },
+    case("kidscore"),
+    case("wells"),
+    case("nes_logit"),
+    Case {
+        bounded: &[("alpha", -20.0, 20.0), ("beta1", -10.0, 10.0), ("beta2", -10.0, 10.0), ("beta3", -10.0, 10.0)],
+        ..case("poisson_glm")
+    },
+    case("blr"),
+    Case { noise: &[("alpha", "mu_alpha", "sigma_alpha")], of_noise: true, ..case("radon") },
+    case("earnings-logearn_interaction"),
+    case("eight_schools-eight_schools_centered"),
+    case("kilpisjarvi_mod-kilpisjarvi"),
+    case("mesquite-logmesquite"),
+    case("nes1996-nes"),
+    case("radon_all-radon_hierarchical_intercept_centered"),
+    Case {
+        noise: &[("alpha", "mu_alpha", "sigma_alpha"), ("beta", "mu_beta", "sigma_beta")],
+        ..case("rats_data-rats_model")
+    },
+];
+
+impl Case {
+    /// How one unconstrained coordinate follows from the reported draw, and log |d value / d u| there.
+    fn unconstrain(&self, coordinate: &str, row: &HashMap<String, f64>) -> (f64, f64) {
+        let (slot, label) = match coordinate.split_once('[') {
+            Some((s, l)) => (s, format!("[{l}")),
+            None => (coordinate, String::new()),
         };
-        return ((row[&format!("{base}{label}")] - row[mu]) / row[sigma], 0.0);
+        if let Some(base) = slot.strip_suffix(" noise") {
+            let (_, mu, sigma) = self
+                .noise
+                .iter()
+                .find(|(latent, _, _)| *latent == base)
+                .unwrap_or_else(|| panic!("{}: `{base}` is noncentred", self.name));
+            let sigma = row[*sigma];
+            let noise = (row[&format!("{base}{label}")] - row[*mu]) / sigma;
+            return (noise, if self.of_noise { 0.0 } else { sigma.ln() });
+        }
+        let Some(base) = slot.strip_suffix(" unconstrained") else {
+            return (row[coordinate], 0.0);
+        };
+        let x = row[&format!("{base}{label}")];
+        match self.bounded.iter().find(|(name, _, _)| *name == base) {
+            Some((_, low, high)) => {
+                let (below, above) = (x - low, high - x);
+                ((below / above).ln(), (below * above / (high - low)).ln())
+            }
+            None => (x.ln(), x.ln()),
+        }
     }
-    let Some(base) = slot.strip_suffix(" unconstrained") else {
-        return (row[coordinate], 0.0);
-    };
-    let x = row[&format!("{base}{label}")];
-    if name == "poisson_glm" {
-        let half = if base == "alpha" { 20.0 } else { 10.0 };
-        let (below, above) = (x + half, half - x);
-        return ((below / above).ln(), (below * above / (2.0 * half)).ln());
-    }
-    (x.ln(), x.ln())
 }
 
 #[test]
 fn log_density_differences_equal_the_reference() {
-    for name in ["eight_schools", "kidscore", "wells", "nes_logit", "poisson_glm", "blr", "radon"] {
+    for case in CASES {
+        let name = case.name;
         let (model, inputs) = support::example(name);
         let compiled = support::compile(&model, &inputs);
         let text = support::read(&format!("tests/reference/{name}/draws6.csv"));
@@ -60,7 +104,7 @@ fn log_density_differences_equal_the_reference() {
                 .names()
                 .iter()
                 .map(|c| {
-                    let (u, j) = unconstrain(name, c, &row);
+                    let (u, j) = case.unconstrain(c, &row);
                     jacobian += j;
                     u
                 })

@@ -16,19 +16,34 @@ pub fn read(path: &str) -> String {
     fs::read_to_string(root(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// An example's model and data files, `table=file` where it has several tables.
+/// Values that models of the public set take beside their table.
+const SETS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "kilpisjarvi_mod-kilpisjarvi",
+        &[("pmualpha", "9.31290322580645"), ("psalpha", "100"), ("pmubeta", "0"), ("psbeta", "0.0333333333333333")],
+    ),
+    ("rats_data-rats_model", &[("xbar", "22")]),
+];
+
+/// A model and its data: an example's, or by its name there one of the public set, with the data beside its reference.
 pub fn example(name: &str) -> (String, Inputs) {
-    let model = read(&format!("examples/{name}/{name}.vi"));
-    let file = |table: Option<&str>, file: &str| DataFile {
+    let file = |table: Option<&str>, path: &str| DataFile {
         table: table.map(String::from),
-        name: file.to_string(),
-        bytes: read(&format!("examples/{name}/{file}")).into_bytes(),
+        name: path.rsplit('/').next().unwrap_or(path).to_string(),
+        bytes: read(path).into_bytes(),
     };
+    let public = format!("tests/models/posteriordb/{name}.vi");
+    if root(&public).exists() {
+        let own = SETS.iter().filter(|(of, _)| *of == name).flat_map(|(_, sets)| sets.iter());
+        let sets = own.map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        return (read(&public), Inputs { files: vec![file(None, &format!("tests/reference/{name}/data.csv"))], sets });
+    }
+    let of = |file: &str| format!("examples/{name}/{file}");
     let files = match name {
-        "radon" => vec![file(Some("houses"), "houses.csv"), file(Some("counties"), "counties.csv")],
-        _ => vec![file(None, &format!("{name}.csv"))],
+        "radon" => vec![file(Some("houses"), &of("houses.csv")), file(Some("counties"), &of("counties.csv"))],
+        _ => vec![file(None, &of(&format!("{name}.csv")))],
     };
-    (model, Inputs { files, sets: vec![] })
+    (read(&of(&format!("{name}.vi"))), Inputs { files, sets: vec![] })
 }
 
 /// A model text on CSV text.
