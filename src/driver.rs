@@ -8,6 +8,7 @@ use crate::data::{self, Bound, Inputs};
 use crate::derive::{self, guide::Guide, joint::Joint};
 use crate::diag::{Code, Diags};
 use crate::hir::{FitValue, Guide as Family, Hir, VarId, VarKind};
+use crate::imports;
 use crate::infer::{self, FitError, FitOptions, GuideKind, Method, Progress};
 use crate::library::LIBRARY;
 use crate::lower::{self, Layout, graph::Graph};
@@ -33,6 +34,8 @@ pub struct Session {
 pub struct Checked {
     pub file: FileId,
     pub ast: Ast,
+    /// The files that it imports.
+    pub imports: Vec<FileId>,
     pub hir: Hir,
 }
 
@@ -69,9 +72,10 @@ pub fn check(session: &mut Session, name: &str, text: &str) -> Checked {
         .collect();
     let ast = syntax::parse(file, text, &mut session.diags);
     let library: Vec<&Ast> = library.iter().collect();
+    let whole = imports::resolve(file, &ast, &mut session.sources, &mut session.diags);
     // A file with syntax errors is checked all the same: what was recovered can have errors of its own.
-    let hir = check::check(&ast, &library, &mut session.diags);
-    Checked { file, ast, hir }
+    let hir = check::check(&whole.ast, &library, &mut session.diags);
+    Checked { file, ast, imports: whole.files, hir }
 }
 
 /// The log joint and the guide of a program without errors.

@@ -16,6 +16,7 @@ pub mod derive;
 pub mod diag;
 pub mod driver;
 pub mod hir;
+pub mod imports;
 pub mod infer;
 pub mod library;
 pub mod lower;

@@ -2,7 +2,6 @@
 
 use super::bounds::Range;
 use super::expr::{binary, bind, is_bad, number};
-use super::function::body_scope;
 use super::*;
 use crate::diag::{Code, nearest};
 use crate::syntax::ast::{Arg, ExprKind as A};
@@ -117,7 +116,7 @@ impl<'a> Checker<'a, '_> {
         let generic = self.dist_plates(e.span, form, &values, drawn)?;
         let allowed = generic.iter().fold(all.clone(), |all, (_, a)| union(&all, &[*a]));
         // The bodies see the arguments as locals.
-        let scope = body_scope(form.name.span, self.current);
+        let scope = self.body_scope(form.name.span);
         let mut inner = Env { plates: generic, scope, context: all.clone(), ..Env::default() };
         let pairs = form.params.iter().zip(values);
         let values: Vec<Option<Expr>> = pairs

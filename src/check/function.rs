@@ -91,7 +91,7 @@ impl<'a> Checker<'a, '_> {
             return bad(e.span);
         }
         let Some(generic) = self.bind_plates(e.span, f, plates, &values, env) else { return bad(e.span) };
-        let mut inner = Env { plates: generic, scope: body_scope(f.name.span, self.current), ..Env::default() };
+        let mut inner = Env { plates: generic, scope: self.body_scope(f.name.span), ..Env::default() };
         if let [one] = f.result.axes.as_slice() {
             inner.list_axis = inner.plates.iter().find(|(n, _)| *n == one.plate.name).map(|x| x.1);
             if inner.list_axis.is_none() {
@@ -374,6 +374,11 @@ impl<'a> Checker<'a, '_> {
         Some(out.into_iter().flatten().collect())
     }
 
+    /// What the body of a function declared at this place sees.
+    pub(super) fn body_scope(&self, declared: Span) -> Scope {
+        if self.library_files.contains(&declared.file) { Scope::Library } else { Scope::Body }
+    }
+
     pub(super) fn duplicate_callable(&mut self, name: &Ident, old: &Ident, what: &str) {
         self.diags.push(
             Code::DUPLICATE_NAME
@@ -391,9 +396,4 @@ pub(super) fn count_text(name: &str, takes: usize, given: usize) -> String {
     let takes = if takes == 0 { "no".to_string() } else { takes.to_string() };
     let given = if given == 1 { "1 is".to_string() } else { format!("{given} are") };
     format!("`{name}` takes {takes} argument{plural}, and {given} given")
-}
-
-/// What the body of a function declared at `declared` sees, in a model that is being checked at `model`.
-pub(super) fn body_scope(declared: Span, model: Span) -> Scope {
-    if declared.file == model.file { Scope::Body } else { Scope::Library }
 }

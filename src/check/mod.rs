@@ -23,7 +23,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::diag::{Diagnostic, Diags};
 use crate::hir::*;
-use crate::source::Span;
+use crate::source::{FileId, Span};
 use crate::syntax::ast::{self, Ast, DeclKind, Ident};
 use names::Names;
 
@@ -78,6 +78,7 @@ struct Checker<'a, 'd> {
     own: Callables<'a>,
     /// Those of the library: what its own bodies see, whatever the model declares.
     library: Callables<'a>,
+    library_files: HashSet<FileId>,
     nets: HashSet<&'a str>,
     next_local: u32,
     /// Functions being expanded, innermost last: a repeat is a recursion.
@@ -161,6 +162,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             names: Names::default(),
             own: Callables::default(),
             library: Callables::default(),
+            library_files: HashSet::new(),
             nets: HashSet::new(),
             next_local: 0,
             expanding: vec![],
@@ -182,6 +184,7 @@ impl<'a, 'd> Checker<'a, 'd> {
 
     fn collect_library(&mut self, ast: &'a Ast) {
         for decl in &ast.decls {
+            self.library_files.insert(decl.span.file);
             match &decl.kind {
                 DeclKind::Fn { name, plates, params, result, body } => {
                     self.library.fns.insert(&name.name, FnDecl { name, plates, params, result, body });

@@ -55,7 +55,7 @@ impl Names {
             return true;
         };
         // The one further down is the one to change, whatever the order in which they are looked at.
-        let [first, second] = match ident.span < old.span {
+        let [first, second] = match ident.span.file == old.span.file && ident.span < old.span {
             true => [(ident.span, what), (old.span, old.what)],
             false => [(old.span, old.what), (ident.span, what)],
         };

@@ -35,12 +35,6 @@ impl<'a> Checker<'a, '_> {
                 DeclKind::Report { names } => self.report(names),
                 DeclKind::Observe { target, over, dist } => self.observe(decl, target, over, dist),
                 DeclKind::Factor { value } => self.factor(value),
-                DeclKind::Import { path } => self.diags.push(
-                    Code::NOT_YET_IMPORT
-                        .at(path.span, "`import` is not part of this version of the language")
-                        .here("parsed, but without meaning so far")
-                        .help("copy the declarations into this file"),
-                ),
                 DeclKind::Net { name, .. } => self.diags.push(
                     Code::NOT_YET_NET
                         .at(name.span, format!("`{}` is a net; this version does not fit nets yet", name.name))
@@ -56,6 +50,8 @@ impl<'a> Checker<'a, '_> {
                 | DeclKind::Guide { .. }
                 | DeclKind::GuideFamily { .. }
                 | DeclKind::Fit { .. }
+                // Taken in before.
+                | DeclKind::Import { .. }
                 | DeclKind::Error => {}
             }
             self.attrs(decl);

@@ -33,6 +33,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Print what the compiler makes of a model
     Show(ShowArgs),
+    /// Lay models out as their readers expect
+    Fmt(FmtArgs),
     /// Explain a diagnostic code, such as V0301
     Explain(ExplainArgs),
 }
@@ -108,6 +110,19 @@ pub struct ShowArgs {
     pub stage: Stage,
     #[command(flatten)]
     pub inputs: Inputs,
+}
+
+#[derive(Args, Debug)]
+pub struct FmtArgs {
+    /// Models, .vi files; each is rewritten in place
+    #[arg(required_unless_present = "stdin", value_name = "FILE")]
+    pub files: Vec<String>,
+    /// Change nothing; print the names of files that would change, and exit with 1 if there are any
+    #[arg(long)]
+    pub check: bool,
+    /// Read a model from standard input and print it
+    #[arg(long, conflicts_with = "files")]
+    pub stdin: bool,
 }
 
 #[derive(Args, Debug)]

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::args;
 use crate::data::{DataFile, Inputs};
-use crate::diag::{Code, Diagnostic, nearest};
+use crate::diag::{Code, Diagnostic};
+use crate::imports::neighbour;
 
 /// The text of a model.
 pub fn model(name: &str, data: &[String]) -> Result<String, Diagnostic> {
@@ -64,18 +65,6 @@ fn bytes(name: &str) -> Result<Vec<u8>, Diagnostic> {
             _ => d.help("name a file that can be read"),
         }
     })
-}
-
-/// A file beside the missing one whose name is nearly the same.
-fn neighbour(name: &str) -> Option<String> {
-    let path = Path::new(name);
-    let file = path.file_name()?.to_str()?;
-    let folder = path.parent()?;
-    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let names: Vec<String> =
-        std::fs::read_dir(here).ok()?.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
-    let near = nearest(file, names.iter().map(String::as_str))?;
-    Some(folder.join(near).display().to_string())
 }
 
 #[cfg(test)]

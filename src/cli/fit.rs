@@ -66,6 +66,7 @@ fn fit(args: &FitArgs, session: &mut Session) -> Option<(FitReport, Option<OutDi
     if session.diags.has_errors() {
         return None;
     }
+    let imports = checked.imports.clone();
     let compiled = driver::compile(session, checked, &inputs)?;
     let options = driver::options(&compiled, &FitRequest { cancel: Some(interrupt::watch()), ..request(args) });
     let mut progress = Progress::new(!args.quiet);
@@ -74,6 +75,8 @@ fn fit(args: &FitArgs, session: &mut Session) -> Option<(FitReport, Option<OutDi
     let mut report = report?;
     report.model = args.inputs.model.clone();
     report.files = vec![driver::hash(&args.inputs.model, text.as_bytes())];
+    let imported = imports.iter().map(|f| session.sources.get(*f));
+    report.files.extend(imported.map(|f| driver::hash(&f.name, f.text.as_bytes())));
     report.files.extend(inputs.files.iter().map(|f| driver::hash(&f.name, &f.bytes)));
     let set = inputs.sets.iter().map(|(name, value)| (format!("set {name}"), value.clone()));
     report.options.extend(set);

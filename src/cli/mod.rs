@@ -6,6 +6,7 @@ mod explain;
 mod files;
 mod fit;
 mod interrupt;
+mod fmt;
 mod progress;
 mod show;
 mod terminal;
@@ -34,6 +35,7 @@ pub fn main() -> ExitCode {
         Command::Fit(args) => fit::run(&args, &terminal),
         Command::Check(args) => check::run(&args, &terminal),
         Command::Show(args) => show::run(&args, &terminal),
+        Command::Fmt(args) => fmt::run(&args, &terminal),
         Command::Explain(args) => explain::run(&args, &terminal),
     };
     ExitCode::from(code)

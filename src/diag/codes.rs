@@ -152,7 +152,6 @@ codes! {
     NOT_YET_NET "V0608" error "a net";
     NOT_YET_GUIDE "V0609" error "a guide of a later version";
     NOT_YET_FIT_OPTION "V0610" error "a fit option of a later version";
-    NOT_YET_IMPORT "V0611" error "an import";
     NOT_YET_ARRAY "V0612" error "an array or a renamed value beside a table";
     // V07xx: data files
     DATA_NO_FILE "V0701" error "a table has no data file";
@@ -189,6 +188,9 @@ codes! {
     CANNOT_READ "V0905" error "a file cannot be read";
     UNKNOWN_CODE "V0906" error "a code that does not exist";
     MODEL_NOT_FIRST "V0907" error "data stand where the model belongs";
+    CANNOT_IMPORT "V0908" error "an imported file that cannot be read";
+    IMPORT_CYCLE "V0909" error "files that import each other";
+    NOT_IMPORTABLE "V0910" error "a declaration that cannot be imported";
     // V1xxx: warnings
     LATENT_UNREACHED "V1001" warning "a latent that never reaches the data";
     UNUSED_COLUMN "V1002" warning "a column that is not used";

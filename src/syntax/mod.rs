@@ -4,6 +4,7 @@ pub mod ast;
 mod build;
 mod depth;
 mod explain;
+mod format;
 mod habits;
 mod layout;
 mod parse;
@@ -11,6 +12,7 @@ mod print;
 mod problem;
 pub mod token;
 
+pub use format::format;
 pub use parse::parse;
 pub use print::print;
 

@@ -59,7 +59,9 @@ fn replay(case: &Path) -> String {
         if name == "command" {
             args = text;
         } else {
-            fs::write(folder.path().join(name), text).expect("writable");
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().expect("in a folder")).expect("writable");
+            fs::write(path, text).expect("writable");
         }
     }
     let out = vic(&args.split_whitespace().collect::<Vec<_>>(), folder.path());

@@ -5,6 +5,7 @@ mod attacks;
 mod cli;
 mod closed_forms;
 mod fences;
+mod format;
 mod golden;
 mod kernels;
 mod library;

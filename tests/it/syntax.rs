@@ -31,7 +31,7 @@ pub fn models() -> Vec<(PathBuf, String)> {
 }
 
 /// Parse, and check what holds for every text: spans lie inside it, and whatever failed was reported.
-fn parsed(text: &str) -> (Ast, Diags) {
+pub fn parsed(text: &str) -> (Ast, Diags) {
     let mut diags = Diags::default();
     let ast = parse(FileId(0), text, &mut diags);
     let debug = format!("{ast:?} {diags:?}");
@@ -47,7 +47,7 @@ fn parsed(text: &str) -> (Ast, Diags) {
 }
 
 /// The tree without its places.
-fn tree(ast: &Ast) -> String {
+pub fn tree(ast: &Ast) -> String {
     let mut out = String::new();
     let debug = format!("{:?}", ast.decls);
     let mut parts = debug.split("Span { file: FileId(0), start: ");
@@ -396,7 +396,7 @@ proptest! {
 }
 
 /// Random trees of everything that an expression can be.
-fn expression() -> impl Strategy<Value = Expr> {
+pub fn expression() -> impl Strategy<Value = Expr> {
     let at = |kind| Expr { kind, span: Span::default() };
     let ident = |name: &str| Ident { name: name.into(), span: Span::default() };
     let axis = move |filter: Option<Expr>| Axis {
