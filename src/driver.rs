@@ -249,6 +249,9 @@ fn report_vars(compiled: &Compiled, theta: &[f64]) -> Vec<ReportVar> {
         let latents = (0..hir.vars.len() as u32).map(VarId).filter(own);
         let mut all: Vec<VarId> = latents.collect();
         all.extend(hir.reports.iter().filter(|v| !own(v)));
+        // A column that may have missing cells and has none has nothing to report.
+        let plates = |v: &VarId| hir.var(*v).axes.iter().map(|a| compiled.bound.size(hir.axis(*a).plate));
+        all.retain(|v| plates(v).product::<usize>() > 0);
         all
     };
     let mut vars: Vec<ReportVar> = shown

@@ -27,6 +27,8 @@ pub struct Hir {
     pub steps: Vec<Step>,
     /// What the user asked to see besides the latents, in order.
     pub reports: Vec<VarId>,
+    /// Columns whose empty cells are latents, because something beside their own `observe` reads them.
+    pub missing: Vec<Missing>,
     pub guide: Guide,
     pub fit: Vec<FitOption>,
 }
@@ -74,6 +76,16 @@ pub enum PlateKind {
     Labels(Vec<String>),
     /// One cell fewer than another plate: the unconstrained scale of a simplex. Made by `derive`, never named by a user.
     OneLess(PlateId),
+    /// The empty cells of a column with missing values, labelled `row 7` or by the table's key. Made by `check`.
+    Missing(VarId),
+}
+
+/// A column with empty cells that are unknowns of the model: `observe column ~ …` is their prior.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    pub column: VarId,
+    /// A latent over the empty cells, named like the column.
+    pub cells: VarId,
 }
 
 #[derive(Clone, Debug)]

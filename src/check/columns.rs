@@ -79,15 +79,12 @@ impl<'a> Checker<'a, '_> {
                     .help(format!("write `{}: category [\"{}\", …]`", name.name, levels[0].value)),
             );
         }
-        if field.ty.optional {
+        if field.ty.optional && content == Content::Key {
             self.diags.push(
-                Code::NOT_YET_MISSING
-                    .at(
-                        field.ty.span,
-                        format!("missing cells (`{base}?`) are not part of this version of the language"),
-                    )
+                Code::MISSING_KEY
+                    .at(field.ty.span, "a key names each row, so none of its cells can be missing")
                     .here("admits empty cells")
-                    .help("fill or drop the empty cells in the data file, and declare the column without `?`"),
+                    .help("write `key`, or leave the column out: rows are then numbered 1, 2, …"),
             );
         }
         if content == Content::Key {

@@ -18,6 +18,8 @@ pub(super) struct Drawn<'a> {
     pub declared: Option<(&'a ast::Type, Constraint)>,
     /// The type of the value, for an observation.
     pub observed: Option<Ty>,
+    /// Whether some of the observed cells may be missing, and so be drawn.
+    pub missing: bool,
 }
 
 /// Distributions that the language has and this version does not, with what to write until then.
@@ -356,7 +358,8 @@ impl<'a> Checker<'a, '_> {
 
     /// `~ if c then D1 else D2`: both draw the same kind of value.
     fn choice(&mut self, c: Expr, a: DistUse, b: DistUse, span: Span, drawn: &Drawn<'a>) -> Option<DistUse> {
-        let ranges = drawn.observed.is_some() || std::mem::discriminant(&a.range) == std::mem::discriminant(&b.range);
+        let ranges = drawn.observed.is_some() && !drawn.missing
+            || std::mem::discriminant(&a.range) == std::mem::discriminant(&b.range);
         if a.support.ty != b.support.ty || !ranges {
             let kind = |d: &DistUse, c: &Self| match ranges {
                 true => format!("gives {}", c.ty_text(d.support.ty)),

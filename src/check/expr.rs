@@ -502,7 +502,9 @@ impl<'a> Checker<'a, '_> {
         match self.hir.var(var).kind {
             VarKind::Latent | VarKind::Param { .. } => true,
             VarKind::Let | VarKind::Report => self.random.contains(&var),
-            _ => false,
+            // Its empty cells may be latents.
+            VarKind::Column(Column { optional, .. }) => optional,
+            VarKind::DataValue { .. } | VarKind::Const { .. } => false,
         }
     }
 
@@ -738,7 +740,7 @@ pub(super) fn wider(a: Ty, b: Ty) -> Ty {
 }
 
 /// Visit an expression and everything under it.
-pub(super) fn walk(e: &Expr, f: &mut dyn FnMut(&Expr)) {
+pub(crate) fn walk(e: &Expr, f: &mut dyn FnMut(&Expr)) {
     f(e);
     let mut at = |i: &Index| {
         if let Index::At(e) = i {

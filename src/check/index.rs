@@ -163,7 +163,8 @@ impl<'a> Checker<'a, '_> {
                 match x.ty {
                     _ if is_bad(&x) => Item::Bad,
                     Ty::Index(_) => {
-                        if let Some((var, span)) = self.latent_in(&x) {
+                        // A cell that may be missing is judged with the whole model.
+                        if let Some((var, span)) = self.latent_in_data(&x) {
                             let name = self.hir.var(var).name.clone();
                             self.diags.push(
                                 Code::NOT_YET_DISCRETE

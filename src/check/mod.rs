@@ -13,6 +13,7 @@ mod fit;
 mod function;
 mod index;
 mod lints;
+mod missing;
 mod names;
 mod plates;
 mod print;
@@ -30,6 +31,7 @@ use names::Names;
 pub use builtins::{BUILTINS, Builtin, CONSTANTS};
 pub use print::print;
 pub use steps::is_location_scale;
+pub(crate) use {expr::walk, support::reads};
 
 /// A function of the library or the model.
 #[derive(Clone, Copy)]
@@ -62,6 +64,7 @@ pub fn check(model: &Ast, library: &[&Ast], diags: &mut Diags) -> Hir {
     c.declare_data(model);
     c.callables(model);
     c.steps(model);
+    c.missing_cells();
     c.guide_and_fit(model);
     if !c.diags.has_errors() {
         c.lint(model);

@@ -431,7 +431,7 @@ impl<'a> Checker<'a, '_> {
 
     /// A left side without a type of its own.
     pub(super) fn computed(&self, what: String, span: Span, axes: &[AxisId], over: &[AxisId]) -> Drawn<'a> {
-        Drawn { what, span, axes: sorted(axes), over: over.to_vec(), declared: None, observed: None }
+        Drawn { what, span, axes: sorted(axes), over: over.to_vec(), declared: None, observed: None, missing: false }
     }
 
     /// Whether a `let` can have this type.
@@ -630,7 +630,8 @@ impl<'a> Checker<'a, '_> {
         if is_bad(&value) {
             return self.names_within(dist, &env);
         }
-        if let Some((var, span)) = self.latent_in(&value) {
+        let missing = self.missing_in(&value);
+        if let Some((var, span)) = self.latent_in_data(&value) {
             let v = self.hir.var(var);
             self.diags.push(
                 Code::OBSERVE_LATENT
@@ -638,6 +639,7 @@ impl<'a> Checker<'a, '_> {
                     .here("not known before fitting")
                     .label(v.span, "declared here")
                     .help(match v.kind {
+                        VarKind::Let if self.reads_missing(var) => "a value computed from missing cells is a latent where they are missing: observe the column itself",
                         VarKind::Latent => "the prior of a latent stands in its own declaration, `latent x ~ …`; another term of the log joint is a `factor`",
                         _ => "to add a term to the log joint write `factor …`",
                     }),
@@ -686,6 +688,7 @@ impl<'a> Checker<'a, '_> {
             over: joint.clone(),
             declared: None,
             observed: Some(value.ty),
+            missing,
         };
         let Some(dist) = self.dist(dist, &drawn, &env) else { return };
         self.hir.steps.push(Step::Observe { name, target: value, over: joint, axes, filter, dist, span: decl.span });

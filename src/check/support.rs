@@ -480,7 +480,7 @@ fn between(lower: End, upper: End) -> Constraint {
 }
 
 /// Whether a constraint reads anything, so that it cannot be printed as numbers.
-pub(super) fn reads(c: &Constraint, f: &mut dyn FnMut(VarId)) {
+pub(crate) fn reads(c: &Constraint, f: &mut dyn FnMut(VarId)) {
     let (lower, upper) = ends(c);
     for (e, _) in lower.into_iter().chain(upper) {
         walk(&e, &mut |e| {

@@ -32,6 +32,28 @@ pub struct Values {
     pub numbers: Arc<[f64]>,
 }
 
+impl Values {
+    /// The cells that are missing, in storage order.
+    pub fn missing(&self) -> Vec<usize> {
+        (0..self.numbers.len()).filter(|&i| self.numbers[i].is_nan()).collect()
+    }
+
+    /// Per cell its number among the missing ones, or -1.
+    pub fn missing_order(&self) -> Vec<f64> {
+        let mut order = vec![-1.0; self.numbers.len()];
+        for (n, cell) in self.missing().into_iter().enumerate() {
+            order[cell] = n as f64;
+        }
+        order
+    }
+
+    /// Per missing cell its position along a dimension.
+    pub fn missing_at(&self, dim: usize) -> Vec<f64> {
+        let stride: usize = self.dims[..dim].iter().product();
+        self.missing().into_iter().map(|cell| (cell / stride % self.dims[dim]) as f64).collect()
+    }
+}
+
 impl Bound {
     pub fn plate(&self, id: PlateId) -> &PlateData {
         &self.plates[id.0 as usize]

@@ -20,7 +20,13 @@ pub fn check(hir: &Hir, known: &Resolved, sheets: &[Option<Sheet>], diags: &mut 
             if column && matches!(dist.range, Constraint::None | Constraint::Simplex | Constraint::Ordered { .. }) {
                 continue;
             }
-            let mut search = Search { hir, known, sheets, places: vec![], count: 0 };
+            let mut optional = false;
+            crate::check::walk(target, &mut |e| {
+                if let ExprKind::Read { var, .. } = &e.kind {
+                    optional |= matches!(&hir.var(*var).kind, VarKind::Column(c) if c.optional);
+                }
+            });
+            let mut search = Search { hir, known, sheets, optional, places: vec![], count: 0 };
             // An index or size that cannot be computed is reported where it stands.
             if search.run(target, filter.as_ref(), &dist.range).is_ok() && search.count > 0 {
                 report(&search, name, target.span, dist, diags);
@@ -33,6 +39,8 @@ struct Search<'a> {
     hir: &'a Hir,
     known: &'a Resolved,
     sheets: &'a [Option<Sheet>],
+    /// Whether the value may be missing.
+    optional: bool,
     /// The first few values that do not fit, as messages show them.
     places: Vec<String>,
     count: usize,
@@ -49,6 +57,9 @@ impl Search<'_> {
                 return Ok(());
             }
             let x = eval.eval(target)?;
+            if self.optional && x.is_nan() {
+                return Ok(());
+            }
             let misses = match &bounds {
                 Some(b) => b.misses(eval, x)?,
                 None => false,

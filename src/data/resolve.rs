@@ -156,11 +156,36 @@ impl Resolver<'_> {
                 (Try::NotYet, _) | (_, Try::NotYet) => Try::NotYet,
             },
             PlateKind::Labels(labels) => Try::Done(labelled(labels.clone())),
+            PlateKind::Missing(column) => self.missing(*column),
             PlateKind::OneLess(whole) => match self.known.plate(*whole) {
                 Some(p) => Try::Done(labelled(p.labels[..p.size.saturating_sub(1)].to_vec())),
                 None => Try::NotYet,
             },
         }
+    }
+
+    /// The empty cells of a column: `row 7` or the row's key, and the label of a vector's cell.
+    fn missing(&mut self, column: VarId) -> Try<PlateData> {
+        let (var, Some(values)) = (self.hir.var(column), self.known.values.get(&column)) else { return Try::NotYet };
+        let mut names: Vec<(bool, &PlateData)> = vec![];
+        for &axis in &var.axes {
+            let plate = self.hir.axis(axis).plate;
+            let Some(data) = self.known.plate(plate) else { return Try::NotYet };
+            let keyed = match self.hir.plate(plate).kind {
+                PlateKind::Rows(table) => self.hir.table(table).key.is_some(),
+                _ => true,
+            };
+            names.push((keyed, data));
+        }
+        let label = |mut cell: usize| {
+            let parts = names.iter().map(|(keyed, data)| {
+                let i = cell % data.size;
+                cell /= data.size;
+                if *keyed { data.labels[i].clone() } else { format!("row {}", i + 1) }
+            });
+            parts.collect::<Vec<_>>().join(", ")
+        };
+        Try::Done(labelled(values.missing().into_iter().map(label).collect()))
     }
 
     fn too_large<T>(&mut self, plate: &Plate, at: &Expr, n: f64) -> Try<T> {

@@ -289,7 +289,14 @@ fn report(var: &Var, trouble: &Trouble, file: &str, diags: &mut Diags) {
         let d = Code::DATA_MISSING
             .at(var.span, format!("{} of `{name}` {verb} missing", p.cells()))
             .here("every row needs a value")
-            .help("fill the cells, or leave the rows out of the file");
+            .help(match column.content {
+                Content::Real | Content::Int | Content::Bool | Content::Index(_) => format!(
+                    "fill the cells, leave the rows out of the file, or declare `{name}: {}?` with a model of its own, \
+                     `observe {name} ~ …`",
+                    word(column.content)
+                ),
+                Content::Key | Content::Date => "fill the cells, or leave the rows out of the file".into(),
+            });
         diags.push(p.show(file, d));
     }
     if !trouble.unreadable.is_empty() {

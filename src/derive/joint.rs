@@ -81,6 +81,10 @@ pub enum SlotKind {
     Defined,
     /// A constant table that depends on plate sizes only.
     Table(Table),
+    /// Per cell of a column: its number among the empty ones, or -1 if it is not empty.
+    Missing(VarId),
+    /// Per empty cell of a column: its position along a dimension of the column.
+    MissingAt(VarId, usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 mod bijector;
 pub mod guide;
 pub mod joint;
+mod missing;
 mod print;
 pub use print::print;
 mod translate;
@@ -21,16 +22,19 @@ pub fn joint(hir: &mut Hir) -> Joint {
     let steps = hir.steps.clone();
     let mut t = Translator { hir, joint: Joint::default(), sources: HashMap::new(), locals: HashMap::new() };
     t.data_slots();
+    t.fill_known();
     for step in &steps {
         match step {
             Step::Latent { var, dist, centering, span } => t.latent(*var, dist, *centering, *span),
             Step::Param { var, span } => t.param(*var, *span),
             Step::Let { var, value, span } => t.let_(*var, value, *span),
             Step::Observe { name, target, over, axes, filter, dist, span } => {
+                t.fill_observed(target);
                 let x = t.expr(target);
                 let value = t.density(dist, x);
                 let axes = t.term_axes(value, axes, over);
                 let filter = filter.as_ref().map(|f| t.expr(f));
+                let filter = t.present(target, filter);
                 let name = format!("observe {name}");
                 t.joint.terms.push(Term { name, kind: TermKind::Likelihood, axes, filter, value, span: *span });
             }

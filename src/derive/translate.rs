@@ -71,7 +71,7 @@ impl Translator<'_> {
         }
     }
 
-    fn index(&mut self, i: &Index) -> Ix {
+    pub(super) fn index(&mut self, i: &Index) -> Ix {
         match i {
             Index::Axis(a) => Ix::Axis(*a),
             Index::At(e) => match self.expr(e) {

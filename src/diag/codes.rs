@@ -124,6 +124,9 @@ codes! {
     CONST_NOT_CONSTANT "V0411" error "a constant that depends on data";
     RANGE_MISPLACED "V0412" error "a range on what is not a number";
     ORDERED_PRIOR "V0413" error "ordered values whose prior differs by element and depends on latents";
+    MISSING_WITHOUT_MODEL "V0431" error "a column with missing cells and no model for them";
+    MISSING_MODEL "V0432" error "a model that cannot fill missing cells";
+    MISSING_KEY "V0433" error "a key with missing cells";
     // V05xx: distributions, guides, fit options
     UNKNOWN_DISTRIBUTION "V0501" error "a distribution that does not exist";
     NOT_A_DISTRIBUTION "V0502" error "something else where a distribution is needed";
@@ -148,7 +151,7 @@ codes! {
     NOT_YET_LAG "V0604" error "a lag";
     NOT_YET_WALK "V0605" error "a walk";
     NOT_YET_TYPE "V0606" error "a type of a later version";
-    NOT_YET_MISSING "V0607" error "missing cells";
+    NOT_YET_MISSING "V0607" error "missing cells of a discrete column";
     NOT_YET_NET "V0608" error "a net";
     NOT_YET_GUIDE "V0609" error "a guide of a later version";
     NOT_YET_FIT_OPTION "V0610" error "a fit option of a later version";

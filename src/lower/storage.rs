@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::data::Bound;
+use crate::data::{Bound, Values};
 use crate::derive::joint::{Def, Joint, Slot, SlotId, SlotKind, Table};
 use crate::hir::{Hir, PlateId, PlateKind, VarId};
 use crate::lower::expr::Arena;
@@ -155,10 +155,10 @@ impl<'a> Storage<'a> {
             let slot = self.joint.slot(id);
             let mut place = self.shape(slot);
             let numbers: Arc<[f64]> = match &slot.kind {
-                SlotKind::Data(var) => {
-                    self.bound.values.get(var).expect("binding gives numbers to every data variable").numbers.clone()
-                }
+                SlotKind::Data(var) => self.values(*var).numbers.clone(),
                 SlotKind::Table(table) => fill(*table, &place.dims).into(),
+                SlotKind::Missing(var) => self.values(*var).missing_order().into(),
+                SlotKind::MissingAt(var, dim) => self.values(*var).missing_at(*dim).into(),
                 SlotKind::Unconstrained(_) | SlotKind::Defined => {
                     unreachable!("theta is laid out first, and definitions come before their uses")
                 }
@@ -169,12 +169,19 @@ impl<'a> Storage<'a> {
         self.layout.places[at].as_ref().expect("just placed")
     }
 
+    fn values(&self, var: VarId) -> &'a Values {
+        self.bound.values.get(&var).expect("binding gives numbers to every data variable")
+    }
+
     /// The layout without data, which is kept for what computes with it and not for having a name.
     pub fn finish(self) -> Layout {
         let mut layout = self.layout;
         for (place, slot) in layout.places.iter_mut().zip(&self.joint.slots) {
-            if matches!(slot.kind, SlotKind::Data(_) | SlotKind::Table(_)) {
-                *place = None;
+            match slot.kind {
+                SlotKind::Data(_) | SlotKind::Table(_) | SlotKind::Missing(_) | SlotKind::MissingAt(..) => {
+                    *place = None;
+                }
+                SlotKind::Unconstrained(_) | SlotKind::Defined => {}
             }
         }
         layout

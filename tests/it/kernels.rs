@@ -6,7 +6,7 @@ use vic::run::interp::Interp;
 
 use crate::support;
 
-const EXAMPLES: [&str; 7] = ["eight_schools", "kidscore", "wells", "nes_logit", "radon", "poisson_glm", "blr"];
+const EXAMPLES: [&str; 8] = ["eight_schools", "kidscore", "wells", "nes_logit", "radon", "poisson_glm", "blr", "glmm"];
 
 /// Numbers without pattern in (-1, 1).
 fn theta(dim: usize, round: u64) -> Vec<f64> {

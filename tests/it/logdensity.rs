@@ -32,6 +32,7 @@ const CASES: &[Case] = &[
     },
     case("blr"),
     Case { noise: &[("alpha", "mu_alpha", "sigma_alpha")], of_noise: true, ..case("radon") },
+    Case { bounded: &[("sd_alpha", 0.0, 5.0)], noise: &[("alpha", "mu_alpha", "sd_alpha")], ..case("glmm") },
     case("earnings-logearn_interaction"),
     case("eight_schools-eight_schools_centered"),
     case("kilpisjarvi_mod-kilpisjarvi"),

@@ -10,6 +10,7 @@ mod golden;
 mod kernels;
 mod library;
 mod logdensity;
+mod missing;
 mod models;
 mod mutations;
 mod nonfinite;

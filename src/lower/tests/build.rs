@@ -353,7 +353,7 @@ impl<'m> Plain<'m> {
                     });
                     plain.tables.insert(id, cells.collect());
                 }
-                SlotKind::Unconstrained(_) | SlotKind::Defined => {}
+                SlotKind::Missing(_) | SlotKind::MissingAt(..) | SlotKind::Unconstrained(_) | SlotKind::Defined => {}
             }
         }
         let group = |d: &Def| d.walk.as_ref().map(|w| w.group);
