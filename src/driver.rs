@@ -1,5 +1,7 @@
 //! The pipeline as functions, top to bottom: what every command calls.
 
+mod discrete;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,6 +18,7 @@ use crate::report::{self, Dim, FileHash, FitReport, ReportKind, ReportVar, Trace
 use crate::run::{self, Model, NonFinite};
 use crate::source::{FileId, Sources};
 use crate::syntax::{self, ast::Ast};
+pub use discrete::discrete;
 
 /// Draws that a report is made from.
 pub const REPORT_DRAWS: usize = 4000;
@@ -152,6 +155,7 @@ pub fn fit(
     let mut report = FitReport {
         draws: REPORT_DRAWS,
         vars: report_vars(compiled, &draws.theta),
+        discrete: discrete(compiled, &draws.theta),
         k_hat: draws.k_hat,
         draws_from: describe(&draws),
         guide: match options.guide {
@@ -245,7 +249,9 @@ pub fn hash(name: &str, bytes: &[u8]) -> FileHash {
 fn report_vars(compiled: &Compiled, theta: &[f64]) -> Vec<ReportVar> {
     let hir = &compiled.hir;
     let shown: Vec<VarId> = {
-        let own = |v: &VarId| matches!(hir.var(*v).kind, VarKind::Latent | VarKind::Param { .. });
+        let own = |v: &VarId| {
+            matches!(hir.var(*v).kind, VarKind::Latent | VarKind::Param { .. }) && hir.discrete(*v).is_none()
+        };
         let latents = (0..hir.vars.len() as u32).map(VarId).filter(own);
         let mut all: Vec<VarId> = latents.collect();
         all.extend(hir.reports.iter().filter(|v| !own(v)));

@@ -29,6 +29,8 @@ pub struct Hir {
     pub reports: Vec<VarId>,
     /// Columns whose empty cells are latents, because something beside their own `observe` reads them.
     pub missing: Vec<Missing>,
+    /// The latents that are summed out.
+    pub discrete: Vec<Discrete>,
     pub guide: Guide,
     pub fit: Vec<FitOption>,
 }
@@ -46,9 +48,24 @@ impl Hir {
         &self.vars[id.0 as usize]
     }
 
+    /// The values of a latent, if they are finitely many.
+    pub fn discrete(&self, id: VarId) -> Option<&Discrete> {
+        self.discrete.iter().find(|d| d.var == id)
+    }
+
     pub fn table(&self, id: TableId) -> &Table {
         &self.tables[id.0 as usize]
     }
+}
+
+/// A latent of finitely many values: one per cell of a plate.
+#[derive(Clone, Debug)]
+pub struct Discrete {
+    pub var: VarId,
+    /// For an index the plate itself; for others a hidden plate, labelled by the values.
+    pub plate: PlateId,
+    /// The number at the first cell: the value is this plus the position.
+    pub first: Expr,
 }
 
 #[derive(Clone, Debug)]

@@ -40,7 +40,7 @@ impl<'a> Checker<'a, '_> {
         if self.poisoned.contains(name) {
             return bad(e.span);
         }
-        if self.forms(name).is_some() {
+        if self.forms(name).is_some() || name == "mixture" {
             self.diags.push(
                 Code::DIST_AS_VALUE
                     .at(e.span, format!("`{name}` is a distribution, not a value"))

@@ -117,7 +117,7 @@ fn closed(e: Expr, args: &[(LocalId, String, Expr)]) -> Expr {
 }
 
 /// The two ends of an interval; `None` for what is not one.
-fn ends(c: &Constraint) -> Option<(End, End)> {
+pub(super) fn ends(c: &Constraint) -> Option<(End, End)> {
     match c.clone() {
         Constraint::None => Some((None, None)),
         Constraint::Lower { bound, open } => Some((Some((bound, open)), None)),

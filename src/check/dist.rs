@@ -29,10 +29,8 @@ const LATER_DISTS: &[(&str, &str)] = &[
     ("OrderedLogistic", "observe whether the rating is above a level: a `bool` column and `Bernoulli(logit: …)`"),
     ("ZeroSumNormal", "`Normal(0, s)` with an intercept is near"),
     ("Multinomial", "one row per draw, with `Categorical`"),
-    ("Delta", "a value that is known exactly is a `let`"),
     ("truncated", "a latent is cut by its type, `latent s: real > 0 ~ Normal(0, 1)`; a likelihood by a `factor`"),
     ("censored", "write the log probability of each case in a `factor`"),
-    ("mixture", "sum the cases out in a `factor`, with `logsumexp`"),
 ];
 
 /// What other languages call a distribution of ours.
@@ -65,7 +63,7 @@ impl<'a> Checker<'a, '_> {
             },
             A::If { condition, then, otherwise } => {
                 let c = self.expr(condition, env);
-                let c = self.data_condition(c, "the condition");
+                let c = self.branch_condition(c);
                 let (a, b) = (self.dist(then, drawn, env), self.dist(otherwise, drawn, env));
                 return self.choice(c, a?, b?, e.span, drawn);
             }
@@ -101,6 +99,9 @@ impl<'a> Checker<'a, '_> {
         };
         if name == "flat" && self.forms(name).is_none() {
             return self.flat(e.span, args, drawn);
+        }
+        if name == "mixture" && self.forms(name).is_none() {
+            return self.mixture(e.span, args, drawn, env);
         }
         if self.forms(name).is_none() {
             self.unknown_dist(name, name_span);
@@ -147,7 +148,7 @@ impl<'a> Checker<'a, '_> {
             A::Call { callee, args } => {
                 if let A::Name(n) = &callee.kind
                     && self.forms(n).is_none()
-                    && n != "flat"
+                    && !matches!(n.as_str(), "flat" | "mixture")
                 {
                     self.unknown_dist(n, callee.span);
                 }
@@ -272,6 +273,9 @@ impl<'a> Checker<'a, '_> {
     }
 
     pub(super) fn forms_text(&self, name: &str) -> String {
+        if name == "mixture" {
+            return "mixture(p, D1, D2)` or `mixture(w, D)".into();
+        }
         let forms: Vec<String> = self
             .forms(name)
             .unwrap_or_default()

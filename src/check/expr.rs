@@ -458,14 +458,14 @@ impl<'a> Checker<'a, '_> {
 
     /// A condition on a continuous latent makes the density jump: no gradient can see that.
     fn reject_latent_condition(&mut self, c: &Expr) {
-        if let Some((var, span)) = self.latent_in(c) {
+        if let Some((var, span)) = self.smooth_in(c) {
             let v = self.hir.var(var);
             let d = Code::LATENT_CONDITION
                 .at(span, format!("the condition of `if` depends on the {} `{}`", self.word(var), v.name))
                 .here("not known before fitting")
                 .label(v.span, "declared here")
                 .help(
-                    "a condition may use data only; for a smooth switch write `inv_logit((x - c) / w)`, or `max`/`min`",
+                    "a condition may use data and discrete latents; for a smooth switch write `inv_logit((x - c) / w)`, or `max`/`min`",
                 );
             self.diags.push(d);
         }

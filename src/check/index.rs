@@ -162,23 +162,7 @@ impl<'a> Checker<'a, '_> {
                 let x = self.expr(e, env);
                 match x.ty {
                     _ if is_bad(&x) => Item::Bad,
-                    Ty::Index(_) => {
-                        // A cell that may be missing is judged with the whole model.
-                        if let Some((var, span)) = self.latent_in_data(&x) {
-                            let name = self.hir.var(var).name.clone();
-                            self.diags.push(
-                                Code::NOT_YET_DISCRETE
-                                    .at(
-                                        span,
-                                        format!("indexing by the latent `{name}` needs discrete latents, which this version does not fit"),
-                                    )
-                                    .here("not known before fitting")
-                                    .help("index by data only"),
-                            );
-                            return (Item::Bad, e.span);
-                        }
-                        Item::At(x)
-                    }
+                    Ty::Index(_) => Item::At(x),
                     _ => {
                         self.not_an_index(&x);
                         Item::Bad

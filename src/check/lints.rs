@@ -9,6 +9,7 @@ impl<'a> Checker<'a, '_> {
     pub(super) fn lint(&mut self, model: &'a Ast) {
         self.unreached_latents();
         self.unused_columns();
+        self.shared_by_all_rows();
         self.no_data(model);
     }
 
@@ -50,11 +51,16 @@ impl<'a> Checker<'a, '_> {
         };
         for s in &steps {
             match s {
-                Step::Observe { dist, .. } => dist.args.iter().for_each(|a| read(&a.2, &mut roots)),
+                Step::Observe { dist, .. } => {
+                    dist.args.iter().for_each(|a| read(&a.2, &mut roots));
+                    // The condition of a choice is in the density.
+                    read(&dist.logpdf, &mut roots);
+                }
                 Step::Factor { value, .. } => read(value, &mut roots),
                 Step::Latent { var, dist, .. } => {
                     let own = parents.entry(*var).or_default();
                     dist.args.iter().for_each(|a| read(&a.2, own));
+                    read(&dist.logpdf, own);
                     reads(&self.hir.var(*var).constraint, &mut |v| own.push(v));
                 }
                 Step::Let { var, value, .. } => read(value, parents.entry(*var).or_default()),

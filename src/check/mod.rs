@@ -7,6 +7,7 @@ mod call;
 mod columns;
 mod cut;
 mod declare;
+mod discrete;
 mod dist;
 mod expr;
 mod fit;
@@ -14,6 +15,7 @@ mod function;
 mod index;
 mod lints;
 mod missing;
+mod mixture;
 mod names;
 mod plates;
 mod print;
@@ -66,6 +68,7 @@ pub fn check(model: &Ast, library: &[&Ast], diags: &mut Diags) -> Hir {
     c.steps(model);
     c.missing_cells();
     c.guide_and_fit(model);
+    c.summed_out();
     if !c.diags.has_errors() {
         c.lint(model);
     }
@@ -91,10 +94,15 @@ struct Checker<'a, 'd> {
     budget: function::Budget,
     /// How deep the expression being checked nests, with the functions that it calls.
     depth: usize,
+    /// Mixtures around the distribution being checked.
+    mixtures: usize,
     /// Variables that some expression reads.
     used: HashSet<VarId>,
     /// Lets and reports whose value depends on a latent.
     random: HashSet<VarId>,
+    /// Those of them that depend on a continuous latent, and on a discrete one.
+    smooth: HashSet<VarId>,
+    summed: HashSet<VarId>,
     /// Matrices reported in a declaration for want of an index.
     matrices: HashSet<(VarId, Span)>,
     /// Names whose declaration failed: their uses are not reported again.
@@ -172,8 +180,11 @@ impl<'a, 'd> Checker<'a, 'd> {
             broken_bodies: HashSet::new(),
             budget: function::Budget::default(),
             depth: 0,
+            mixtures: 0,
             used: HashSet::new(),
             random: HashSet::new(),
+            smooth: HashSet::new(),
+            summed: HashSet::new(),
             matrices: HashSet::new(),
             poisoned: HashSet::new(),
             current: Span::default(),

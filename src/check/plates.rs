@@ -95,6 +95,14 @@ impl<'a> Checker<'a, '_> {
             if let ([], Some(Ty::Index(plate))) = (candidates.as_slice(), drawn.observed) {
                 candidates.push(self.hir.plate(plate).axis);
             }
+            if let ([], Some((ty, _))) = (candidates.as_slice(), &drawn.declared)
+                && let Some(plate) = self.names.get(&ty.base.name).and_then(|e| e.plate)
+            {
+                let own = self.hir.plate(plate).axis;
+                let taken = drawn.axes.contains(&own);
+                let name = ty.base.name.clone();
+                candidates.push(if taken { self.add_axis(plate, &name) } else { own });
+            }
             match candidates.as_slice() {
                 [one] => out.push((p.name.clone(), *one)),
                 [] => {

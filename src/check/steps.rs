@@ -29,6 +29,9 @@ impl<'a> Checker<'a, '_> {
                 DeclKind::ReportLet { head, value } => {
                     if let Some(v) = self.let_(head, value, VarKind::Report) {
                         self.used.insert(v);
+                        if self.summed.contains(&v) {
+                            self.report_of_discrete(v, head.span);
+                        }
                         self.hir.reports.push(v);
                     }
                 }
@@ -229,24 +232,43 @@ impl<'a> Checker<'a, '_> {
                 self.poison(&head.name);
                 continue;
             };
-            if used.support.ty != Ty::Real {
-                let what = self.ty_text(used.support.ty);
-                self.diags.push(
-                    Code::NOT_YET_DISCRETE
-                        .at(
-                            head.name.span,
-                            format!(
-                                "the latent `{}` is discrete ({what}); this version fits continuous latents",
-                                head.name.name
-                            ),
-                        )
-                        .label(used.span, "a discrete distribution")
-                        .help("sum it out by hand with `logsumexp`, in a `factor`"),
-                );
+            if !self.fits_type(ty, &used) {
                 self.poison(&head.name);
                 continue;
             }
+            let values = match used.support.ty {
+                Ty::Real => None,
+                _ => match self.values(&head.name, &used) {
+                    Some(values) => Some(values),
+                    None => {
+                        self.poison(&head.name);
+                        continue;
+                    }
+                },
+            };
             let constraint = used.range.clone();
+            let by_class = used.args.iter().find_map(|a| self.discrete_in(&a.2)).filter(|_| values.is_none());
+            if let (Some((z, span)), Centering::Noncentered) = (by_class, centering) {
+                let z = self.hir.var(z);
+                let d = Code::CANNOT_NONCENTER
+                    .at(
+                        span,
+                        format!(
+                            "`{}` cannot be noncentred: its location or scale depends on the discrete `{}`",
+                            head.name.name, z.name
+                        ),
+                    )
+                    .here("summed out")
+                    .label(z.span, "declared here")
+                    .help("remove `@noncentered`");
+                self.diags.push(d);
+                self.poison(&head.name);
+                continue;
+            }
+            if !self.smooth_range(&head.name, &used) {
+                self.poison(&head.name);
+                continue;
+            }
             if centering == Centering::Noncentered && !is_location_scale(&used) {
                 self.diags.push(
                     Code::CANNOT_NONCENTER
@@ -272,9 +294,12 @@ impl<'a> Checker<'a, '_> {
                 kind: VarKind::Latent,
                 joint: left.over.len(),
                 axes,
-                ty: Ty::Real,
+                ty: used.support.ty,
                 constraint,
             });
+            if let Some((plate, first)) = values {
+                self.hir.discrete.push(Discrete { var, plate, first });
+            }
             self.declare_step(&head.name, "latent", var);
             self.hir.steps.push(Step::Latent { var, dist: used, centering, span: decl.span });
         }
@@ -310,13 +335,15 @@ impl<'a> Checker<'a, '_> {
                 return false;
             }
             n if plate || matches!(n, "int" | "bool") => {
-                self.diags.push(
-                    Code::NOT_YET_DISCRETE
-                        .at(t.span, format!("a {what} that is discrete is not part of this version of the language"))
-                        .here("a discrete type")
-                        .help("sum it out by hand with `logsumexp`, in a `factor`"),
-                );
-                return false;
+                if what == "param" {
+                    self.diags.push(
+                        Code::UNKNOWN_TYPE
+                            .at(t.span, "a `param` is fitted along its gradient, and a discrete value has none")
+                            .here("a discrete type")
+                            .help("write `real`, or declare a `latent`, which is summed out"),
+                    );
+                    return false;
+                }
             }
             n => {
                 self.unknown_type(&t.base, n, &["real", "simplex", "ordered"], &format!("a {what}"));
@@ -505,9 +532,7 @@ impl<'a> Checker<'a, '_> {
             ty: v.ty,
             constraint: self.known_range(&v),
         });
-        if self.latent_in(&v).is_some() {
-            self.random.insert(var);
-        }
+        self.depends(var, &v);
         self.declare_step(&head.name, what, var);
         self.hir.steps.push(Step::Let { var, value: v, span: head.span });
         Some(var)
@@ -570,6 +595,13 @@ impl<'a> Checker<'a, '_> {
                 continue;
             }
             self.used.insert(var);
+            if self.summed.contains(&var) {
+                self.report_of_discrete(var, n.span);
+                continue;
+            }
+            if self.hir.discrete(var).is_some() {
+                continue; // what is said of it is said anyway
+            }
             if !self.hir.reports.contains(&var) {
                 self.hir.reports.push(var);
             }

@@ -177,6 +177,10 @@ impl<'a> Checker<'a, '_> {
         }
         let bound = |end: &End, cut: bool| end.as_ref().filter(|_| cut).map(|e| e.0.clone());
         let ends = (bound(&lower, cut_below), bound(&upper, cut_above));
+        if support.ty == Ty::Int && drawn.observed.is_none() {
+            // A discrete latent's values are summed anyway: what is kept is a sum over them.
+            return Some((between(lower, upper), Some(number(0.0, Ty::Real, span))));
+        }
         let Some(kept) = self.log_kept(form, inner, ends.0, ends.1, span) else {
             let half = match name.as_str() {
                 "StudentT" => "; or use `HalfStudentT`",

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use crate::diag::Diagnostic;
 use crate::hir::{AxisId, PlateId, VarId};
 use crate::source::Span;
 
@@ -77,6 +78,8 @@ pub enum SlotKind {
     Data(VarId),
     /// A slice of the unconstrained vector theta.
     Unconstrained(VarId),
+    /// A discrete latent, until it is summed out: nothing of a finished joint reads it.
+    Discrete(VarId),
     /// Filled by the `Def` of this slot.
     Defined,
     /// A constant table that depends on plate sizes only.
@@ -110,6 +113,8 @@ pub struct Def {
     pub report_only: bool,
     /// Its value reads earlier cells of itself.
     pub walk: Option<Walk>,
+    /// Instead: every cell of `axes` is added to the cell of the slot that it points to.
+    pub scatter: Option<Scatter>,
 }
 
 /// How a definition that reads its own slot is computed: cell after cell along one of its axes.
@@ -127,6 +132,24 @@ pub struct Walk {
     pub backwards: bool,
     /// The number of its group.
     pub group: u32,
+}
+
+/// `slot[index] += value` over the axes of a definition, where `filter` holds.
+#[derive(Clone, Debug)]
+pub struct Scatter {
+    /// One per dimension of the slot.
+    pub index: Vec<Ix>,
+    pub filter: Option<NodeId>,
+}
+
+/// A discrete latent as it was summed out, with what that costs per cell of `axes`: a table over `tables`.
+#[derive(Clone, Debug)]
+pub struct Eliminated {
+    /// The latent, then those that the result depends on.
+    pub names: Vec<String>,
+    pub axes: Vec<AxisId>,
+    pub tables: Vec<PlateId>,
+    pub span: Span,
 }
 
 /// `log joint += Σ over axes where filter of value`.
@@ -172,6 +195,12 @@ pub struct Joint {
     pub unconstrained: Vec<Unconstrained>,
     pub defs: Vec<Def>,
     pub terms: Vec<Term>,
+    /// In the order in which they were summed out.
+    pub eliminated: Vec<Eliminated>,
+    /// The axis of each discrete latent's values.
+    pub value_axes: HashMap<SlotId, AxisId>,
+    /// Why discrete latents cannot be summed out; then the joint is not complete.
+    pub problems: Vec<Diagnostic>,
 }
 
 impl Joint {

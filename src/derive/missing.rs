@@ -92,6 +92,7 @@ impl Translator<'_> {
             var: None,
             report_only: false,
             walk: None,
+            scatter: None,
         });
         self.sources.insert(missing.column, Source::Slot(slot));
     }

@@ -1,16 +1,20 @@
 //! The log joint and the guide programs, from the checked model.
 
 mod bijector;
+mod discrete;
 pub mod guide;
 pub mod joint;
 mod missing;
 mod print;
+pub use discrete::{MOST_ENTRIES, Purpose, too_many_values};
 pub use print::print;
 mod translate;
 
 use std::collections::{HashMap, HashSet};
 
-use crate::hir::{AxisId, Centering, Constraint, DistUse, Expr, ExprKind, Hir, PlateId, Step, Ty, Var, VarId, VarKind};
+use crate::hir::{
+    AxisId, Centering, Constraint, DistUse, Expr, ExprKind, Hir, Index, PlateId, Step, Ty, Var, VarId, VarKind,
+};
 use crate::source::Span;
 use bijector::{Ordered, Simplex, Support};
 use joint::*;
@@ -19,6 +23,11 @@ use translate::{Source, Translator};
 /// The log joint density on the unconstrained scale. Expects a program without errors; adds the plates that
 /// constrained latents need to `hir`.
 pub fn joint(hir: &mut Hir) -> Joint {
+    joint_for(hir, Purpose::Fit)
+}
+
+/// The log joint with probes of its discrete latents, if it has another purpose than a fit.
+pub fn joint_for(hir: &mut Hir, purpose: Purpose) -> Joint {
     let steps = hir.steps.clone();
     let mut t = Translator { hir, joint: Joint::default(), sources: HashMap::new(), locals: HashMap::new() };
     t.data_slots();
@@ -52,6 +61,7 @@ pub fn joint(hir: &mut Hir) -> Joint {
             }
         }
     }
+    t.sum_out(purpose);
     let mut joint = t.joint;
     joint.mark_report_only();
     joint
@@ -62,12 +72,16 @@ pub fn centering(hir: &Hir, var: VarId, dist: &DistUse, asked: Centering) -> (bo
     if !crate::check::is_location_scale(dist) {
         return (false, "");
     }
+    if dist.args.iter().any(|(_, _, e)| reads(hir, e, &|v| hir.discrete(v).is_some())) {
+        return (false, "it depends on a discrete latent");
+    }
     match asked {
         Centering::Noncentered => (true, "asked for"),
         Centering::Centered => (false, "asked for"),
         Centering::Auto => {
             let scale = dist.args.iter().find(|(_, n, _)| n == "sigma");
-            let latent_scale = scale.is_some_and(|(_, _, e)| reads_latent(hir, e));
+            let latent = |v: VarId| matches!(hir.var(v).kind, VarKind::Latent | VarKind::Param { .. });
+            let latent_scale = scale.is_some_and(|(_, _, e)| reads(hir, e, &latent));
             let several = !hir.var(var).axes.is_empty();
             match (several, latent_scale) {
                 (true, true) => (true, "its scale is a latent"),
@@ -77,24 +91,22 @@ pub fn centering(hir: &Hir, var: VarId, dist: &DistUse, asked: Centering) -> (bo
     }
 }
 
-fn reads_latent(hir: &Hir, e: &Expr) -> bool {
+/// Whether an expression reads such a variable, itself or through a `let`.
+fn reads(hir: &Hir, e: &Expr, wanted: &dyn Fn(VarId) -> bool) -> bool {
+    let any = |e: &Expr| reads(hir, e, wanted);
+    let at = |i: &Index| matches!(i, Index::At(e) if any(e));
     match &e.kind {
-        ExprKind::Read { var, .. } => match hir.var(*var).kind {
-            VarKind::Latent | VarKind::Param { .. } => true,
-            VarKind::Let | VarKind::Report => hir
-                .steps
-                .iter()
-                .any(|s| matches!(s, Step::Let { var: v, value, .. } if v == var && reads_latent(hir, value))),
-            _ => false,
-        },
-        ExprKind::Bind { value, body, .. } => reads_latent(hir, value) || reads_latent(hir, body),
-        ExprKind::Unary(_, a) => reads_latent(hir, a),
-        ExprKind::Binary(_, a, b) => reads_latent(hir, a) || reads_latent(hir, b),
-        ExprKind::If { condition, then, otherwise } => {
-            reads_latent(hir, condition) || reads_latent(hir, then) || reads_latent(hir, otherwise)
+        ExprKind::Read { var, index } => {
+            let through = |s: &Step| matches!(s, Step::Let { var: v, value, .. } if v == var && any(value));
+            wanted(*var) || index.iter().any(at) || hir.steps.iter().any(through)
         }
-        ExprKind::Reduce { body, .. } | ExprKind::At { body, .. } => reads_latent(hir, body),
-        ExprKind::List { items, .. } | ExprKind::Noise(_, items) => items.iter().any(|i| reads_latent(hir, i)),
+        ExprKind::Bind { value, body, .. } => any(value) || any(body),
+        ExprKind::Unary(_, a) => any(a),
+        ExprKind::Binary(_, a, b) => any(a) || any(b),
+        ExprKind::If { condition, then, otherwise } => any(condition) || any(then) || any(otherwise),
+        ExprKind::Reduce { body, .. } => any(body),
+        ExprKind::At { body, index, .. } => any(body) || at(index),
+        ExprKind::List { items, .. } | ExprKind::Noise(_, items) => items.iter().any(any),
         ExprKind::Number(_) | ExprKind::Local(_) | ExprKind::Position(_) | ExprKind::Size(_) => false,
     }
 }
@@ -166,6 +178,9 @@ impl Translator<'_> {
     fn latent(&mut self, var: VarId, dist: &DistUse, asked: Centering, span: Span) {
         let v = self.hir.var(var).clone();
         let (independent, over) = v.axes.split_at(v.axes.len() - v.joint);
+        if self.hir.discrete(var).is_some() {
+            return self.discrete_latent(var, dist, span);
+        }
         let (noncentered, _) = centering(self.hir, var, dist, asked);
         let prior = format!("{} ~ {}", v.name, dist.name);
         if noncentered {
@@ -207,6 +222,50 @@ impl Translator<'_> {
         self.joint.terms.push(Term { name: prior, kind: TermKind::Prior, axes, filter: None, value, span });
     }
 
+    /// A discrete latent has its prior as a factor, cut to its values.
+    fn discrete_latent(&mut self, var: VarId, dist: &DistUse, span: Span) {
+        let v = self.hir.var(var).clone();
+        let slot = self.discrete(var);
+        self.sources.insert(var, Source::Slot(slot));
+        let x = self.read_all(slot, &v.axes);
+        for (local, _, value) in &dist.args {
+            let value = self.expr(value);
+            self.locals.insert(*local, value);
+        }
+        self.locals.insert(dist.x, x);
+        let mut value = self.expr(&dist.logpdf);
+        // A value within the ends of some cells may lie outside those of its own.
+        if let Some(inside) = self.within(&v.constraint, x) {
+            let never = self.joint.constant(f64::NEG_INFINITY);
+            value = self.joint.intern(Node::Select(inside, value, never));
+        }
+        if dist.log_kept.is_some() {
+            let kept = self.kept(slot, value);
+            value = self.joint.binary(BinOp::Sub, value, kept);
+        }
+        let name = format!("{} ~ {}", v.name, dist.name);
+        self.joint.terms.push(Term { name, kind: TermKind::Prior, axes: v.axes, filter: None, value, span });
+    }
+
+    /// Whether a value lies between ends that are not mere numbers.
+    fn within(&mut self, c: &Constraint, x: NodeId) -> Option<NodeId> {
+        let (lower, upper) = match c {
+            Constraint::Lower { bound, .. } => (Some(bound), None),
+            Constraint::Upper { bound, .. } => (None, Some(bound)),
+            Constraint::Interval { lower, upper, .. } => (Some(lower), Some(upper)),
+            Constraint::None | Constraint::Simplex | Constraint::Ordered { .. } => (None, None),
+        };
+        let open = |e: &&Expr| !matches!(e.kind, ExprKind::Number(_));
+        let lower = lower.filter(open).map(|e| self.expr(e));
+        let upper = upper.filter(open).map(|e| self.expr(e));
+        let above = lower.map(|l| self.joint.binary(BinOp::LessEq, l, x));
+        let below = upper.map(|u| self.joint.binary(BinOp::LessEq, x, u));
+        match (above, below) {
+            (Some(a), Some(b)) => Some(self.joint.binary(BinOp::And, a, b)),
+            (a, b) => a.or(b),
+        }
+    }
+
     fn param(&mut self, var: VarId, span: Span) {
         let VarKind::Param { init } = &self.hir.var(var).kind else { return };
         let init = init.clone();
@@ -240,6 +299,7 @@ impl Translator<'_> {
                 var: None,
                 report_only: false,
                 walk: None,
+                scatter: None,
             });
             let y = self.read_all(y_slot, &v.axes);
             let (x, jacobian) = simplex.probabilities(&mut self.joint, y, k, plate);
@@ -297,6 +357,7 @@ impl Translator<'_> {
             var: None,
             report_only: false,
             walk: None,
+            scatter: None,
         });
         let mut over_steps = v.axes.clone();
         *over_steps.last_mut().expect("an ordered vector has its own axis") = ordered.step_axis;
@@ -334,6 +395,7 @@ impl Translator<'_> {
             var: Some(var),
             report_only: false,
             walk: None,
+            scatter: None,
         });
         self.sources.insert(var, Source::Slot(identity.unwrap_or(slot)));
     }
@@ -341,7 +403,7 @@ impl Translator<'_> {
     fn let_(&mut self, var: VarId, value: &Expr, span: Span) {
         let v = self.hir.var(var).clone();
         let node = self.expr(value);
-        if matches!(v.ty, Ty::Index(_)) {
+        if matches!(v.ty, Ty::Index(_)) || self.depends_on_discrete(node) {
             self.sources.insert(var, Source::Inline(node, v.axes.clone()));
             return;
         }
@@ -354,6 +416,7 @@ impl Translator<'_> {
             var: Some(var),
             report_only: false,
             walk: None,
+            scatter: None,
         });
         self.sources.insert(var, Source::Slot(slot));
     }
@@ -438,6 +501,12 @@ impl Joint {
             for d in group {
                 if mine {
                     self.reads(d.value, &mut needed);
+                    let scatter = d.scatter.iter();
+                    let indices = scatter.clone().flat_map(|s| &s.index);
+                    let indices = indices.filter_map(|ix| if let Ix::At(n) = ix { Some(*n) } else { None });
+                    for n in indices.chain(scatter.filter_map(|s| s.filter)) {
+                        self.reads(n, &mut needed);
+                    }
                 }
                 d.report_only = !mine;
             }

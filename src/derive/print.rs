@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::joint::*;
-use crate::hir::{AxisId, Hir};
+use crate::hir::{AxisId, Hir, PlateId};
 
 /// Binding strength, weakest first: where parentheses are needed.
 const SUM: u8 = 1;
@@ -29,6 +29,15 @@ pub fn print(joint: &Joint, hir: &Hir) -> String {
     }
     for d in &joint.defs {
         let note = if d.report_only { "  # for reports" } else { "" };
+        if let Some(scatter) = &d.scatter {
+            let index: Vec<String> = scatter.index.iter().map(|ix| p.index(ix)).collect();
+            let filter = scatter.filter.map_or(String::new(), |f| format!(" where {}", p.node(f, 0)));
+            let name = joint.slot(d.slot).name.replace(' ', "_");
+            let over: Vec<String> = d.axes.iter().map(|a| p.axis(*a)).collect();
+            let (index, over) = (index.join(", "), over.join(", "));
+            let _ = writeln!(out, "let {name}[{index}] += {} over {over}{filter}", p.node(d.value, 0));
+            continue;
+        }
         let _ = writeln!(
             out,
             "let {}{} = {}{note}",
@@ -36,6 +45,13 @@ pub fn print(joint: &Joint, hir: &Hir) -> String {
             plates(&d.axes),
             p.node(d.value, 0)
         );
+    }
+    for e in &joint.eliminated {
+        let plate = |p: &PlateId| hir.plate(*p).name.clone();
+        let tables: Vec<String> = e.tables.iter().map(plate).collect();
+        let of = if e.names.len() == 1 { String::new() } else { format!(", given {}", e.names[1..].join(", ")) };
+        let _ =
+            writeln!(out, "# {}{} summed out{of}: a table over {}", e.names[0], plates(&e.axes), tables.join(" × "));
     }
     for t in &joint.terms {
         let over = if t.axes.is_empty() {
@@ -60,6 +76,14 @@ impl Printer<'_> {
         self.hir.axis(a).name.clone()
     }
 
+    fn index(&self, ix: &Ix) -> String {
+        match ix {
+            Ix::Axis(a) => self.axis(*a),
+            Ix::At(n) => self.node(*n, 0),
+            Ix::Label(l, _) => format!("\"{l}\""),
+        }
+    }
+
     fn node(&self, id: NodeId, outer: u8) -> String {
         let (text, strength) = self.parts(id);
         if strength < outer { format!("({text})") } else { text }
@@ -82,14 +106,7 @@ impl Printer<'_> {
                 if index.is_empty() {
                     return (name, ATOM);
                 }
-                let items: Vec<String> = index
-                    .iter()
-                    .map(|ix| match ix {
-                        Ix::Axis(a) => self.axis(*a),
-                        Ix::At(n) => self.node(*n, 0),
-                        Ix::Label(l, _) => format!("\"{l}\""),
-                    })
-                    .collect();
+                let items: Vec<String> = index.iter().map(|ix| self.index(ix)).collect();
                 (format!("{name}[{}]", items.join(", ")), ATOM)
             }
             Node::Unary(UnOp::Neg, a) => (format!("-{}", self.node(*a, UNARY)), UNARY),

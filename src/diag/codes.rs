@@ -144,8 +144,12 @@ codes! {
     UNKNOWN_FIT_OPTION "V0514" error "a fit option that does not exist";
     FIT_OPTION_VALUE "V0515" error "a fit option with an unusable value";
     UNKNOWN_DIST_ITEM "V0516" error "an item that a distribution does not have";
+    DISCRETE_WITHOUT_END "V0530" error "a discrete latent without an end to its values";
+    CANNOT_SUM_OUT "V0531" error "discrete latents that cannot be summed out";
+    TOO_MANY_VALUES "V0532" error "discrete latents with too many values together";
+    REPORT_OF_DISCRETE "V0533" error "a report that depends on a discrete latent";
     // V06xx: not there yet
-    NOT_YET_DISCRETE "V0601" error "a discrete latent";
+    // V0601 was "a discrete latent" and stays unused.
     NOT_YET_DIST "V0602" error "a distribution of a later version";
     NOT_YET_FUNCTION "V0603" error "a function of a later version";
     NOT_YET_LAG "V0604" error "a lag";
@@ -200,4 +204,6 @@ codes! {
     UNUSED_LET "V1003" warning "a computed value that is not used";
     NOTHING_OBSERVED "V1004" warning "a model without data";
     MAY_LEAVE_DOMAIN "V1005" warning "an argument that may leave its domain";
+    MIXTURE_PER_CELL "V1010" warning "a mixture per cell";
+    ONE_FOR_ALL_ROWS "V1011" warning "a discrete latent that all rows share";
 }

@@ -1,6 +1,7 @@
 //! Fitting: estimator × family × optimiser, over a [`Target`].
 
 mod adam;
+mod discrete;
 mod draws;
 mod engine;
 mod frame;
@@ -20,6 +21,7 @@ mod target;
 mod tests;
 mod whiten;
 
+pub use discrete::probed;
 pub use engine::fit;
 pub use importance::{Draws, Origin, USABLE, draws};
 pub use options::{FitOptions, GuideKind, Method, Progress, Stage};

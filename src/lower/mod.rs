@@ -30,7 +30,8 @@ mod walk;
 use std::collections::{HashMap, HashSet};
 
 use crate::data::Bound;
-use crate::derive::joint::Joint;
+use crate::derive::MOST_ENTRIES;
+use crate::derive::joint::{Eliminated, Joint};
 use crate::diag::Diags;
 use crate::hir::Hir;
 use expr::{Arena, E, Expr};
@@ -44,6 +45,7 @@ pub use verify::{verify, verify_region};
 /// The graph of a model on its data, and where it keeps what has a name; `None` after diagnostics, for labels and indices that the data do not have.
 pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Option<(Graph, Layout)> {
     let mut found = Diags::default();
+    too_many_values(hir, joint, bound, diags)?;
     let arena = &mut Arena::default();
     let mut storage = Storage::new(hir, joint, bound, arena);
     let (theta, dim) = (storage.theta, storage.dim);
@@ -86,6 +88,19 @@ pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Opti
     prune::prune(&mut graph, &mut layout);
     debug_assert_eq!(verify(&graph), Ok(()));
     Some((graph, layout))
+}
+
+/// Discrete latents are summed out by tables over their values, one per cell of their plates.
+fn too_many_values(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Option<()> {
+    let entries = |e: &Eliminated| e.tables.iter().map(|p| storage::plate_size(hir, bound, *p) as f64).product::<f64>();
+    let widest = joint.eliminated.iter().max_by(|a, b| entries(a).total_cmp(&entries(b)));
+    match widest.filter(|w| entries(w) > MOST_ENTRIES) {
+        None => Some(()),
+        Some(w) => {
+            diags.push(crate::derive::too_many_values(w, entries(w)));
+            None
+        }
+    }
 }
 
 /// Kernels that fill the `wanted` buffers: data parts evaluated, invariants stored, loops shared, in running order.

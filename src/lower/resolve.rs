@@ -7,15 +7,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::data::Bound;
-use crate::derive::joint::{Def, Fold, Ix, Joint, Node, NodeId, SlotId, SlotKind};
+use crate::derive::joint::{Def, Fold, Ix, Joint, Node, NodeId, Scatter, SlotId, SlotKind};
 use crate::diag::Diags;
 use crate::hir::{AxisId, Hir, PlateId};
 use crate::lower::expr::{Arena, E, Expr, without};
-use crate::lower::graph::{Addr, AddrTerm, BinOp, BufId, Kept, LoopId, ReduceOp, UnOp};
+use crate::lower::graph::{Addr, AddrTerm, BinOp, BufId, BufKind, Kept, LoopId, ReduceOp, UnOp};
 use crate::lower::index::Indexed;
 use crate::lower::kernel::{Kernel, Root};
 use crate::lower::settle::positions_as_numbers;
-use crate::lower::storage::{Storage, plate_size, scalar, strides};
+use crate::lower::storage::{Place, Storage, plate_size, scalar, strides};
 use crate::source::Span;
 
 /// What an axis stands for in an expression.
@@ -202,6 +202,9 @@ impl Resolver<'_, '_> {
     }
 
     fn definition(&mut self, def: &Def) -> Option<Kernel> {
+        if let Some(scatter) = &def.scatter {
+            return self.scatter(def, scatter);
+        }
         let scope = self.scope_over(&def.axes);
         let value = self.node(def.value, &scope);
         let loops: Vec<LoopId> = def.axes.iter().map(|&a| loop_of(scope.bind(a))).collect();
@@ -213,6 +216,20 @@ impl Resolver<'_, '_> {
         let buf = self.storage.define(self.arena, def, None).buf;
         let addr = self.arena.address(&loops);
         Some(self.kernel(loops, vec![Root::store(buf, addr, value)]))
+    }
+
+    fn scatter(&mut self, def: &Def, scatter: &Scatter) -> Option<Kernel> {
+        let mut scope = self.scope_over(&def.axes);
+        let mut loops: Vec<LoopId> = def.axes.iter().map(|&a| loop_of(scope.bind(a))).collect();
+        if let Some(filter) = scatter.filter {
+            let condition = self.node(filter, &scope);
+            (scope, loops) = self.keep(condition, &scope, loops);
+        }
+        let value = self.node(def.value, &scope);
+        let place = self.storage.define(self.arena, def, None).clone();
+        self.arena.buffers[place.buf.0 as usize].kind = BufKind::Scratch { zeroed: true };
+        let addr = self.place_address(&place, &scatter.index, &scope)?;
+        Some(self.kernel(loops, vec![Root::accum(place.buf, addr, value)]))
     }
 
     fn term(&mut self, term: &crate::derive::joint::Term, log_joint: BufId) -> Kernel {
@@ -442,28 +459,34 @@ impl Resolver<'_, '_> {
     fn read(&mut self, slot: SlotId, index: &[Ix], scope: &Scope) -> E {
         let place = self.storage.place(self.arena, slot).clone();
         let data = matches!(self.joint.slot(slot).kind, SlotKind::Data(_));
-        let mut addr = Addr::constant(place.offset);
-        for (dim, (ix, stride)) in index.iter().zip(strides(&place.dims)).enumerate() {
-            let (plate, size) = (place.plates[dim], place.dims[dim]);
-            match ix {
-                Ix::Axis(axis) => addr.terms.push((address_term(scope.bind(*axis)), stride)),
-                Ix::Label(text, span) => addr.offset += stride * self.label(plate, text, *span),
-                Ix::At(node) => match self.at(*node, plate, size, scope, &place.name) {
-                    Some((offset, term)) => {
-                        addr.offset += stride * offset;
-                        addr.terms.extend(term.map(|t| (t, stride)));
-                    }
-                    // No cell is ever read; any number stands for it.
-                    None => return self.arena.number(0.0),
-                },
-            }
-        }
+        let Some(addr) = self.place_address(&place, index, scope) else {
+            // No cell is ever read; any number stands for it.
+            return self.arena.number(0.0);
+        };
         if data && place.dims.is_empty() {
             let e = self.arena.load(place.buf, addr);
             let v = self.arena.values_of_scalar(e);
             return self.arena.number(v);
         }
         self.arena.load(place.buf, addr)
+    }
+
+    /// The address of a cell; `None` if a plate that it is looked up on is empty.
+    fn place_address(&mut self, place: &Place, index: &[Ix], scope: &Scope) -> Option<Addr> {
+        let mut addr = Addr::constant(place.offset);
+        for (dim, (ix, stride)) in index.iter().zip(strides(&place.dims)).enumerate() {
+            let (plate, size) = (place.plates[dim], place.dims[dim]);
+            match ix {
+                Ix::Axis(axis) => addr.terms.push((address_term(scope.bind(*axis)), stride)),
+                Ix::Label(text, span) => addr.offset += stride * self.label(plate, text, *span),
+                Ix::At(node) => {
+                    let (offset, term) = self.at(*node, plate, size, scope, &place.name)?;
+                    addr.offset += stride * offset;
+                    addr.terms.extend(term.map(|t| (t, stride)));
+                }
+            }
+        }
+        Some(addr)
     }
 
     /// A computed index, as an offset or as a term of an address.

@@ -159,7 +159,7 @@ impl<'a> Storage<'a> {
                 SlotKind::Table(table) => fill(*table, &place.dims).into(),
                 SlotKind::Missing(var) => self.values(*var).missing_order().into(),
                 SlotKind::MissingAt(var, dim) => self.values(*var).missing_at(*dim).into(),
-                SlotKind::Unconstrained(_) | SlotKind::Defined => {
+                SlotKind::Unconstrained(_) | SlotKind::Discrete(_) | SlotKind::Defined => {
                     unreachable!("theta is laid out first, and definitions come before their uses")
                 }
             };
@@ -181,7 +181,7 @@ impl<'a> Storage<'a> {
                 SlotKind::Data(_) | SlotKind::Table(_) | SlotKind::Missing(_) | SlotKind::MissingAt(..) => {
                     *place = None;
                 }
-                SlotKind::Unconstrained(_) | SlotKind::Defined => {}
+                SlotKind::Unconstrained(_) | SlotKind::Discrete(_) | SlotKind::Defined => {}
             }
         }
         layout

@@ -105,7 +105,11 @@ impl Resolver<'_, '_> {
                 let active = match self.joint.slot(*slot).kind {
                     SlotKind::Unconstrained(_) => true,
                     SlotKind::Defined => self.storage.layout.place(*slot).is_some_and(|p| self.arena.is_active(p.buf)),
-                    SlotKind::Data(_) | SlotKind::Table(_) | SlotKind::Missing(_) | SlotKind::MissingAt(..) => false,
+                    SlotKind::Data(_)
+                    | SlotKind::Discrete(_)
+                    | SlotKind::Table(_)
+                    | SlotKind::Missing(_)
+                    | SlotKind::MissingAt(..) => false,
                 };
                 if active {
                     return true;

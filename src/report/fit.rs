@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::ReportDiscrete;
+
 /// Everything that is said about one fit. The driver fills it; it knows nothing of how the fit was made.
 #[derive(Clone, Debug, Default)]
 pub struct FitReport {
@@ -13,6 +15,8 @@ pub struct FitReport {
     pub sizes: Vec<(String, usize)>,
     /// Latents and params in the order declared, then reports.
     pub vars: Vec<ReportVar>,
+    /// Discrete latents, which were summed out.
+    pub discrete: Vec<ReportDiscrete>,
     /// How many draws every variable has.
     pub draws: usize,
     /// `meanfield`, `fullrank`.
@@ -94,23 +98,27 @@ impl ReportVar {
 
     /// Labels of one cell, one per dimension.
     pub fn labels(&self, cell: usize) -> Vec<&str> {
-        let mut rest = cell;
-        self.dims
-            .iter()
-            .map(|d| {
-                let i = rest % d.labels.len();
-                rest /= d.labels.len();
-                d.labels[i].as_str()
-            })
-            .collect()
+        labels(&self.dims, cell)
     }
 
     /// The name of one cell as the user reads it: `tau`, `theta[Choate]`, `u[3, slope]`.
     pub fn cell_name(&self, cell: usize) -> String {
-        if self.dims.is_empty() {
-            self.name.clone()
-        } else {
-            format!("{}[{}]", self.name, self.labels(cell).join(", "))
-        }
+        cell_name(&self.name, &self.dims, cell)
     }
+}
+
+/// Labels of one cell of a variable with these dimensions.
+pub(super) fn labels(dims: &[Dim], cell: usize) -> Vec<&str> {
+    let mut rest = cell;
+    let label = |d: &'_ Dim| {
+        let i = rest % d.labels.len();
+        rest /= d.labels.len();
+        i
+    };
+    let positions: Vec<usize> = dims.iter().map(label).collect();
+    dims.iter().zip(positions).map(|(d, i)| d.labels[i].as_str()).collect()
+}
+
+pub(super) fn cell_name(name: &str, dims: &[Dim], cell: usize) -> String {
+    if dims.is_empty() { name.to_string() } else { format!("{name}[{}]", labels(dims, cell).join(", ")) }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::discrete::{self, DiscreteJson};
 use super::{FitReport, Summary, summaries};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -28,6 +29,8 @@ struct SummaryJson<'a> {
     gradients: u64,
     seconds: f64,
     summary: Vec<Summary>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    discrete: Vec<DiscreteJson<'a>>,
 }
 
 /// What `fit.json` holds: everything needed to make the same fit again, and how it went.
@@ -72,6 +75,7 @@ pub fn summary_json(fit: &FitReport) -> String {
         gradients: fit.gradients,
         seconds: fit.seconds,
         summary: summaries(fit).into_iter().flatten().collect(),
+        discrete: discrete::json(fit),
     })
 }
 

@@ -1,5 +1,6 @@
 //! What a fit says to its reader: summaries, the table on the terminal, JSON, and the files of `--out`.
 
+mod discrete;
 mod fit;
 mod hash;
 mod json;
@@ -9,6 +10,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use discrete::ReportDiscrete;
 pub use fit::{Dim, FileHash, FitReport, ReportKind, ReportVar, Trace};
 pub use hash::sha256;
 pub use json::{fit_json, summary_json};

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{FitReport, fit_json, summary_json};
+use super::{FitReport, discrete, fit_json, summary_json};
 use crate::diag::{Code, Diagnostic};
 
 /// The files that make up a fit.
-const FILES: [&str; 4] = ["draws.csv", "fit.json", "summary.json", "trace.csv"];
+const FILES: [&str; 5] = ["discrete.csv", "draws.csv", "fit.json", "summary.json", "trace.csv"];
 
 /// A directory that a fit can go to.
 #[derive(Debug)]
@@ -60,6 +60,9 @@ impl OutDir {
         file("summary.json", &|w| w.write_all(summary_json(fit).as_bytes()))?;
         file("fit.json", &|w| w.write_all(fit_json(fit).as_bytes()))?;
         file("trace.csv", &|w| write_trace(fit, w))?;
+        if !fit.discrete.is_empty() {
+            file("discrete.csv", &|w| discrete::write(fit, w))?;
+        }
         // What was there when the fit began may have changed while it ran.
         self.check_target()?;
         self.put_in_place(temporary)
@@ -175,8 +178,12 @@ fn write_trace(fit: &FitReport, w: &mut impl Write) -> io::Result<()> {
     fit.trace.rows.iter().try_for_each(|row| write_row(row.iter(), w))
 }
 
-fn write_header(names: impl Iterator<Item = String>, w: &mut impl Write) -> io::Result<()> {
-    for (i, name) in names.enumerate() {
+pub(super) fn write_header(names: impl Iterator<Item = String>, w: &mut impl Write) -> io::Result<()> {
+    write_text_row(&names.collect::<Vec<_>>(), w)
+}
+
+pub(super) fn write_text_row(names: &[String], w: &mut impl Write) -> io::Result<()> {
+    for (i, name) in names.iter().enumerate() {
         let comma = if i > 0 { "," } else { "" };
         // RFC 4180: a name with a comma, a quote or a line break stands in quotes, and quotes are doubled.
         if name.contains([',', '"', '\n', '\r']) {

@@ -56,6 +56,7 @@ pub fn table(fit: &FitReport, style: TableStyle) -> String {
         writeln!(out, "\nAll of {them}: `--all`, `--json`, or summary.json in `--out DIR`.")
             .expect("a String takes all");
     }
+    super::discrete::table(fit, if style.all { usize::MAX } else { FIRST }, &mut out);
     out
 }
 

@@ -79,7 +79,16 @@ impl Model {
     pub fn define(&mut self, name: &str, axes: &[AxisId], value: NodeId) -> SlotId {
         let slot = self.slot(name, axes, SlotKind::Defined);
         let span = at(100 + self.joint.defs.len());
-        let def = Def { slot, axes: axes.to_vec(), value, span, var: Some(VarId(0)), report_only: false, walk: None };
+        let def = Def {
+            slot,
+            axes: axes.to_vec(),
+            value,
+            span,
+            var: Some(VarId(0)),
+            report_only: false,
+            walk: None,
+            scatter: None,
+        };
         self.joint.defs.push(def);
         slot
     }
@@ -96,7 +105,7 @@ impl Model {
             let span = at(100 + self.joint.defs.len());
             let walk = Some(Walk { axis, order, backwards, group });
             let (axes, var) = (axes.to_vec(), Some(VarId(slot.0)));
-            self.joint.defs.push(Def { slot, axes, value, span, var, report_only: false, walk });
+            self.joint.defs.push(Def { slot, axes, value, span, var, report_only: false, walk, scatter: None });
         }
     }
 
@@ -353,7 +362,11 @@ impl<'m> Plain<'m> {
                     });
                     plain.tables.insert(id, cells.collect());
                 }
-                SlotKind::Missing(_) | SlotKind::MissingAt(..) | SlotKind::Unconstrained(_) | SlotKind::Defined => {}
+                SlotKind::Missing(_)
+                | SlotKind::MissingAt(..)
+                | SlotKind::Unconstrained(_)
+                | SlotKind::Discrete(_)
+                | SlotKind::Defined => {}
             }
         }
         let group = |d: &Def| d.walk.as_ref().map(|w| w.group);

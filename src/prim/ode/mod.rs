@@ -132,7 +132,13 @@ impl Solver {
                     // Land on the requested time; the length that the tolerance allows is kept for afterwards. A rest that
                     // a second step would hardly cover is halved rather than left over.
                     let left = end - t;
-                    let now = if h >= left { left } else if 2.0 * h > left { 0.5 * left } else { h };
+                    let now = if h >= left {
+                        left
+                    } else if 2.0 * h > left {
+                        0.5 * left
+                    } else {
+                        h
+                    };
                     if t + now <= t {
                         return Err(Failure { time: t, reason: Reason::StepTooSmall });
                     }

@@ -253,6 +253,56 @@ def neg_binomial(x, mu, phi):
     return mp.loggamma(x + phi) - mp.loggamma(phi) - mp.loggamma(x + 1) + phi * mp.log(phi / (mu + phi)) + x * mp.log(mu / (mu + phi))
 
 
+class ZeroOr:
+    """In the form of scipy's: zero with probability p, else another; cut: else another that is not zero."""
+
+    def __init__(self, p, other, cut=False):
+        self.p, self.other, self.cut = p, other, cut
+        self.none = float(other.pmf(0))
+
+    def pmf(self, x):
+        if self.cut:
+            return self.p if x == 0 else (1 - self.p) * self.other.pmf(x) / (1 - self.none)
+        return (self.p if x == 0 else 0) + (1 - self.p) * self.other.pmf(x)
+
+    def logpmf(self, x):
+        if x == 0:
+            return math.log(self.pmf(x))
+        return math.log1p(-self.p) + self.other.logpmf(x) - (math.log1p(-self.none) if self.cut else 0)
+
+    def cdf(self, x):
+        return 1 - self.sf(x)
+
+    def sf(self, x):
+        return (1 - self.p) * self.other.sf(x) / (1 - self.none if self.cut else 1)
+
+    def ppf(self, q):
+        return self.other.ppf(q)
+
+    def mean(self):
+        return (1 - self.p) * self.other.mean() / (1 - self.none if self.cut else 1)
+
+    def var(self):
+        second = self.other.var() + self.other.mean() ** 2
+        return (1 - self.p) * second / (1 - self.none if self.cut else 1) - self.mean() ** 2
+
+
+def zero_or(x, p, lp, lp0, cut=False):
+    """Log probability of x where that of the other component is lp, and lp0 at zero."""
+    if cut:
+        return mp.log(p) if x == 0 else mp.log1p(-p) + lp - mp.log1p(-mp.exp(lp0))
+    return mp.log(p + (1 - p) * mp.exp(lp0)) if x == 0 else mp.log1p(-p) + lp
+
+
+def zero_or_moments(p, mean, variance, none=0):
+    mean, second = mean / (1 - none), (variance + mean**2) / (1 - none)
+    return (1 - p) * mean, (1 - p) * second - ((1 - p) * mean) ** 2
+
+
+def poisson(x, r):
+    return times_log(x, r) - r - mp.loggamma(x + 1)
+
+
 DISCRETE = [
     Discrete("Bernoulli(p)", grid("p", (0.5,), (1e-9,), (0.97,)), st.bernoulli,
         lambda x, p: log(p) if x == 1 else log(1 - p), lambda p: (p, p * (1 - p)), lambda a, d: [0, 1]),
@@ -274,6 +324,28 @@ DISCRETE = [
         lambda l, phi: (mp.exp(l), mp.exp(l) + mp.exp(2 * l) / phi), counts),
     Discrete("Geometric(p)", grid("p", (0.5,), (0.01,), (0.93,)), lambda p: st.geom(p, loc=-1),
         lambda x, p: mp.log(p) + x * mp.log1p(-p), lambda p: ((1 - p) / p, (1 - p) / p**2), counts),
+    Discrete("Delta(value)", grid("value", (0,), (3,), (17,)), lambda v: st.randint(v, v + 1),
+        lambda x, v: m(0) if x == v else -inf, lambda v: (v, m(0)), lambda a, d: [a[0]]),
+    Discrete("ZeroInflatedPoisson(p, rate)", grid("p rate", (0.3, 1), (0.01, 7.5), (0.9, 600)),
+        lambda p, r: ZeroOr(p, st.poisson(r)), lambda x, p, r: zero_or(x, p, poisson(x, r), -r),
+        lambda p, r: zero_or_moments(p, r, r), counts),
+    Discrete("ZeroInflatedPoisson(p, log)", grid("p log", (0.3, 0), (0.01, 2.25), (0.9, 6.5)),
+        lambda p, l: ZeroOr(p, st.poisson(math.exp(l))), lambda x, p, l: zero_or(x, p, poisson(x, mp.exp(l)), -mp.exp(l)),
+        lambda p, l: zero_or_moments(p, mp.exp(l), mp.exp(l)), counts),
+    Discrete("ZeroInflatedNegBinomial(p, mu, phi)", grid("p mu phi", (0.3, 1, 1), (0.05, 30, 0.4), (0.7, 200, 50)),
+        lambda p, mu, phi: ZeroOr(p, st.nbinom(phi, phi / (mu + phi))),
+        lambda x, p, mu, phi: zero_or(x, p, neg_binomial(x, mu, phi), neg_binomial(m(0), mu, phi)),
+        lambda p, mu, phi: zero_or_moments(p, mu, mu + mu**2 / phi), counts),
+    Discrete("ZeroInflatedNegBinomial(p, log, phi)", grid("p log phi", (0.3, 0, 1), (0.05, 3.5, 0.4), (0.7, 5, 50)),
+        lambda p, l, phi: ZeroOr(p, st.nbinom(phi, phi / (math.exp(l) + phi))),
+        lambda x, p, l, phi: zero_or(x, p, neg_binomial(x, mp.exp(l), phi), neg_binomial(m(0), mp.exp(l), phi)),
+        lambda p, l, phi: zero_or_moments(p, mp.exp(l), mp.exp(l) + mp.exp(2 * l) / phi), counts),
+    Discrete("ZeroInflatedBinomial(p, n, q)", grid("p n q", (0.3, 1, 0.3), (0.05, 20, 0.5), (0.8, 400, 0.02)),
+        lambda p, n, q: ZeroOr(p, st.binom(n, q)), lambda x, p, n, q: zero_or(x, p, binomial(x, n, q), binomial(m(0), n, q)),
+        lambda p, n, q: zero_or_moments(p, n * q, n * q * (1 - q)), lambda a, d: counts(a, d) + [a[1] - 1, a[1]]),
+    Discrete("HurdlePoisson(p, rate)", grid("p rate", (0.3, 1), (0.6, 0.01), (0.05, 30)),
+        lambda p, r: ZeroOr(p, st.poisson(r), True), lambda x, p, r: zero_or(x, p, poisson(x, r), -r, True),
+        lambda p, r: zero_or_moments(p, r, r, mp.exp(-r)), counts),
 ]
 
 
@@ -370,6 +442,7 @@ def functions():
     binary = {
         "lbeta": (lambda a, b: mp.log(mp.beta(a, b)), [(1, 1), (0.5, 0.5), (1e-4, 3), (8, 1000), (12, 15), (3, 1e8), (1e6, 2e6), (1e12, 0.5), (1e10, 1e12)]),
         "lchoose": (lambda n, k: mp.loggamma(n + 1) - mp.loggamma(k + 1) - mp.loggamma(n - k + 1), [(0, 0), (5, 0), (5, 5), (5, 2), (49, 6), (1e6, 1), (1e6, 4e5), (7.5, 2.5), (1e12, 3)]),
+        "log_add_exp": (lambda a, b: mp.log(mp.exp(a) + mp.exp(b)), [(0, 0), (-700, -700), (1, -3), (-800, 2), (5, 4.5), (-1e5, -1e5 + 2)]),
         "log_rising_factorial": (lambda x, n: mp.loggamma(x + n) - mp.loggamma(x), [(1, 5), (0.3, 2), (2.5, 0), (7, 100), (12, 0), (11, 1000), (1e6, 3), (1e10, 0.5)]),
     }
     for name, (f, cases) in binary.items():

@@ -1,0 +1,221 @@
+//! Latents that take one of finitely many values: what these are, and what may depend on them.
+
+use super::cut::ends;
+use super::expr::{is_bad, number, walk};
+use super::mixture::reduce;
+use super::*;
+use crate::diag::Code;
+
+impl<'a> Checker<'a, '_> {
+    /// Whether a latent's written type fits what its distribution gives.
+    pub(super) fn fits_type(&mut self, ty: Option<&'a ast::Type>, used: &DistUse) -> bool {
+        let Some(t) = ty else { return true };
+        let plate = self.names.get(&t.base.name).and_then(|e| e.plate);
+        let fits = match (plate, t.base.name.as_str(), used.support.ty) {
+            (Some(p), _, Ty::Index(q)) => p == q,
+            (None, "bool", Ty::Bool) | (None, "int", Ty::Int | Ty::Bool) => true,
+            (None, "bool" | "int", _) | (Some(_), ..) => false,
+            (None, _, ty) => ty == Ty::Real,
+        };
+        if !fits {
+            let gives = self.ty_text(used.support.ty);
+            let right = match used.support.ty {
+                Ty::Index(p) => self.hir.plate(p).name.clone(),
+                Ty::Int => "int".into(),
+                Ty::Bool => "bool".into(),
+                Ty::Real | Ty::Key | Ty::Date => "real".into(),
+            };
+            let at = Code::SUPPORT_MISMATCH
+                .at(t.span, format!("`{}` gives {gives}, and the latent is declared `{}`", used.name, t.base.name))
+                .here("another kind of value")
+                .label(used.span, format!("gives {gives}"))
+                .help(format!("write `{right}`, or leave the type out"));
+            self.diags.push(at);
+        }
+        fits
+    }
+
+    /// The plate of a discrete latent's values, and the first of them; `None` after a diagnostic.
+    pub(super) fn values(&mut self, name: &Ident, used: &DistUse) -> Option<(PlateId, Expr)> {
+        let zero = || number(0.0, Ty::Int, name.span);
+        let labelled = format!("values of {}", name.name);
+        match used.support.ty {
+            Ty::Index(plate) => return Some((plate, zero())),
+            Ty::Bool => {
+                let cells = PlateKind::Labels(vec!["false".into(), "true".into()]);
+                return Some((self.add_plate(&labelled, name.span, cells), zero()));
+            }
+            Ty::Int | Ty::Real | Ty::Key | Ty::Date => {}
+        }
+        let range = ends(&used.range).unwrap_or((None, None));
+        let known = |c: &Self, e: &Expr| c.latent_in(e).is_none() && !is_bad(e);
+        let (lower, upper) = match range {
+            (Some((l, _)), Some((u, _))) if known(self, &l) && known(self, &u) => (l, u),
+            (_, upper) => {
+                let d = Code::DISCRETE_WITHOUT_END
+                    .at(name.span, format!("`{}` is summed out over its values, and these have no known end", name.name))
+                    .here(match &upper {
+                        Some((u, _)) if !known(self, u) => "its largest value depends on a latent",
+                        _ => "any whole number",
+                    })
+                    .label(used.span, "the prior")
+                    .help(format!(
+                        "give it a type with ends that leave next to nothing of the prior outside: `{}: int in [0, 50]`",
+                        name.name
+                    ));
+                self.diags.push(d);
+                return None;
+            }
+        };
+        let extreme = |op: Reduction, e: Expr| {
+            let axes = e.axes.clone();
+            if axes.is_empty() { e } else { Expr { ty: Ty::Int, ..reduce(op, axes, e) } }
+        };
+        let (lower, upper) = (extreme(Reduction::Min, lower), extreme(Reduction::Max, upper));
+        let plate = self.add_plate(&labelled, name.span, PlateKind::Range(lower.clone(), upper));
+        Some((plate, lower))
+    }
+
+    /// A continuous latent's range cannot differ by the value of a discrete one: there is one transform.
+    pub(super) fn smooth_range(&mut self, name: &Ident, used: &DistUse) -> bool {
+        let (lower, upper) = ends(&used.range).unwrap_or((None, None));
+        let by_class = lower.iter().chain(&upper).find_map(|e| self.discrete_in(&e.0));
+        let Some((z, span)) = by_class.filter(|_| used.support.ty == Ty::Real) else { return true };
+        let z = self.hir.var(z);
+        let d = Code::CANNOT_SUM_OUT
+            .at(span, format!("the range of `{}` depends on the discrete `{}`, which is summed out", name.name, z.name))
+            .here("would need a transform per value")
+            .label(z.span, "declared here")
+            .help("give it one range, and let its density depend on the discrete latent");
+        self.diags.push(d);
+        false
+    }
+
+    /// The first continuous latent (or a value that depends on one) that an expression reads.
+    pub(super) fn smooth_in(&self, e: &Expr) -> Option<(VarId, Span)> {
+        self.find_read(e, &|v| match self.hir.var(v).kind {
+            VarKind::Latent => self.hir.discrete(v).is_none(),
+            VarKind::Param { .. } => true,
+            VarKind::Let | VarKind::Report => self.smooth.contains(&v),
+            // Its empty cells may be latents.
+            VarKind::Column(Column { optional, .. }) => optional,
+            VarKind::DataValue { .. } | VarKind::Const { .. } => false,
+        })
+    }
+
+    /// The first discrete latent (or a value that depends on one) that an expression reads.
+    pub(super) fn discrete_in(&self, e: &Expr) -> Option<(VarId, Span)> {
+        self.find_read(e, &|v| self.hir.discrete(v).is_some() || self.summed.contains(&v))
+    }
+
+    fn find_read(&self, e: &Expr, wanted: &dyn Fn(VarId) -> bool) -> Option<(VarId, Span)> {
+        let mut found = None;
+        walk(e, &mut |e| {
+            if let ExprKind::Read { var, .. } = &e.kind
+                && found.is_none()
+                && wanted(*var)
+            {
+                found = Some((*var, e.span));
+            }
+        });
+        found
+    }
+
+    /// A choice between distributions: by data, or by a discrete latent, which is summed out.
+    pub(super) fn branch_condition(&mut self, c: Expr) -> Expr {
+        let c = self.condition(c, "the condition");
+        if self.smooth_in(&c).is_some() { self.data_condition(c, "the condition") } else { c }
+    }
+
+    /// Remember what a computed value depends on.
+    pub(super) fn depends(&mut self, var: VarId, value: &Expr) {
+        if self.latent_in(value).is_some() {
+            self.random.insert(var);
+        }
+        if self.smooth_in(value).is_some() {
+            self.smooth.insert(var);
+        }
+        if self.discrete_in(value).is_some() {
+            self.summed.insert(var);
+        }
+    }
+
+    /// What depends on a discrete latent has no one value at a draw of the continuous latents.
+    pub(super) fn report_of_discrete(&mut self, var: VarId, at: Span) {
+        let v = self.hir.var(var);
+        let d = Code::REPORT_OF_DISCRETE
+            .at(at, format!("`{}` depends on a discrete latent, which is summed out", v.name))
+            .here("has no one value at a draw of the other latents")
+            .label(v.span, "declared here")
+            .help("remove it: the probabilities of the discrete latents' values are reported by themselves");
+        self.diags.push(d);
+    }
+
+    /// Discrete latents that cannot be summed out are found as the log joint is built.
+    pub(super) fn summed_out(&mut self) {
+        if self.hir.discrete.is_empty() || self.diags.has_errors() {
+            return;
+        }
+        let joint = crate::derive::joint(&mut self.hir.clone());
+        joint.problems.into_iter().for_each(|d| self.diags.push(d));
+        // Where the data decide how many values there are, so they do whether these are too many.
+        let known = |p: &PlateId| match &self.hir.plates.get(p.0 as usize)?.kind {
+            PlateKind::Range(a, b) => {
+                let (a, b) = (self.range_in(a, &Env::default()), self.range_in(b, &Env::default()));
+                (a.lower == a.upper && b.lower == b.upper).then(|| b.upper - a.lower + 1.0)
+            }
+            _ => Some(self.known_labels(*p)?.len() as f64),
+        };
+        for e in &joint.eliminated {
+            if let Some(n) = e.tables.iter().map(known).collect::<Option<Vec<f64>>>()
+                && n.iter().product::<f64>() > crate::derive::MOST_ENTRIES
+            {
+                return self.diags.push(crate::derive::too_many_values(e, n.iter().product()));
+            }
+        }
+    }
+
+    /// `latent z: cluster` beside data over rows, where one per row was surely meant.
+    pub(super) fn shared_by_all_rows(&mut self) {
+        let mut found = vec![];
+        for d in &self.hir.discrete {
+            let z = self.hir.var(d.var);
+            if !z.axes.is_empty() || !matches!(z.ty, Ty::Index(_)) {
+                continue;
+            }
+            let rows = self.hir.steps.iter().find_map(|s| match s {
+                Step::Observe { axes, over, dist, .. } => {
+                    let picks = |e: &Expr| {
+                        let mut picks = false;
+                        walk(e, &mut |e| {
+                            let at = |i: &Index| matches!(i, Index::At(x) if matches!(x.kind, ExprKind::Read { var, .. } if var == d.var));
+                            picks |= match &e.kind {
+                                ExprKind::Read { index, .. } => index.iter().any(at),
+                                ExprKind::At { index, .. } => at(index),
+                                _ => false,
+                            };
+                        });
+                        picks
+                    };
+                    let uses = dist.args.iter().any(|a| picks(&a.2));
+                    let rows = |a: &&AxisId| matches!(self.hir.plate(self.plate_of(**a)).kind, PlateKind::Rows(_));
+                    axes.iter().chain(over).find(rows).filter(|_| uses).copied()
+                }
+                Step::Latent { .. } | Step::Param { .. } | Step::Let { .. } | Step::Factor { .. } => None,
+            });
+            let Some(row) = rows else { continue };
+            let (row, values) = (self.plate_name(row).to_string(), self.hir.plate(d.plate).name.clone());
+            found.push(
+                Code::ONE_FOR_ALL_ROWS
+                    .at(z.span, format!("`{}` picks one cell of `{values}` for all rows of `{row}` together", z.name))
+                    .here("one value for the whole table")
+                    .help(format!(
+                        "for one value per row write `latent {}[{row}]: {values} ~ …`; if one for all is meant, `@allow({})`",
+                        z.name,
+                        Code::ONE_FOR_ALL_ROWS.id
+                    )),
+            );
+        }
+        found.into_iter().for_each(|d| self.diags.push(d));
+    }
+}

@@ -1,0 +1,60 @@
+//! What is known of discrete latents after a fit: probabilities per cell, and the most probable configuration.
+
+use super::{Compiled, REPORT_DRAWS};
+use crate::derive::{self, Purpose};
+use crate::diag::Diags;
+use crate::infer;
+use crate::lower;
+use crate::report::{Dim, ReportDiscrete};
+use crate::run::Model;
+
+/// Draws that probabilities are averaged over: their error is at most 0.5 / √1000 = 0.016.
+const DRAWS: usize = 1000;
+
+/// Every discrete latent, at draws of the unconstrained others.
+pub fn discrete(compiled: &Compiled, theta: &[f64]) -> Vec<ReportDiscrete> {
+    if compiled.hir.discrete.is_empty() {
+        return vec![];
+    }
+    let dim = compiled.layout.dim();
+    let thinned: Vec<f64> = theta.chunks_exact(dim.max(1)).step_by(REPORT_DRAWS / DRAWS).flatten().copied().collect();
+    let mean: Vec<f64> =
+        (0..dim).map(|i| theta[i..].iter().step_by(dim).sum::<f64>() / (theta.len() / dim) as f64).collect();
+    let (probabilities, path) =
+        (probed(compiled, Purpose::Probabilities, &thinned), probed(compiled, Purpose::Path, &mean));
+    let hir = &compiled.hir;
+    let mut at = 0;
+    let mut out = vec![];
+    for d in &hir.discrete {
+        let v = hir.var(d.var);
+        let plate = |p: crate::hir::PlateId| compiled.bound.plate(p);
+        let dims: Vec<Dim> = v
+            .axes
+            .iter()
+            .map(|a| hir.axis(*a).plate)
+            .map(|p| Dim { plate: hir.plate(p).name.clone(), labels: plate(p).labels.clone() })
+            .collect();
+        let values = plate(d.plate).labels.to_vec();
+        let cells: usize = dims.iter().map(|d| d.labels.len()).product();
+        let span = at..at + cells * values.len();
+        at = span.end;
+        let (p, marks) = (probabilities[span.clone()].to_vec(), &path[span]);
+        let most = |c: usize| {
+            let better = |best: usize, v: usize| if marks[c + cells * v] > marks[c + cells * best] { v } else { best };
+            (1..values.len()).fold(0, better)
+        };
+        let most_probable = (0..cells).map(most).collect();
+        out.push(ReportDiscrete { name: v.name.clone(), dims, values, probabilities: p, most_probable });
+    }
+    out
+}
+
+/// The mean derivatives of the log joint along its probes, in the order of the discrete latents.
+fn probed(compiled: &Compiled, purpose: Purpose, draws: &[f64]) -> Vec<f64> {
+    let mut hir = compiled.hir.clone();
+    let joint = derive::joint_for(&mut hir, purpose);
+    let lowered = lower::lower(&hir, &joint, &compiled.bound, &mut Diags::default());
+    let (graph, layout) = lowered.expect("the same model has been lowered for the fit");
+    let model = Model::new(graph, layout.theta_names(&compiled.bound), layout.points(), layout.start().to_vec());
+    infer::probed(&model, draws, compiled.layout.dim())
+}
