@@ -162,7 +162,7 @@ impl<'a> Checker<'a, '_> {
         let known = |p: &PlateId| match &self.hir.plates.get(p.0 as usize)?.kind {
             PlateKind::Range(a, b) => {
                 let (a, b) = (self.range_in(a, &Env::default()), self.range_in(b, &Env::default()));
-                (a.lower == a.upper && b.lower == b.upper).then(|| b.upper - a.lower + 1.0)
+                (a.lower == a.upper && b.lower == b.upper).then_some(b.upper - a.lower + 1.0)
             }
             _ => Some(self.known_labels(*p)?.len() as f64),
         };
