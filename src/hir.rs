@@ -13,6 +13,8 @@ pub struct AxisId(pub u32);
 pub struct VarId(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct TableId(pub u32);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct WalkId(pub u32);
 /// A value bound inside an expression (`let` in a `fn`, an argument of a distribution).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct LocalId(pub u32);
@@ -25,6 +27,10 @@ pub struct Hir {
     pub vars: Vec<Var>,
     /// Latents, params, lets, observes and factors in the order written.
     pub steps: Vec<Step>,
+    /// Orders of rows other than those of their plates.
+    pub walks: Vec<Walk>,
+    /// Definitions that need their own or each other's earlier rows. Their steps stand next to each other.
+    pub recurrences: Vec<Recurrence>,
     /// What the user asked to see besides the latents, in order.
     pub reports: Vec<VarId>,
     /// Columns whose empty cells are latents, because something beside their own `observe` reads them.
@@ -112,6 +118,41 @@ pub struct AxisInfo {
     pub name: String,
 }
 
+/// `t in shocks by dog along trial`: rows group by group, sorted within each.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    pub plate: PlateId,
+    pub by: Option<VarId>,
+    pub along: Option<VarId>,
+    pub span: Span,
+    /// The variables of its three parts.
+    pub rows: VarId,
+    pub ranks: VarId,
+    pub steps: VarId,
+}
+
+/// What a walk says about the rows of its plate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderPart {
+    /// By rank: the position of the row.
+    Rows,
+    /// By row: its 0-based place among all.
+    Ranks,
+    /// By row: how many come before it in its group.
+    Steps,
+}
+
+/// Definitions that are computed together, row after row: each reads earlier rows of any, and the current row of those
+/// before it in the list.
+#[derive(Clone, Debug)]
+pub struct Recurrence {
+    pub vars: Vec<VarId>,
+    /// The walked axis of each.
+    pub axes: Vec<AxisId>,
+    /// `None`: the order of the plate.
+    pub walk: Option<WalkId>,
+}
+
 #[derive(Clone, Debug)]
 pub struct Table {
     pub name: String,
@@ -155,6 +196,11 @@ pub enum VarKind {
     },
     Let,
     Report,
+    /// Made for a walk, never named by a user.
+    Order {
+        walk: WalkId,
+        part: OrderPart,
+    },
 }
 
 /// How a column is found and read.

@@ -108,8 +108,6 @@ pub const LATER: &[(&str, &str)] = &[
     ("conv", "write the layers as sums, with the weights as latents"),
     ("embed", "a latent per level: `latent e[level, dim] ~ Normal(0, 1)`"),
     ("split", "write the parts as values of their own"),
-    ("first", "put a column in the data file that marks the first rows"),
-    ("row", "put the number of the row in a column of the data file"),
     ("range", "a plate of numbers is `plate k = range(0, 4)`"),
     ("levels", "make the levels a table of their own and declare the columns as keys into it"),
     ("month", "put the month in a column of the data file"),
@@ -143,5 +141,8 @@ pub const FOREIGN: &[(&str, &str)] = &[
     ("ifelse", "`if c then a else b`"),
     ("where", "`if c then a else b`"),
     ("power", "`x^y`"),
-    ("cumsum", "a column of the data: sums along the rows come with a later version"),
+    ("cumsum", "a recurrence: `let s[t in rows] = if first(t) then x else s[t-1] + x`"),
+    ("cumulative_sum", "a recurrence: `let s[t in rows] = if first(t) then x else s[t-1] + x`"),
+    ("lag", "the row before: `y[t-1]`, where the left side names `t in rows`"),
+    ("shift", "the row before: `y[t-1]`, where the left side names `t in rows`"),
 ];

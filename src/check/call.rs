@@ -34,6 +34,9 @@ impl<'a> Checker<'a, '_> {
             });
             return bad(e.span);
         }
+        if matches!(name, "first" | "row") && builtin(name).is_none() && self.names.get(name).is_none() {
+            return self.of_step(e, name, args, env);
+        }
         if let Some(b) = builtin(name) {
             return self.builtin(e, name, b, plates, args, env);
         }
@@ -243,11 +246,6 @@ impl<'a> Checker<'a, '_> {
         if let [one] = axes.as_slice() {
             inner.list_axis = Some(*one);
         }
-        let body = self.expr(&arg.value, &inner);
-        let body = match op {
-            Reduction::Any | Reduction::All => self.condition(body, &format!("`{name}`")),
-            _ => self.numeric(body, &format!("take the {name} of this")),
-        };
         let filters: Vec<Expr> = filters
             .into_iter()
             .map(|f| {
@@ -255,6 +253,14 @@ impl<'a> Checker<'a, '_> {
                 self.data_condition(c, "`where`")
             })
             .collect();
+        for f in &filters {
+            inner = self.where_(f, true, &inner);
+        }
+        let body = self.expr(&arg.value, &inner);
+        let body = match op {
+            Reduction::Any | Reduction::All => self.condition(body, &format!("`{name}`")),
+            _ => self.numeric(body, &format!("take the {name} of this")),
+        };
         if is_bad(&body) || filters.iter().any(is_bad) {
             return bad(e.span);
         }
@@ -332,10 +338,10 @@ impl<'a> Checker<'a, '_> {
     fn reduce_axis(&mut self, a: &'a ast::Axis, inner: &mut Env) -> Option<AxisId> {
         let axis = self.axis_named(&a.plate, inner)?;
         if a.by.is_some() || a.along.is_some() || a.without.is_some() {
-            self.later_part(
-                Code::NOT_YET_WALK
-                    .at(a.span, "a reduction runs over a whole plate: `by`, `along` and `without` do not go here")
-                    .here("a walk")
+            self.diags.push(
+                Code::WALK_MISPLACED
+                    .at(a.span, "a reduction takes the cells of a plate in no order: `by`, `along` and `without` do not go here")
+                    .here("more than a plate and a filter")
                     .help(format!("write `over {}`, with `where` to leave cells out", a.plate.name)),
             );
             return None;

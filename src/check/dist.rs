@@ -64,7 +64,8 @@ impl<'a> Checker<'a, '_> {
             A::If { condition, then, otherwise } => {
                 let c = self.expr(condition, env);
                 let c = self.branch_condition(c);
-                let (a, b) = (self.dist(then, drawn, env), self.dist(otherwise, drawn, env));
+                let (yes, no) = (self.where_(&c, true, env), self.where_(&c, false, env));
+                let (a, b) = (self.dist(then, drawn, &yes), self.dist(otherwise, drawn, &no));
                 return self.choice(c, a?, b?, e.span, drawn);
             }
             A::Name(n) if self.forms(n).is_some() || n == "flat" => {

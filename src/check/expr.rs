@@ -40,13 +40,20 @@ impl<'a> Checker<'a, '_> {
                     return self.compared_with_text(label, text, other, e.span);
                 }
                 let l = self.expr(left, env);
-                let r = self.expr(right, env);
+                // The second condition matters only where the first leaves it open.
+                let open = match op {
+                    BinaryOp::And => Some(self.where_(&l, true, env)),
+                    BinaryOp::Or => Some(self.where_(&l, false, env)),
+                    _ => None,
+                };
+                let r = self.expr(right, open.as_ref().unwrap_or(env));
                 self.binary(*op, l, r, e.span)
             }
             A::If { condition, then, otherwise } => {
                 let c = self.expr(condition, env);
-                let t = self.expr(then, env);
-                let o = self.expr(otherwise, env);
+                let (yes, no) = (self.where_(&c, true, env), self.where_(&c, false, env));
+                let t = self.expr(then, &yes);
+                let o = self.expr(otherwise, &no);
                 self.choice_of_values(c, t, o, e.span)
             }
             A::Call { callee, args } => self.call(e, callee, args, env),
@@ -256,9 +263,11 @@ impl<'a> Checker<'a, '_> {
                 .help("use numbers and constants only");
         }
         if inside {
-            let help = match later.what {
-                "latent" | "param" => "a distribution can depend on the values above it only",
-                _ => "a name has one value: give the new value a name of its own",
+            let index = self.heads.get(name).and_then(|h| h.1.axes.iter().find_map(|a| a.index.as_ref()));
+            let help = match (later.what, index) {
+                (_, Some(t)) => format!("an earlier row of it is `{name}[{}-1]`", t.name),
+                ("latent" | "param", None) => "a distribution can depend on the values above it only".into(),
+                _ => "a name has one value: give the new value a name of its own".into(),
             };
             return Code::USED_BEFORE_DECLARED
                 .at(span, format!("`{name}` is used in its own definition"))
@@ -343,14 +352,17 @@ impl<'a> Checker<'a, '_> {
                 return binary(op, l, r, Ty::Bool, span);
             }
             B::Equal | B::NotEqual => {
-                if let (Ty::Index(a), Ty::Index(b)) = (l.ty, r.ty)
-                    && a == b
-                {
+                if is_same_index(&l, &r) {
                     let op = if op == B::Equal { BinOp::Equal } else { BinOp::NotEqual };
                     return binary(op, l, r, Ty::Bool, span);
                 }
                 (if op == B::Equal { BinOp::Equal } else { BinOp::NotEqual }, Some(Ty::Bool), false)
             }
+            // Cells of one plate stand in its order.
+            B::Less if is_same_index(&l, &r) => return binary(BinOp::Less, l, r, Ty::Bool, span),
+            B::LessEq if is_same_index(&l, &r) => return binary(BinOp::LessEq, l, r, Ty::Bool, span),
+            B::Greater if is_same_index(&l, &r) => return binary(BinOp::Less, r, l, Ty::Bool, span),
+            B::GreaterEq if is_same_index(&l, &r) => return binary(BinOp::LessEq, r, l, Ty::Bool, span),
             B::Less => (BinOp::Less, Some(Ty::Bool), false),
             B::LessEq => (BinOp::LessEq, Some(Ty::Bool), false),
             B::Greater => (BinOp::Less, Some(Ty::Bool), true),
@@ -481,6 +493,7 @@ impl<'a> Checker<'a, '_> {
             VarKind::Param { .. } => "param",
             VarKind::Let => "let",
             VarKind::Report => "report",
+            VarKind::Order { .. } => "order of rows",
         }
     }
 
@@ -729,6 +742,11 @@ pub(super) fn binary(op: BinOp, l: Expr, r: Expr, ty: Ty, span: Span) -> Expr {
     }
     let axes = union(&l.axes, &r.axes);
     Expr { kind: ExprKind::Binary(op, l.into(), r.into()), ty, axes, span }
+}
+
+/// Two positions on one plate.
+fn is_same_index(a: &Expr, b: &Expr) -> bool {
+    matches!((a.ty, b.ty), (Ty::Index(p), Ty::Index(q)) if p == q)
 }
 
 pub(super) fn wider(a: Ty, b: Ty) -> Ty {

@@ -1,6 +1,7 @@
 //! Indexing goes by plate: an index replaces the axis of its own plate.
 
 use super::expr::{bad, is_bad};
+use super::walk::is_lag;
 use super::*;
 use crate::diag::Code;
 use crate::syntax::ast::{ExprKind as A, IndexItem};
@@ -30,14 +31,22 @@ impl<'a> Checker<'a, '_> {
             );
             return bad(e.span);
         }
+        let lagged = items.iter().any(is_lag);
         let items: Vec<(Item, Span)> = items.iter().map(|i| self.index_item(i, env)).collect();
         if items.iter().any(|(i, _)| matches!(i, Item::Bad)) {
             return bad(e.span);
         }
         // A stored value: each index fills one of its dimensions.
-        if let Some(var) = self.stored(base, env) {
+        let stored = match (self.stored(base, env), &base.kind) {
+            (None, A::Name(n)) if lagged && !env.closed() && self.names.get(n).is_none() => self.ahead(n),
+            (found, _) => found,
+        };
+        if let Some(var) = stored {
             let dims = self.hir.var(var).axes.clone();
-            self.used.insert(var);
+            // A definition does not make use of itself.
+            if !self.is_current(self.hir.var(var).span) {
+                self.used.insert(var);
+            }
             let Some(filled) = self.fill(&dims, items, base.span, e.span) else { return bad(e.span) };
             let index: Vec<Index> = filled.into_iter().zip(&dims).map(|(f, &a)| f.unwrap_or(Index::Axis(a))).collect();
             let mut axes = vec![];
@@ -149,17 +158,11 @@ impl<'a> Checker<'a, '_> {
                 let plate = self.names.get(n).and_then(|x| x.plate).expect("the guard has seen it");
                 Item::Axis(self.hir.plate(plate).axis)
             }
-            A::Binary { left, .. } if matches!(&left.kind, A::Name(n) if env.binders.iter().any(|(b, _)| b == n)) => {
-                self.later_part(
-                    Code::NOT_YET_LAG
-                        .at(e.span, "lags and index arithmetic are not part of this version of the language")
-                        .here("reads another cell")
-                        .help("put the lagged value in a column of the data file"),
-                );
-                Item::Bad
-            }
             _ => {
-                let x = self.expr(e, env);
+                let x = match self.lag(e, env) {
+                    Some(earlier) => earlier,
+                    None => self.expr(e, env),
+                };
                 match x.ty {
                     _ if is_bad(&x) => Item::Bad,
                     Ty::Index(_) => Item::At(x),

@@ -19,8 +19,10 @@ mod mixture;
 mod names;
 mod plates;
 mod print;
+mod recurrence;
 mod steps;
 mod support;
+mod walk;
 
 use std::collections::{HashMap, HashSet};
 
@@ -32,7 +34,7 @@ use names::Names;
 
 pub use builtins::{BUILTINS, Builtin, CONSTANTS};
 pub use print::print;
-pub use steps::is_location_scale;
+pub use steps::{LocationScale, location_scale};
 pub(crate) use {expr::walk, support::reads};
 
 /// A function of the library or the model.
@@ -67,6 +69,7 @@ pub fn check(model: &Ast, library: &[&Ast], diags: &mut Diags) -> Hir {
     c.callables(model);
     c.steps(model);
     c.missing_cells();
+    c.recurrences();
     c.guide_and_fit(model);
     c.summed_out();
     if !c.diags.has_errors() {
@@ -107,6 +110,10 @@ struct Checker<'a, 'd> {
     matrices: HashSet<(VarId, Span)>,
     /// Names whose declaration failed: their uses are not reported again.
     poisoned: HashSet<String>,
+    /// The left sides of lets, reports and latents.
+    heads: HashMap<&'a str, (VarKind, &'a ast::Head)>,
+    /// Variables whose earlier rows were read before their declaration was reached.
+    ahead: HashMap<String, Option<(VarId, steps::Left)>>,
     /// The declaration being checked.
     current: Span,
 }
@@ -123,6 +130,10 @@ struct Env {
     locals: Vec<(String, Local)>,
     /// Binder names (`t in days`).
     binders: Vec<(String, AxisId)>,
+    /// The walks of binders that have an order of their own.
+    walks: Vec<(AxisId, WalkId)>,
+    /// What conditions around say about the steps of walks.
+    past: Vec<walk::Past>,
     /// Plate parameters of the `fn` or `dist` whose body this is.
     plates: Vec<(String, AxisId)>,
     scope: Scope,
@@ -187,6 +198,8 @@ impl<'a, 'd> Checker<'a, 'd> {
             summed: HashSet::new(),
             matrices: HashSet::new(),
             poisoned: HashSet::new(),
+            heads: HashMap::new(),
+            ahead: HashMap::new(),
             current: Span::default(),
         }
     }

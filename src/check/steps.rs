@@ -7,14 +7,25 @@ use crate::diag::Code;
 use crate::syntax::ast::{ExprKind as A, Head, IndexItem};
 
 /// The plates that a left side fixes.
-struct Left {
-    axes: Vec<AxisId>,
-    over: Vec<AxisId>,
-    env: Env,
+#[derive(Clone)]
+pub(super) struct Left {
+    pub axes: Vec<AxisId>,
+    pub over: Vec<AxisId>,
+    pub env: Env,
 }
 
 impl<'a> Checker<'a, '_> {
     pub(super) fn steps(&mut self, model: &'a Ast) {
+        for decl in &model.decls {
+            match &decl.kind {
+                DeclKind::Latent { heads, .. } => {
+                    self.heads.extend(heads.iter().map(|h| (h.name.name.as_str(), (VarKind::Latent, h))));
+                }
+                DeclKind::Let { head, .. } => _ = self.heads.insert(&head.name.name, (VarKind::Let, head)),
+                DeclKind::ReportLet { head, .. } => _ = self.heads.insert(&head.name.name, (VarKind::Report, head)),
+                _ => {}
+            }
+        }
         for decl in &model.decls {
             self.start(decl.span);
             match &decl.kind {
@@ -135,17 +146,29 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// The plates of a head, with its index names in scope.
-    fn left(&mut self, head: &'a Head) -> Option<Left> {
+    pub(super) fn left(&mut self, head: &'a Head) -> Option<Left> {
         let mut env = Env::default();
         let mut lists = [vec![], vec![]];
         for (list, written) in lists.iter_mut().zip([&head.axes, &head.over]) {
             for a in written {
-                if a.by.is_some() || a.along.is_some() || a.filter.is_some() || a.without.is_some() {
+                if let Some(level) = &a.without {
                     self.later_part(
-                        Code::NOT_YET_WALK
-                            .at(a.span, "walks (`by`, `along`, `where`, `without`) are not part of this version of the language")
-                            .here("more than a plate and its index name")
-                            .help("sort the data file and put lagged values in columns of their own"),
+                        Code::NOT_YET_WITHOUT
+                            .at(
+                                level.span,
+                                "a plate without one of its levels is not part of this version of the language",
+                            )
+                            .here("parsed, but without meaning so far")
+                            .help("declare a value per level; the prior keeps them together"),
+                    );
+                    return None;
+                }
+                if let Some(f) = &a.filter {
+                    self.diags.push(
+                        Code::WALK_MISPLACED
+                            .at(f.span, "every cell of the plate needs a value: `where` leaves out observations and parts of sums")
+                            .here("a filter on a declaration")
+                            .help(format!("give the other cells a value: `if … then … else 0`, with `{}` on the left side", head.name.name)),
                     );
                     return None;
                 }
@@ -177,6 +200,7 @@ impl<'a> Checker<'a, '_> {
                     self.check_binder(index, &env)?;
                     env.binders.push((index.name.clone(), axis));
                 }
+                self.walk_given(a, axis, &mut env)?;
                 env.context = union(&env.context, &[axis]);
                 list.push(axis);
             }
@@ -216,7 +240,7 @@ impl<'a> Checker<'a, '_> {
             return;
         }
         for head in heads {
-            let Some(left) = self.left(head) else {
+            let Some(left) = self.left_of(head) else {
                 self.poison(&head.name);
                 if head.axes.iter().chain(&head.over).all(|a| a.index.is_none()) {
                     self.names_within(dist, &Env::default());
@@ -269,7 +293,13 @@ impl<'a> Checker<'a, '_> {
                 self.poison(&head.name);
                 continue;
             }
-            if centering == Centering::Noncentered && !is_location_scale(&used) {
+            // A chain: what it depends on is known by its name only now.
+            let behind = self.latest_reads(&used);
+            let centering = match centering {
+                Centering::Auto if behind => Centering::Centered,
+                other => other,
+            };
+            if centering == Centering::Noncentered && location_scale(&used).is_none() {
                 self.diags.push(
                     Code::CANNOT_NONCENTER
                         .at(
@@ -288,7 +318,7 @@ impl<'a> Checker<'a, '_> {
                 );
             }
             let axes: Vec<AxisId> = left.axes.iter().chain(&left.over).copied().collect();
-            let var = self.add_var(Var {
+            let var = self.settle_var(Var {
                 name: head.name.name.clone(),
                 span: head.name.span,
                 kind: VarKind::Latent,
@@ -490,7 +520,7 @@ impl<'a> Checker<'a, '_> {
     fn let_(&mut self, head: &'a Head, value: &'a ast::Expr, kind: VarKind) -> Option<VarId> {
         let what = if matches!(kind, VarKind::Let) { "let" } else { "report" };
         self.labelled_plate(head, value);
-        let Some(mut left) = self.left(head) else {
+        let Some(mut left) = self.left_of(head) else {
             self.poison(&head.name);
             return None;
         };
@@ -523,16 +553,18 @@ impl<'a> Checker<'a, '_> {
             }
             own
         };
-        let var = self.add_var(Var {
+        let constraint = self.known_range(&v);
+        let var = self.settle_var(Var {
             name: head.name.name.clone(),
             span: head.name.span,
             kind,
             axes,
             joint: left.over.len(),
             ty: v.ty,
-            constraint: self.known_range(&v),
+            constraint,
         });
         self.depends(var, &v);
+        self.range_by_induction(var, &v);
         self.declare_step(&head.name, what, var);
         self.hir.steps.push(Step::Let { var, value: v, span: head.span });
         Some(var)
@@ -548,6 +580,37 @@ impl<'a> Checker<'a, '_> {
             (false, true) => Constraint::Upper { bound: n(r.upper), open: false },
             _ => Constraint::None,
         }
+    }
+
+    /// A recurrence that starts at 0 or above and keeps above: what is not negative so far gives what is not negative.
+    fn range_by_induction(&mut self, var: VarId, v: &Expr) {
+        let own = self.ahead.values().flatten().any(|a| a.0 == var);
+        if !own || !matches!(self.hir.var(var).constraint, Constraint::None) {
+            return;
+        }
+        let bound = expr::number(0.0, Ty::Real, v.span);
+        self.hir.vars[var.0 as usize].constraint = Constraint::Lower { bound, open: false };
+        if self.known_lower(v) < 0.0 {
+            self.hir.vars[var.0 as usize].constraint = Constraint::None;
+        }
+    }
+
+    fn known_lower(&self, v: &Expr) -> f64 {
+        bounds::range(&self.hir, v, &|_| bounds::Range::ALL).lower
+    }
+
+    /// Whether the arguments of a distribution read what is declared only here or further down.
+    fn latest_reads(&self, dist: &DistUse) -> bool {
+        let mut found = false;
+        for (_, _, e) in &dist.args {
+            walk(e, &mut |e| {
+                if let ExprKind::Read { var, .. } = &e.kind {
+                    let v = self.hir.var(*var);
+                    found |= self.ahead.contains_key(&v.name) && self.names.later.contains_key(&v.name);
+                }
+            });
+        }
+        found
     }
 
     /// `let X[term] = [log_d1: log(d1), group: group]` declares the plate `term`.
@@ -624,21 +687,15 @@ impl<'a> Checker<'a, '_> {
                         );
                         return;
                     };
-                    if a.by.is_some() || a.along.is_some() {
-                        self.later_part(
-                            Code::NOT_YET_WALK
-                                .at(a.span, "walks (`by`, `along`) are not part of this version of the language")
-                                .here("a walk")
-                                .help("sort the data file and put lagged values in columns of their own"),
-                        );
-                        return;
-                    }
                     let Some(axis) = self.axis_named(&a.plate, &env) else { return };
                     if let Some(index) = &a.index {
                         if self.check_binder(index, &env).is_none() {
                             return;
                         }
                         env.binders.push((index.name.clone(), axis));
+                    }
+                    if self.walk_given(a, axis, &mut env).is_none() {
+                        return;
                     }
                     env.context = union(&env.context, &[axis]);
                     if let Some(f) = &a.filter {
@@ -647,6 +704,7 @@ impl<'a> Checker<'a, '_> {
                         if is_bad(&c) {
                             return;
                         }
+                        env = self.where_(&c, true, &env);
                         let span = c.span;
                         filter = Some(match filter {
                             None => c,
@@ -748,33 +806,48 @@ impl<'a> Checker<'a, '_> {
     }
 }
 
+/// How a draw follows from standard noise.
+pub enum LocationScale<'d> {
+    /// `mu + sigma * noise`, by the names of these arguments.
+    Of { mu: LocalId, sigma: LocalId },
+    /// One where a condition holds, another where it does not.
+    Either(&'d Expr, Box<LocationScale<'d>>, Box<LocationScale<'d>>),
+}
+
 /// A location plus a scale times standard noise: what can be noncentred. Its `sample()` shows it: `mu + sigma * (…)`,
 /// with noise and other arguments only in the brackets. Names alone do not: another family may have a `mu` and a `sigma`.
-pub fn is_location_scale(d: &DistUse) -> bool {
-    let local = |n: &str| d.args.iter().find(|(_, a, _)| a == n).map(|a| a.0);
-    let (Some(mu), Some(sigma), Some(mut sample)) = (local("mu"), local("sigma"), d.sample.as_ref()) else {
-        return false;
-    };
-    let is = |e: &Expr, l: LocalId| matches!(e.kind, ExprKind::Local(x) if x == l);
+pub fn location_scale(d: &DistUse) -> Option<LocationScale<'_>> {
+    let whole = matches!(d.range, Constraint::None) && d.log_kept.is_none() && d.support.ty == Ty::Real;
+    shape_of(d, d.sample.as_ref().filter(|_| whole)?)
+}
+
+fn shape_of<'d>(d: &'d DistUse, mut sample: &'d Expr) -> Option<LocationScale<'d>> {
+    if let ExprKind::If { condition, then, otherwise } = &sample.kind {
+        let (a, b) = (shape_of(d, then)?, shape_of(d, otherwise)?);
+        return Some(LocationScale::Either(condition, a.into(), b.into()));
+    }
+    let named = |n: &str, l: LocalId| d.args.iter().any(|(id, a, _)| *id == l && a == n);
     let free = |e: &Expr| {
         let mut free = true;
-        expr::walk(e, &mut |e| free = free && !is(e, mu) && !is(e, sigma));
+        expr::walk(e, &mut |e| {
+            free = free && !matches!(e.kind, ExprKind::Local(l) if named("mu", l) || named("sigma", l));
+        });
         free
     };
     while let ExprKind::Bind { value, body, .. } = &sample.kind {
         if !free(value) {
-            return false;
+            return None;
         }
         sample = body;
     }
-    let shape = match &sample.kind {
-        ExprKind::Binary(BinOp::Add, location, noise) => match &noise.kind {
-            ExprKind::Binary(BinOp::Mul, scale, noise) => is(location, mu) && is(scale, sigma) && free(noise),
-            _ => false,
-        },
-        _ => false,
-    };
-    shape && matches!(d.range, Constraint::None) && d.log_kept.is_none() && d.support.ty == Ty::Real
+    let ExprKind::Binary(BinOp::Add, location, noise) = &sample.kind else { return None };
+    let ExprKind::Binary(BinOp::Mul, scale, noise) = &noise.kind else { return None };
+    match (&location.kind, &scale.kind) {
+        (&ExprKind::Local(mu), &ExprKind::Local(sigma)) if named("mu", mu) && named("sigma", sigma) && free(noise) => {
+            Some(LocationScale::Of { mu, sigma })
+        }
+        _ => None,
+    }
 }
 
 /// Whether starting values may increase along an axis: numbers in a list are compared, a single number never does.

@@ -7,6 +7,7 @@ mod eval;
 mod header;
 mod inputs;
 mod observed;
+mod order;
 mod ranges;
 mod resolve;
 mod sets;

@@ -7,6 +7,7 @@ use super::assign::listed;
 use super::bound::{Bound, PlateData, Values};
 use super::cells::{Problems, counted, quoted};
 use super::eval::{Eval, Stop};
+use super::order;
 use super::sets::Set;
 use super::sheet::{MISSING, Part, Sheet, SheetColumn, Words};
 use crate::diag::{Code, Diags, nearest};
@@ -29,7 +30,10 @@ impl Resolved {
         let plates = hir.plates.iter().zip(&self.plates).filter(|(_, data)| data.is_none());
         let plates = plates.map(|(p, _)| (p.span, format!("the size of the plate `{}`", p.name)));
         let values = hir.vars.iter().enumerate().filter(|(i, v)| {
-            let given = matches!(v.kind, VarKind::Column(_) | VarKind::Const { .. } | VarKind::DataValue { .. });
+            let given = matches!(
+                v.kind,
+                VarKind::Column(_) | VarKind::Const { .. } | VarKind::DataValue { .. } | VarKind::Order { .. }
+            );
             given && !self.values.contains_key(&VarId(*i as u32))
         });
         let values = values.map(|(_, v)| (v.span, format!("the value of `{}`", v.name)));
@@ -91,6 +95,10 @@ pub fn resolve(hir: &Hir, sheets: &[Option<Sheet>], sets: &HashMap<VarId, Option
                 VarKind::Const { .. } | VarKind::DataValue { .. } if matches!(sets.get(&id), Some(None)) => Try::Failed,
                 VarKind::Const { value } => resolver.scalar(var, Some(value), set(id)),
                 VarKind::DataValue { default } => resolver.scalar(var, default.as_ref(), set(id)),
+                VarKind::Order { walk, part } => match order::order(hir, *walk, *part, &known, resolver.diags) {
+                    Some(values) => values.map_or(Try::Failed, Try::Done),
+                    None => Try::NotYet,
+                },
                 VarKind::Latent | VarKind::Param { .. } | VarKind::Let | VarKind::Report => continue,
             };
             match value {

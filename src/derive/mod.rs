@@ -8,10 +8,12 @@ mod missing;
 mod print;
 pub use discrete::{MOST_ENTRIES, Purpose, too_many_values};
 pub use print::print;
+mod recurrence;
 mod translate;
 
 use std::collections::{HashMap, HashSet};
 
+use crate::check::LocationScale;
 use crate::hir::{
     AxisId, Centering, Constraint, DistUse, Expr, ExprKind, Hir, Index, PlateId, Step, Ty, Var, VarId, VarKind,
 };
@@ -32,9 +34,24 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose) -> Joint {
     let mut t = Translator { hir, joint: Joint::default(), sources: HashMap::new(), locals: HashMap::new() };
     t.data_slots();
     t.fill_known();
+    let mut later = vec![];
     for step in &steps {
+        if let Some(recurrence) = t.recurrence_of(step) {
+            t.recurrence(&recurrence, &steps);
+            continue;
+        }
         match step {
-            Step::Latent { var, dist, centering, span } => t.latent(*var, dist, *centering, *span),
+            Step::Latent { var, dist, span, .. } if t.hir.discrete(*var).is_some() => {
+                t.discrete_latent(*var, dist, *span);
+            }
+            Step::Latent { var, dist, centering, span } => {
+                let prior = t.latent(*var, dist, *centering, *span);
+                // The density of a chain may read what is computed from it.
+                match t.can_read(dist) {
+                    true => t.prior(prior, dist),
+                    false => later.push((prior, dist)),
+                }
+            }
             Step::Param { var, span } => t.param(*var, *span),
             Step::Let { var, value, span } => t.let_(*var, value, *span),
             Step::Observe { name, target, over, axes, filter, dist, span } => {
@@ -61,6 +78,9 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose) -> Joint {
             }
         }
     }
+    for (prior, dist) in later {
+        t.prior(prior, dist);
+    }
     t.sum_out(purpose);
     let mut joint = t.joint;
     joint.mark_report_only();
@@ -69,15 +89,14 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose) -> Joint {
 
 /// Whether a latent is drawn as location + scale · noise, and why.
 pub fn centering(hir: &Hir, var: VarId, dist: &DistUse, asked: Centering) -> (bool, &'static str) {
-    if !crate::check::is_location_scale(dist) {
-        return (false, "");
-    }
+    let Some(shape) = crate::check::location_scale(dist) else { return (false, "") };
     if dist.args.iter().any(|(_, _, e)| reads(hir, e, &|v| hir.discrete(v).is_some())) {
         return (false, "it depends on a discrete latent");
     }
     match asked {
         Centering::Noncentered => (true, "asked for"),
         Centering::Centered => (false, "asked for"),
+        Centering::Auto if matches!(shape, LocationScale::Either(..)) => (false, "its form differs by row"),
         Centering::Auto => {
             let scale = dist.args.iter().find(|(_, n, _)| n == "sigma");
             let latent = |v: VarId| matches!(hir.var(v).kind, VarKind::Latent | VarKind::Param { .. });
@@ -121,6 +140,15 @@ fn position_slot(joint: &mut Joint, hir: &Hir, plate: PlateId) -> SlotId {
     SlotId(joint.slots.len() as u32 - 1)
 }
 
+/// A latent whose prior is still to be added.
+struct Prior {
+    var: VarId,
+    /// The value, or the noise that it is made from.
+    x: NodeId,
+    standard: bool,
+    span: Span,
+}
+
 impl Translator<'_> {
     fn slot(&mut self, name: String, dims: Vec<PlateId>, kind: SlotKind) -> SlotId {
         self.joint.slots.push(Slot { name, dims, kind });
@@ -134,7 +162,10 @@ impl Translator<'_> {
     fn data_slots(&mut self) {
         for i in 0..self.hir.vars.len() {
             let v = &self.hir.vars[i];
-            let data = matches!(v.kind, VarKind::Column(_) | VarKind::DataValue { .. } | VarKind::Const { .. });
+            let data = matches!(
+                v.kind,
+                VarKind::Column(_) | VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. }
+            );
             if data && v.ty != Ty::Key {
                 let (name, axes) = (v.name.clone(), v.axes.clone());
                 let var = VarId(i as u32);
@@ -175,51 +206,73 @@ impl Translator<'_> {
         axes.iter().chain(over.iter().filter(|_| elementwise)).copied().collect()
     }
 
-    fn latent(&mut self, var: VarId, dist: &DistUse, asked: Centering, span: Span) {
+    /// Storage and value of a latent; its prior is a term of its own.
+    fn latent(&mut self, var: VarId, dist: &DistUse, asked: Centering, span: Span) -> Prior {
+        if !centering(self.hir, var, dist, asked).0 {
+            let x = self.constrained(var, false, None, span);
+            return Prior { var, x, standard: false, span };
+        }
+        let z = self.noise_of(var);
+        let x = self.scaled(dist, z);
+        let v = self.hir.var(var).clone();
+        self.define(var, &v.name, &v.axes, x, span);
+        Prior { var, x: z, standard: true, span }
+    }
+
+    /// The standard noise that a noncentred latent is made from.
+    fn noise_of(&mut self, var: VarId) -> NodeId {
+        let v = self.hir.var(var).clone();
+        let slot = self.slot(format!("{} noise", v.name), self.plates(&v.axes), SlotKind::Unconstrained(var));
+        self.joint.unconstrained.push(Unconstrained { var, slot, point: false, start: None, axes: v.axes.clone() });
+        self.read_all(slot, &v.axes)
+    }
+
+    /// Location + scale · noise, on the side of each condition that is taken.
+    fn scaled(&mut self, dist: &DistUse, z: NodeId) -> NodeId {
+        let shape = crate::check::location_scale(dist).expect("only such a distribution is noncentred");
+        for (local, _, value) in &dist.args {
+            let node = self.expr(value);
+            self.locals.insert(*local, node);
+        }
+        self.scaled_by(&shape, z)
+    }
+
+    fn scaled_by(&mut self, shape: &LocationScale, z: NodeId) -> NodeId {
+        match shape {
+            LocationScale::Of { mu, sigma } => {
+                let (mu, sigma) = (self.locals[mu], self.locals[sigma]);
+                let scaled = self.joint.binary(BinOp::Mul, sigma, z);
+                self.joint.binary(BinOp::Add, mu, scaled)
+            }
+            LocationScale::Either(condition, a, b) => {
+                let c = self.expr(condition);
+                let (a, b) = (self.scaled_by(a, z), self.scaled_by(b, z));
+                self.joint.intern(Node::Select(c, a, b))
+            }
+        }
+    }
+
+    /// The term of a latent's prior.
+    fn prior(&mut self, prior: Prior, dist: &DistUse) {
+        let Prior { var, x, standard, span } = prior;
         let v = self.hir.var(var).clone();
         let (independent, over) = v.axes.split_at(v.axes.len() - v.joint);
-        if self.hir.discrete(var).is_some() {
-            return self.discrete_latent(var, dist, span);
-        }
-        let (noncentered, _) = centering(self.hir, var, dist, asked);
-        let prior = format!("{} ~ {}", v.name, dist.name);
-        if noncentered {
-            let slot = self.slot(format!("{} noise", v.name), self.plates(&v.axes), SlotKind::Unconstrained(var));
-            let z = self.read_all(slot, &v.axes);
-            self.joint.unconstrained.push(Unconstrained { var, slot, point: false, start: None, axes: v.axes.clone() });
-            let mut location_scale = vec![];
+        let (value, axes) = if standard {
             for (local, name, value) in &dist.args {
-                let node = self.expr(value);
-                let standard = match name.as_str() {
+                let node = match name.as_str() {
                     "mu" => self.joint.constant(0.0),
                     "sigma" => self.joint.constant(1.0),
-                    _ => node,
+                    _ => self.expr(value),
                 };
-                if matches!(name.as_str(), "mu" | "sigma") {
-                    location_scale.push((name.clone(), node));
-                }
-                self.locals.insert(*local, standard);
+                self.locals.insert(*local, node);
             }
-            let get = |n: &str| location_scale.iter().find(|(x, _)| x == n).map(|x| x.1);
-            let (mu, sigma) = (get("mu").expect("a location"), get("sigma").expect("a scale"));
-            let value = self.density_with_locals(dist, z);
-            self.joint.terms.push(Term {
-                name: prior,
-                kind: TermKind::Prior,
-                axes: v.axes.clone(),
-                filter: None,
-                value,
-                span,
-            });
-            let scaled = self.joint.binary(BinOp::Mul, sigma, z);
-            let x = self.joint.binary(BinOp::Add, mu, scaled);
-            self.define(var, &v.name, &v.axes, x, span);
-            return;
-        }
-        let x = self.constrained(var, false, None, span);
-        let value = self.density(dist, x);
-        let axes = self.term_axes(value, independent, over);
-        self.joint.terms.push(Term { name: prior, kind: TermKind::Prior, axes, filter: None, value, span });
+            (self.density_with_locals(dist, x), v.axes.clone())
+        } else {
+            let value = self.density(dist, x);
+            (value, self.term_axes(value, independent, over))
+        };
+        let name = format!("{} ~ {}", v.name, dist.name);
+        self.joint.terms.push(Term { name, kind: TermKind::Prior, axes, filter: None, value, span });
     }
 
     /// A discrete latent has its prior as a factor, cut to its values.

@@ -11,6 +11,13 @@ pub(super) enum Source {
     Slot(SlotId),
     /// Not stored: this node, over these axes.
     Inline(NodeId, Vec<AxisId>),
+    /// Of the recurrence that is being translated: earlier rows, by an index on this dimension, are in the slot; the
+    /// current one is its value.
+    Walked {
+        slot: SlotId,
+        dim: usize,
+        value: Option<(NodeId, Vec<AxisId>)>,
+    },
 }
 
 pub(super) struct Translator<'h> {
@@ -89,10 +96,33 @@ impl Translator<'_> {
         let index: Vec<Ix> = index.iter().map(|i| self.index(i)).collect();
         match self.sources.get(&var).cloned().expect("check admits a name after its declaration only") {
             Source::Slot(slot) => self.joint.intern(Node::Read { slot, index }),
-            Source::Inline(node, axes) => {
-                axes.iter().zip(&index).fold(node, |n, (axis, ix)| self.substitute(n, *axis, ix))
+            Source::Walked { slot, dim, .. } if matches!(index[dim], Ix::At(_)) => {
+                self.joint.intern(Node::Read { slot, index })
+            }
+            Source::Walked { value, .. } => {
+                let (node, axes) = value.expect("check lets a recurrence read in place only what is above");
+                self.at_once(node, &axes, &index)
+            }
+            Source::Inline(node, axes) => self.at_once(node, &axes, &index),
+        }
+    }
+
+    /// All axes of a value replaced. Where an index varies over an axis that another one replaces, the old cells are
+    /// renamed first.
+    fn at_once(&mut self, mut node: NodeId, axes: &[AxisId], index: &[Ix]) -> NodeId {
+        let mut axes = axes.to_vec();
+        let crossed = |axis: &AxisId, ix: &Ix| *ix != Ix::Axis(*axis) && axes.iter().any(|a| self.ix_uses(ix, *a));
+        if axes.iter().zip(index).any(|(a, ix)| crossed(a, ix)) {
+            for axis in &mut axes {
+                let info =
+                    AxisInfo { plate: self.hir.axis(*axis).plate, name: format!("{}'", self.hir.axis(*axis).name) };
+                self.hir.axes.push(info);
+                let fresh = AxisId(self.hir.axes.len() as u32 - 1);
+                node = self.substitute(node, *axis, &Ix::Axis(fresh));
+                *axis = fresh;
             }
         }
+        axes.iter().zip(index).fold(node, |n, (axis, ix)| self.substitute(n, *axis, ix))
     }
 
     fn reduce(&mut self, op: Reduction, axes: &[AxisId], filter: Option<NodeId>, body: NodeId) -> NodeId {

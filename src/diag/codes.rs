@@ -107,6 +107,13 @@ codes! {
     LIST_LENGTH "V0319" error "a list that does not fit its plate";
     VECTOR_WITHOUT_PLATE "V0320" error "several columns without a plate for them";
     INDEX_OUTSIDE "V0321" error "an index that leaves its plate";
+    LAG_BEFORE_START "V0330" error "a lag that reaches before the first row";
+    READ_AHEAD "V0331" error "a read of a row that is yet to come";
+    LAG_SIZE "V0332" error "a lag that is not a known number of rows";
+    WALK_COLUMN "V0333" error "a walk by or along what cannot order its rows";
+    WALK_MISPLACED "V0334" error "an order or filter where it has no meaning";
+    RECURRENCE_FORM "V0335" error "a definition by itself that no walk can compute";
+    NOT_AN_INDEX_NAME "V0336" error "a row asked for by what is no index name";
     VECTOR_SOURCE "V0341" error "a vector column read from a single column";
     PLATE_SIZE "V0342" error "a plate size that is not a whole number known before fitting";
     PLATE_LABEL "V0343" error "a plate label that is not text";
@@ -152,8 +159,8 @@ codes! {
     // V0601 was "a discrete latent" and stays unused.
     NOT_YET_DIST "V0602" error "a distribution of a later version";
     NOT_YET_FUNCTION "V0603" error "a function of a later version";
-    NOT_YET_LAG "V0604" error "a lag";
-    NOT_YET_WALK "V0605" error "a walk";
+    // V0604 was a lag.
+    NOT_YET_WITHOUT "V0605" error "a plate without one of its levels";
     NOT_YET_TYPE "V0606" error "a type of a later version";
     NOT_YET_MISSING "V0607" error "missing cells of a discrete column";
     NOT_YET_NET "V0608" error "a net";
@@ -183,6 +190,7 @@ codes! {
     DATA_SET_UNKNOWN "V0720" error "--set names nothing that can be set";
     DATA_SET_VALUE "V0721" error "a --set value that does not fit";
     DATA_VALUE_MISSING "V0722" error "a data value is not given";
+    WALK_TIES "V0740" error "rows that a walk cannot order";
     NOT_FROM_DATA "V0723" error "a range or size that the data do not give";
     // V08xx: numbers at run time
     NONFINITE_START "V0801" error "a log joint that is not finite where the fit starts";
