@@ -99,7 +99,7 @@ impl<'a> Checker<'a, '_> {
             VarKind::Let | VarKind::Report => self.smooth.contains(&v),
             // Its empty cells may be latents.
             VarKind::Column(Column { optional, .. }) => optional,
-            VarKind::DataValue { .. } | VarKind::Const { .. } => false,
+            VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } => false,
         })
     }
 

@@ -111,7 +111,7 @@ struct Checker<'a, 'd> {
     /// Names whose declaration failed: their uses are not reported again.
     poisoned: HashSet<String>,
     /// The left sides of lets, reports and latents.
-    heads: HashMap<&'a str, (VarKind, &'a ast::Head)>,
+    heads: HashMap<&'a str, (VarKind, &'a ast::Head, Option<&'a ast::Type>)>,
     /// Variables whose earlier rows were read before their declaration was reached.
     ahead: HashMap<String, Option<(VarId, steps::Left)>>,
     /// The declaration being checked.

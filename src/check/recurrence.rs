@@ -23,7 +23,14 @@ impl<'a> Checker<'a, '_> {
         if let Some(known) = self.ahead.get(name) {
             return known.as_ref().map(|(var, _)| *var);
         }
-        let (kind, head) = self.heads.get(name)?.clone();
+        let (kind, head, ty) = self.heads.get(name)?.clone();
+        // A chain of discrete states indexes by its own earlier ones.
+        let ty = match ty.map(|t| (self.names.get(&t.base.name).and_then(|e| e.plate), t.base.name.as_str())) {
+            Some((Some(plate), _)) => Ty::Index(plate),
+            Some((None, "int")) => Ty::Int,
+            Some((None, "bool")) => Ty::Bool,
+            Some((None, _)) | None => Ty::Real,
+        };
         if head.axes.is_empty() || !self.names.later.contains_key(name) {
             return None;
         }
@@ -36,12 +43,13 @@ impl<'a> Checker<'a, '_> {
                 joint: left.over.len(),
                 kind: kind.clone(),
                 axes,
-                ty: Ty::Real,
+                ty,
                 constraint: Constraint::None,
             });
             if !matches!(kind, VarKind::Latent) && !self.is_current(head.name.span) {
                 // What it depends on is not known yet.
                 self.random.insert(var);
+                self.smooth.insert(var);
             }
             (var, left)
         });
@@ -70,6 +78,7 @@ impl<'a> Checker<'a, '_> {
         match known.filter(|v| self.hir.var(*v).span == var.span) {
             Some(id) => {
                 self.random.remove(&id);
+                self.smooth.remove(&id);
                 self.hir.vars[id.0 as usize] = var;
                 id
             }
@@ -114,7 +123,7 @@ impl<'a> Checker<'a, '_> {
         match step {
             Step::Let { value, .. } | Step::Factor { value, .. } => note(value),
             Step::Latent { var, dist, centering, .. } => {
-                if *centering == Centering::Noncentered {
+                if *centering == Centering::Noncentered || self.hir.discrete(*var).is_some() {
                     dist.args.iter().for_each(|a| note(&a.2));
                 }
                 let span = self.hir.var(*var).span;
@@ -129,6 +138,18 @@ impl<'a> Checker<'a, '_> {
     /// Definitions that need each other: one plate is walked by all, in one order, and what is read of it lies behind.
     fn recurrence(&mut self, unit: &[usize], steps: &[Step], uses: &[Vec<Use>]) {
         let vars: Vec<VarId> = unit.iter().filter_map(|&i| step_var(&steps[i])).collect();
+        // A chain of discrete states is summed out, not computed.
+        let discrete = vars.iter().copied().find(|v| self.hir.discrete(*v).is_some());
+        let summed = steps.iter().find_map(|s| match s {
+            Step::Let { var, value, .. } if vars.contains(var) => self.discrete_in(value),
+            _ => None,
+        });
+        match (discrete, summed) {
+            (Some(_), _) if unit.len() == 1 => return,
+            (Some(z), None) => return self.by_class(z, self.hir.var(z).span),
+            (_, Some((z, span))) => return self.by_class(z, span),
+            (None, None) => {}
+        }
         let mut order: Option<(PlateId, Option<WalkId>, Span)> = None;
         let mut axes: HashMap<VarId, AxisId> = HashMap::new();
         // Which axis of each is walked, from the reads of earlier rows.
@@ -206,6 +227,19 @@ impl<'a> Checker<'a, '_> {
             Some(Index::Axis(a)) => *a == walked && before,
             Some(Index::Label(..)) | None => false,
         }
+    }
+
+    fn by_class(&mut self, z: VarId, span: Span) {
+        let z = self.hir.var(z);
+        let d = Code::CANNOT_SUM_OUT
+            .at(
+                span,
+                format!("a recurrence depends on the discrete `{}`: it would have a value per path of it", z.name),
+            )
+            .here("summed out")
+            .label(z.span, "declared here")
+            .help("let the distribution of what is observed depend on the discrete latent instead");
+        self.diags.push(d);
     }
 
     fn two_walks(&mut self, first: Span, second: Span) {

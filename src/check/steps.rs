@@ -18,11 +18,16 @@ impl<'a> Checker<'a, '_> {
     pub(super) fn steps(&mut self, model: &'a Ast) {
         for decl in &model.decls {
             match &decl.kind {
-                DeclKind::Latent { heads, .. } => {
-                    self.heads.extend(heads.iter().map(|h| (h.name.name.as_str(), (VarKind::Latent, h))));
+                DeclKind::Latent { heads, ty, .. } => {
+                    let entry = |h: &'a Head| (h.name.name.as_str(), (VarKind::Latent, h, ty.as_ref()));
+                    self.heads.extend(heads.iter().map(entry));
                 }
-                DeclKind::Let { head, .. } => _ = self.heads.insert(&head.name.name, (VarKind::Let, head)),
-                DeclKind::ReportLet { head, .. } => _ = self.heads.insert(&head.name.name, (VarKind::Report, head)),
+                DeclKind::Let { head, ty, .. } => {
+                    self.heads.insert(&head.name.name, (VarKind::Let, head, ty.as_ref()));
+                }
+                DeclKind::ReportLet { head, .. } => {
+                    self.heads.insert(&head.name.name, (VarKind::Report, head, None));
+                }
                 _ => {}
             }
         }
@@ -34,11 +39,12 @@ impl<'a> Checker<'a, '_> {
                 DeclKind::Let { head, ty, value } => match ty {
                     Some(t) if !self.typed_let(t) => self.poison(&head.name),
                     _ => {
-                        self.let_(head, value, VarKind::Let);
+                        let plate = ty.as_ref().and_then(|t| self.names.get(&t.base.name).and_then(|e| e.plate));
+                        self.let_(head, value, VarKind::Let, plate);
                     }
                 },
                 DeclKind::ReportLet { head, value } => {
-                    if let Some(v) = self.let_(head, value, VarKind::Report) {
+                    if let Some(v) = self.let_(head, value, VarKind::Report, None) {
                         self.used.insert(v);
                         if self.summed.contains(&v) {
                             self.report_of_discrete(v, head.span);
@@ -495,14 +501,17 @@ impl<'a> Checker<'a, '_> {
     fn typed_let(&mut self, t: &'a ast::Type) -> bool {
         let base = t.base.name.as_str();
         let plate = self.names.get(base).is_some_and(|e| e.plate.is_some());
-        if plate || matches!(base, "category" | "key" | "ordered" | "simplex" | "corr" | "cov") {
+        if plate && t.bound.is_none() {
+            return true;
+        }
+        if matches!(base, "category" | "key" | "ordered" | "simplex" | "corr" | "cov") {
             self.diags.push(
                 Code::NOT_YET_TYPE
                     .at(t.span, "a `let` with such a type is not part of this version of the language")
                     .here("parsed, but without meaning so far")
                     .help("put an index in a `category` column; leave the type of other values out"),
             );
-        } else if !matches!(base, "real" | "int" | "bool") {
+        } else if !plate && !matches!(base, "real" | "int" | "bool") {
             self.unknown_type(&t.base, base, &["real", "int", "bool"], "a computed value");
         } else if t.bound.is_some() {
             self.diags.push(
@@ -517,7 +526,7 @@ impl<'a> Checker<'a, '_> {
         false
     }
 
-    fn let_(&mut self, head: &'a Head, value: &'a ast::Expr, kind: VarKind) -> Option<VarId> {
+    fn let_(&mut self, head: &'a Head, value: &'a ast::Expr, kind: VarKind, plate: Option<PlateId>) -> Option<VarId> {
         let what = if matches!(kind, VarKind::Let) { "let" } else { "report" };
         self.labelled_plate(head, value);
         let Some(mut left) = self.left_of(head) else {
@@ -536,7 +545,11 @@ impl<'a> Checker<'a, '_> {
             self.poison(&head.name);
             return None;
         }
-        let index = matches!(v.ty, Ty::Index(_)) && !matches!(v.kind, ExprKind::Position(_));
+        let v = match plate {
+            Some(plate) => self.as_cell(v, plate),
+            None => v,
+        };
+        let index = matches!(v.ty, Ty::Index(_)) && (plate.is_some() || !matches!(v.kind, ExprKind::Position(_)));
         let v = if index { v } else { self.numeric(v, "use this as a value") };
         let own: Vec<AxisId> = left.axes.iter().chain(&left.over).copied().collect();
         let labelled = matches!(&value.kind, A::List(items) if items.iter().any(|i| i.label.is_some()));
@@ -568,6 +581,49 @@ impl<'a> Checker<'a, '_> {
         self.declare_step(&head.name, what, var);
         self.hir.steps.push(Step::Let { var, value: v, span: head.span });
         Some(var)
+    }
+
+    /// `let m[months]: season = …`: a value that picks a cell of a plate; of a numbered plate, by its number.
+    fn as_cell(&mut self, v: Expr, plate: PlateId) -> Expr {
+        let (name, at) = (self.hir.plate(plate).name.clone(), self.hir.plate(plate).span);
+        let first = match (&self.hir.plate(plate).kind, v.ty) {
+            (_, Ty::Index(own)) if own == plate => return v,
+            (PlateKind::Sized(_), Ty::Int | Ty::Bool) => expr::number(1.0, Ty::Int, v.span),
+            (PlateKind::Range(first, _), Ty::Int | Ty::Bool) => first.clone(),
+            _ if is_bad(&v) => return v,
+            (_, Ty::Index(own)) => {
+                let other = self.hir.plate(own).name.clone();
+                self.diags.push(
+                    Code::INDEX_OF_OTHER_PLATE
+                        .at(v.span, format!("this picks a cell of `{other}`, and a cell of `{name}` is declared"))
+                        .here(format!("an index of `{other}`"))
+                        .label(at, "the plate")
+                        .help(format!("declare `: {other}`, or leave the type out")),
+                );
+                return expr::bad(v.span);
+            }
+            (PlateKind::Sized(_) | PlateKind::Range(..), _) => {
+                self.diags.push(
+                    Code::NOT_AN_INDEX
+                        .at(v.span, format!("a cell of `{name}` has a whole number, and this may have a fraction"))
+                        .here("not an index")
+                        .help("compute with `int` columns, or round it: `round(…)`"),
+                );
+                return expr::bad(v.span);
+            }
+            _ => {
+                self.diags.push(
+                    Code::NOT_AN_INDEX
+                        .at(v.span, format!("this is a number, and the cells of `{name}` have none"))
+                        .here("not an index")
+                        .label(at, "the plate")
+                        .help(format!("number the cells, `plate {name} = 12`, or use a column of the type `{name}`")),
+                );
+                return expr::bad(v.span);
+            }
+        };
+        let span = v.span;
+        expr::binary(BinOp::Sub, v, first, Ty::Index(plate), span)
     }
 
     /// What is known of a computed value's sign, so that its users are checked as those of a latent are.

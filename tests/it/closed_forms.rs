@@ -14,7 +14,7 @@ fn fitted(model: &str, data: &str, guide: GuideKind) -> infer::Fit {
 const LOG_2PI: f64 = 1.837_877_066_409_345_3;
 
 /// log N(y; m, C) by Cholesky.
-fn log_normal(y: &[f64], m: &[f64], c: &[Vec<f64>]) -> f64 {
+pub fn log_normal(y: &[f64], m: &[f64], c: &[Vec<f64>]) -> f64 {
     let n = y.len();
     let mut l = vec![vec![0.0; n]; n];
     for i in 0..n {

@@ -6,7 +6,19 @@ use vic::run::interp::Interp;
 
 use crate::support;
 
-const EXAMPLES: [&str; 8] = ["eight_schools", "kidscore", "wells", "nes_logit", "radon", "poisson_glm", "blr", "glmm"];
+const EXAMPLES: [&str; 11] = [
+    "eight_schools",
+    "kidscore",
+    "wells",
+    "nes_logit",
+    "radon",
+    "poisson_glm",
+    "blr",
+    "glmm",
+    "volatility",
+    "garch-garch11",
+    "dogs-dogs",
+];
 
 /// Numbers without pattern in (-1, 1).
 fn theta(dim: usize, round: u64) -> Vec<f64> {

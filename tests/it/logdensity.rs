@@ -11,6 +11,8 @@ struct Case {
     name: &'static str,
     /// Latents with two finite bounds; every other bounded one is positive.
     bounded: &'static [(&'static str, f64, f64)],
+    /// Latents between 0 and what another leaves of 1.
+    rest_of: &'static [(&'static str, &'static str)],
     /// Noncentred latents, each with its location and scale.
     noise: &'static [(&'static str, &'static str, &'static str)],
     /// Whether the reference is a density of the noise rather than of the latents.
@@ -18,7 +20,7 @@ struct Case {
 }
 
 const fn case(name: &'static str) -> Case {
-    Case { name, bounded: &[], noise: &[], of_noise: false }
+    Case { name, bounded: &[], rest_of: &[], noise: &[], of_noise: false }
 }
 
 const CASES: &[Case] = &[
@@ -43,6 +45,9 @@ const CASES: &[Case] = &[
         noise: &[("alpha", "mu_alpha", "sigma_alpha"), ("beta", "mu_beta", "sigma_beta")],
         ..case("rats_data-rats_model")
     },
+    case("arK-arK"),
+    Case { bounded: &[("alpha1", 0.0, 1.0)], rest_of: &[("beta1", "alpha1")], ..case("garch-garch11") },
+    case("dogs-dogs"),
 ];
 
 impl Case {
@@ -66,8 +71,10 @@ impl Case {
             return (row[coordinate], 0.0);
         };
         let x = row[&format!("{base}{label}")];
-        match self.bounded.iter().find(|(name, _, _)| *name == base) {
-            Some((_, low, high)) => {
+        let rest = self.rest_of.iter().find(|(name, _)| *name == base).map(|(_, of)| (0.0, 1.0 - row[*of]));
+        let fixed = self.bounded.iter().find(|(name, _, _)| *name == base).map(|(_, low, high)| (*low, *high));
+        match rest.or(fixed) {
+            Some((low, high)) => {
                 let (below, above) = (x - low, high - x);
                 ((below / above).ln(), (below * above / (high - low)).ln())
             }

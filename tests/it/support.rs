@@ -23,6 +23,7 @@ const SETS: &[(&str, &[(&str, &str)])] = &[
         &[("pmualpha", "9.31290322580645"), ("psalpha", "100"), ("pmubeta", "0"), ("psbeta", "0.0333333333333333")],
     ),
     ("rats_data-rats_model", &[("xbar", "22")]),
+    ("garch-garch11", &[("sigma1", "0.5")]),
 ];
 
 /// A model and its data: an example's, or by its name there one of the public set, with the data beside its reference.
