@@ -176,7 +176,7 @@ impl<'a> Checker<'a, '_> {
                     let name = self.hir.var(u.of).name.clone();
                     return self.diags.push(
                         Code::LAG_SIZE
-                            .at(u.span, format!("`{name}` is read at least one row back while it is being computed"))
+                            .at(u.span, format!("`{name}` is computed from earlier rows of itself, and this may read the current one"))
                             .here("may be the current row")
                             .help("step back by 1 or more"),
                     );
