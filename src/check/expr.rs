@@ -517,7 +517,7 @@ impl<'a> Checker<'a, '_> {
             VarKind::Let | VarKind::Report => self.random.contains(&var),
             // Its empty cells may be latents.
             VarKind::Column(Column { optional, .. }) => optional,
-            VarKind::DataValue { .. } | VarKind::Const { .. } => false,
+            VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } => false,
         }
     }
 

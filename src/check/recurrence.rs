@@ -95,7 +95,7 @@ impl<'a> Checker<'a, '_> {
         let steps = std::mem::take(&mut self.hir.steps);
         let defined: HashMap<VarId, usize> =
             steps.iter().enumerate().filter_map(|(i, s)| Some((step_var(s)?, i))).collect();
-        let uses: Vec<Vec<Use>> = steps.iter().map(|s| self.uses(s)).collect();
+        let uses: Vec<Vec<Use>> = steps.iter().map(|s| self.needs_of(s)).collect();
         let needs: Vec<Vec<usize>> =
             uses.iter().map(|u| u.iter().filter_map(|u| defined.get(&u.of).copied()).collect()).collect();
         let mut units: Vec<Vec<usize>> = vec![];
@@ -111,7 +111,7 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// What the value of a step depends on. That of a latent which is not noncentred is its own.
-    fn uses(&self, step: &Step) -> Vec<Use> {
+    fn needs_of(&self, step: &Step) -> Vec<Use> {
         let mut out = vec![];
         let mut note = |e: &Expr| {
             walk(e, &mut |e| {

@@ -93,10 +93,12 @@ impl<'a> Checker<'a, '_> {
         let (own, ty, at) = (self.hir.plate(plate).axis, v.ty, v.span);
         let group = matches!(ty, Ty::Index(_));
         let fits = matches!(v.kind, VarKind::Column(_)) && v.axes == [own];
-        let right = match word {
-            "by" => group || ty == Ty::Int || ty == Ty::Bool,
-            _ => group || matches!(ty, Ty::Real | Ty::Int | Ty::Date),
-        };
+        let empty = matches!(&v.kind, VarKind::Column(c) if c.optional);
+        let right = !empty
+            && match word {
+                "by" => group || ty == Ty::Int || ty == Ty::Bool,
+                _ => group || matches!(ty, Ty::Real | Ty::Int | Ty::Date),
+            };
         if fits && right {
             return Some(var);
         }
@@ -105,6 +107,9 @@ impl<'a> Checker<'a, '_> {
             false => Code::WALK_COLUMN
                 .at(name.span, format!("`{}` is not a column of `{rows}`", name.name))
                 .here("not one value per row"),
+            true if empty => Code::WALK_COLUMN
+                .at(name.span, format!("`{}` may have empty cells, and a row without it has no place", name.name))
+                .here("declared with `?`"),
             true => Code::WALK_COLUMN.at(
                 name.span,
                 match word {
