@@ -34,9 +34,7 @@ impl<'a> Checker<'a, '_> {
         if a.by.is_none() && a.along.is_none() {
             return Some(());
         }
-        if a.index.is_none() {
-            return None; // an error of syntax
-        }
+        a.index.as_ref()?; // its lack is an error of syntax
         let plate = self.plate_of(axis);
         let by = match &a.by {
             Some(name) => Some(self.walk_column(name, plate, "by")?),
