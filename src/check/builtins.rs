@@ -100,8 +100,6 @@ pub fn constant(name: &str) -> Option<f64> {
 
 /// Functions whose meaning comes with later parts of the language, with what to write until then.
 pub const LATER: &[(&str, &str)] = &[
-    ("truncated", "a latent is cut by its type, `latent s: real > 0 ~ Normal(0, 1)`; a likelihood by a `factor`"),
-    ("censored", "write the log probability of each case in a `factor`"),
     ("ode", "solve for the values in closed form, or give them as data"),
     ("dense", "write the layers as sums, with the weights as latents"),
     ("head", "write the layers as sums, with the weights as latents"),

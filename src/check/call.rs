@@ -43,7 +43,8 @@ impl<'a> Checker<'a, '_> {
         if self.poisoned.contains(name) {
             return bad(e.span);
         }
-        if self.forms(name).is_some() || name == "mixture" {
+        let modifier = super::censored::MODIFIERS.iter().any(|m| m.0 == name);
+        if modifier || name == "mixture" || self.forms(name).is_some() {
             self.diags.push(
                 Code::DIST_AS_VALUE
                     .at(e.span, format!("`{name}` is a distribution, not a value"))

@@ -53,6 +53,59 @@ impl<'a> Checker<'a, '_> {
         Some(lower.into_iter().fold(kept, |e, v| bind(l, v, e)))
     }
 
+    /// The same for counts, whose lower end belongs to what is kept. Without a distribution function, up to a few counts
+    /// are summed: `truncated(Poisson(rate), lower: 1)`.
+    pub(super) fn log_kept_counts(
+        &mut self,
+        form: DistDecl<'a>,
+        inner: &Env,
+        support: &Support,
+        (lower, upper): (Option<Expr>, Option<Expr>),
+        span: Span,
+    ) -> Option<Expr> {
+        const FEW: f64 = 20.0;
+        let one = number(1.0, Ty::Int, span);
+        let below = lower.clone().map(|l| binary(BinOp::Sub, l, one, Ty::Int, span));
+        if let Some(kept) = self.log_kept(form, inner, below, upper.clone(), span) {
+            return Some(kept);
+        }
+        let Constraint::Lower { bound: Expr { kind: ExprKind::Number(first), .. }, .. } = support.constraint else {
+            return None;
+        };
+        let value = |e: &Option<Expr>| match e {
+            Some(e) => {
+                let r = self.range_in(e, inner);
+                (r.lower == r.upper).then_some(Some(r.lower))
+            }
+            None => Some(None),
+        };
+        let (lower, upper) = (value(&lower)?, value(&upper)?);
+        // Those that are kept, if there is an upper end; else those that are not.
+        let (from, to) = match (lower, upper) {
+            (l, Some(u)) => (l.unwrap_or(first).ceil(), u.floor()),
+            (Some(l), None) => (first, l.ceil() - 1.0),
+            (None, None) => return None,
+        };
+        if to - from > FEW || to < from {
+            return None;
+        }
+        let mut total: Option<Expr> = None;
+        for k in from as i64..=to as i64 {
+            let x = self.fresh_local();
+            let at = number(k as f64, Ty::Int, span);
+            let p = unary(UnOp::Exp, bind(x, at.clone(), self.part(form, inner, "logpdf", x, &at)?), Ty::Real, span);
+            total = Some(match total {
+                Some(sum) => binary(BinOp::Add, sum, p, Ty::Real, span),
+                None => p,
+            });
+        }
+        let total = total?;
+        Some(match upper {
+            Some(_) => unary(UnOp::Log, total, Ty::Real, span),
+            None => unary(UnOp::Log1p, unary(UnOp::Neg, total, Ty::Real, span), Ty::Real, span),
+        })
+    }
+
     /// The log of the probability below (or above) a value that is bound as `x`.
     fn log_tail(&mut self, form: DistDecl<'a>, inner: &Env, x: LocalId, value: &Expr, below: bool) -> Option<Expr> {
         let (own, other) = if below { ("logcdf", "logccdf") } else { ("logccdf", "logcdf") };

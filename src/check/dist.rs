@@ -1,25 +1,31 @@
 //! Distributions to the right of `~`: which form is meant, whether it fits, and its density in terms of the arguments.
 
 use super::bounds::Range;
+use super::censored::{Censoring, MODIFIERS};
 use super::expr::{binary, bind, is_bad, number};
 use super::*;
 use crate::diag::{Code, nearest};
 use crate::syntax::ast::{Arg, ExprKind as A};
 
 /// The left side of `~`.
-pub(super) struct Drawn<'a> {
+#[derive(Clone)]
+pub(super) struct Drawn {
     /// `latent theta` or `observe y`, for messages.
     pub what: String,
     pub span: Span,
     /// Independent per cell of these.
     pub axes: Vec<AxisId>,
     pub over: Vec<AxisId>,
-    /// The type written, for a latent, and the values that it admits.
-    pub declared: Option<(&'a ast::Type, Constraint)>,
+    /// The type written, for a latent, or a truncation; and the values that it admits.
+    pub declared: Option<(Span, Constraint)>,
+    /// The plate that the type written names, for a latent that picks a cell of it.
+    pub cells_of: Option<PlateId>,
     /// The type of the value, for an observation.
     pub observed: Option<Ty>,
     /// Whether some of the observed cells may be missing, and so be drawn.
     pub missing: bool,
+    /// What is observed of a value that is not known exactly.
+    pub censoring: Option<Censoring>,
 }
 
 /// Distributions that the language has and this version does not, with what to write until then.
@@ -29,8 +35,6 @@ const LATER_DISTS: &[(&str, &str)] = &[
     ("OrderedLogistic", "observe whether the rating is above a level: a `bool` column and `Bernoulli(logit: …)`"),
     ("ZeroSumNormal", "`Normal(0, s)` with an intercept is near"),
     ("Multinomial", "one row per draw, with `Categorical`"),
-    ("truncated", "a latent is cut by its type, `latent s: real > 0 ~ Normal(0, 1)`; a likelihood by a `factor`"),
-    ("censored", "write the log probability of each case in a `factor`"),
 ];
 
 /// What other languages call a distribution of ours.
@@ -55,7 +59,7 @@ const FOREIGN: &[(&str, &str)] = &[
 ];
 
 impl<'a> Checker<'a, '_> {
-    pub(super) fn dist(&mut self, e: &'a ast::Expr, drawn: &Drawn<'a>, env: &Env) -> Option<DistUse> {
+    pub(super) fn dist(&mut self, e: &'a ast::Expr, drawn: &Drawn, env: &Env) -> Option<DistUse> {
         let (name, name_span, args): (&'a str, Span, &'a [Arg]) = match &e.kind {
             A::Call { callee, args } => match &callee.kind {
                 A::Name(n) => (n, callee.span, args),
@@ -103,6 +107,9 @@ impl<'a> Checker<'a, '_> {
         }
         if name == "mixture" && self.forms(name).is_none() {
             return self.mixture(e.span, args, drawn, env);
+        }
+        if MODIFIERS.iter().any(|m| m.0 == name) && self.forms(name).is_none() {
+            return self.modified(e, name, args, drawn, env);
         }
         if self.forms(name).is_none() {
             self.unknown_dist(name, name_span);
@@ -191,7 +198,7 @@ impl<'a> Checker<'a, '_> {
         args: Vec<(LocalId, String, Expr)>,
         inner: Env,
         support: Support,
-        drawn: &Drawn<'a>,
+        drawn: &Drawn,
     ) -> Option<DistUse> {
         let x = self.fresh_local();
         // A distribution without a density has been reported where it is declared.
@@ -213,10 +220,12 @@ impl<'a> Checker<'a, '_> {
             return None;
         }
         self.check_ordered_prior(&form.name.name, &args, None, drawn)?;
-        let (range, log_kept) = self.cut(span, form, &inner, &support, drawn)?;
+        let (range, log_kept, ends) = self.cut(span, form, &inner, &support, drawn)?;
         let range = cut::close(range, &args);
         let value = Expr { kind: ExprKind::Local(x), ty: support.ty, axes: x_axes.clone(), span };
-        let logpdf = match (drawn.observed, self.inside(&value, &support.constraint, &args)) {
+        let logpdf = self.censor(logpdf, &value, ends, form, &inner, drawn)?;
+        let limits = if drawn.declared.is_some() { &range } else { &support.constraint };
+        let logpdf = match (drawn.observed, self.inside(&value, limits, &args)) {
             (Some(_), Some(inside)) => cut::choose(inside, logpdf, number(f64::NEG_INFINITY, Ty::Real, span)),
             _ => logpdf,
         };
@@ -325,7 +334,7 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// `flat()`: improper uniform on the type.
-    fn flat(&mut self, span: Span, args: &[Arg], drawn: &Drawn<'a>) -> Option<DistUse> {
+    fn flat(&mut self, span: Span, args: &[Arg], drawn: &Drawn) -> Option<DistUse> {
         if let Some(a) = args.first() {
             self.diags.push(
                 Code::WRONG_ARGUMENT_COUNT
@@ -362,7 +371,7 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// `~ if c then D1 else D2`: both draw the same kind of value.
-    fn choice(&mut self, c: Expr, a: DistUse, b: DistUse, span: Span, drawn: &Drawn<'a>) -> Option<DistUse> {
+    fn choice(&mut self, c: Expr, a: DistUse, b: DistUse, span: Span, drawn: &Drawn) -> Option<DistUse> {
         let ranges = drawn.observed.is_some() && !drawn.missing
             || std::mem::discriminant(&a.range) == std::mem::discriminant(&b.range);
         if a.support.ty != b.support.ty || !ranges {

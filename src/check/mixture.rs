@@ -18,7 +18,7 @@ struct Weights {
 }
 
 impl<'a> Checker<'a, '_> {
-    pub(super) fn mixture(&mut self, span: Span, args: &'a [Arg], drawn: &Drawn<'a>, env: &Env) -> Option<DistUse> {
+    pub(super) fn mixture(&mut self, span: Span, args: &'a [Arg], drawn: &Drawn, env: &Env) -> Option<DistUse> {
         let (weight, parts) = match args {
             [w, d @ ..] if matches!(d.len(), 1 | 2) && d.iter().all(|a| a.name.is_none()) => (w, d),
             _ => {
@@ -45,7 +45,7 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// `p` or `logit: x` of two components; `w` or `logit: x` over the plate of one.
-    fn weights(&mut self, arg: &'a Arg, two: bool, all: &[AxisId], drawn: &Drawn<'a>, env: &Env) -> Option<Weights> {
+    fn weights(&mut self, arg: &'a Arg, two: bool, all: &[AxisId], drawn: &Drawn, env: &Env) -> Option<Weights> {
         let link = match &arg.name {
             None => false,
             Some(n) if n.name == "logit" => true,
@@ -103,7 +103,7 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// The one plate that weights vary over beside those of the left side.
-    fn components(&mut self, v: &Expr, all: &[AxisId], drawn: &Drawn<'a>) -> Option<AxisId> {
+    fn components(&mut self, v: &Expr, all: &[AxisId], drawn: &Drawn) -> Option<AxisId> {
         match minus(&v.axes, all).as_slice() {
             [one] => Some(*one),
             [] => {
@@ -142,7 +142,7 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// One component. A scalar distribution under `over` is taken per element, within one component.
-    fn component(&mut self, e: &'a ast::Expr, axes: &[AxisId], drawn: &Drawn<'a>, env: &Env) -> Option<DistUse> {
+    fn component(&mut self, e: &'a ast::Expr, axes: &[AxisId], drawn: &Drawn, env: &Env) -> Option<DistUse> {
         let name = match &e.kind {
             A::Call { callee, .. } => match &callee.kind {
                 A::Name(n) => Some(n.as_str()),
@@ -152,21 +152,17 @@ impl<'a> Checker<'a, '_> {
         };
         let scalar =
             name.and_then(|n| self.forms(n)).is_some_and(|forms| forms.iter().all(|f| f.support.axes.is_empty()));
-        let declared = drawn.declared.clone();
-        let (what, span, observed, missing) = (drawn.what.clone(), drawn.span, drawn.observed, drawn.missing);
         if !scalar || drawn.over.is_empty() {
-            let inner =
-                Drawn { what, span, axes: axes.to_vec(), over: drawn.over.clone(), declared, observed, missing };
-            return self.dist(e, &inner, env);
+            return self.dist(e, &Drawn { axes: axes.to_vec(), ..drawn.clone() }, env);
         }
-        let inner = Drawn { what, span, axes: union(axes, &drawn.over), over: vec![], declared, observed, missing };
+        let inner = Drawn { axes: union(axes, &drawn.over), over: vec![], ..drawn.clone() };
         let mut d = self.dist(e, &inner, env)?;
         d.logpdf = reduce(Reduction::Sum, drawn.over.clone(), d.logpdf);
         d.log_kept = d.log_kept.map(|k| reduce(Reduction::Sum, drawn.over.clone(), k));
         Some(d)
     }
 
-    fn mixed(&mut self, span: Span, weights: Weights, uses: Vec<DistUse>, drawn: &Drawn<'a>) -> Option<DistUse> {
+    fn mixed(&mut self, span: Span, weights: Weights, uses: Vec<DistUse>, drawn: &Drawn) -> Option<DistUse> {
         let first = &uses[0];
         let ty = first.support.ty;
         let hull = uses.iter().skip(1).fold(numbers(&first.range), |h, d| wider(&h, &numbers(&d.range)));
@@ -222,7 +218,7 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// A mixture over the cells of a row where the row as a whole was surely meant.
-    fn mixture_per_cell(&mut self, span: Span, weights: &Weights, drawn: &Drawn<'a>) {
+    fn mixture_per_cell(&mut self, span: Span, weights: &Weights, drawn: &Drawn) {
         let rows = |a: &&AxisId| matches!(self.hir.plate(self.plate_of(**a)).kind, PlateKind::Rows(_));
         let inner: Vec<AxisId> = drawn.axes.iter().filter(|a| !rows(a)).copied().collect();
         let own = |a: &AxisId| weights.arg.2.axes.contains(a);

@@ -4,6 +4,7 @@ mod bodies;
 mod bounds;
 mod builtins;
 mod call;
+mod censored;
 mod columns;
 mod cut;
 mod declare;

@@ -95,12 +95,10 @@ impl<'a> Checker<'a, '_> {
             if let ([], Some(Ty::Index(plate))) = (candidates.as_slice(), drawn.observed) {
                 candidates.push(self.hir.plate(plate).axis);
             }
-            if let ([], Some((ty, _))) = (candidates.as_slice(), &drawn.declared)
-                && let Some(plate) = self.names.get(&ty.base.name).and_then(|e| e.plate)
-            {
+            if let ([], Some(plate)) = (candidates.as_slice(), drawn.cells_of) {
                 let own = self.hir.plate(plate).axis;
                 let taken = drawn.axes.contains(&own);
-                let name = ty.base.name.clone();
+                let name = self.hir.plate(plate).name.clone();
                 candidates.push(if taken { self.add_axis(plate, &name) } else { own });
             }
             match candidates.as_slice() {

@@ -347,8 +347,9 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// The type written for a latent or param, as the values that it admits.
-    fn declared(&mut self, ty: Option<&'a ast::Type>, drawn: Drawn<'a>, env: &Env) -> Option<Drawn<'a>> {
+    fn declared(&mut self, ty: Option<&'a ast::Type>, drawn: Drawn, env: &Env) -> Option<Drawn> {
         let Some(ty) = ty else { return Some(drawn) };
+        let cells_of = self.names.get(&ty.base.name).and_then(|e| e.plate);
         let constraint = self.constraint(ty, env);
         if !self.check_ends(&constraint, &drawn) {
             return None;
@@ -356,7 +357,7 @@ impl<'a> Checker<'a, '_> {
         if matches!(constraint, Constraint::Simplex | Constraint::Ordered { .. }) {
             self.check_joint(&ty.base.name, true, &drawn, ty.span)?;
         }
-        Some(Drawn { declared: Some((ty, constraint)), ..drawn })
+        Some(Drawn { declared: Some((ty.span, constraint)), cells_of, ..drawn })
     }
 
     fn latent_type(&mut self, t: &'a ast::Type, what: &str) -> bool {
@@ -493,8 +494,18 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// A left side without a type of its own.
-    pub(super) fn computed(&self, what: String, span: Span, axes: &[AxisId], over: &[AxisId]) -> Drawn<'a> {
-        Drawn { what, span, axes: sorted(axes), over: over.to_vec(), declared: None, observed: None, missing: false }
+    pub(super) fn computed(&self, what: String, span: Span, axes: &[AxisId], over: &[AxisId]) -> Drawn {
+        Drawn {
+            what,
+            span,
+            axes: sorted(axes),
+            over: over.to_vec(),
+            declared: None,
+            observed: None,
+            missing: false,
+            cells_of: None,
+            censoring: None,
+        }
     }
 
     /// Whether a `let` can have this type.
@@ -835,6 +846,8 @@ impl<'a> Checker<'a, '_> {
             declared: None,
             observed: Some(value.ty),
             missing,
+            cells_of: None,
+            censoring: None,
         };
         let Some(dist) = self.dist(dist, &drawn, &env) else { return };
         self.hir.steps.push(Step::Observe { name, target: value, over: joint, axes, filter, dist, span: decl.span });

@@ -6,6 +6,9 @@ use super::expr::{binary, is_bad, number, walk};
 use super::*;
 use crate::diag::Code;
 
+/// What a type or a truncation leaves: the range, the log of its probability if that is not one, and the ends that cut.
+pub(super) type Cut = (Constraint, Option<Expr>, (Option<Expr>, Option<Expr>));
+
 /// One end of a range.
 type End = Option<(Expr, bool)>;
 
@@ -132,22 +135,25 @@ impl<'a> Checker<'a, '_> {
         form: DistDecl<'a>,
         inner: &Env,
         support: &Support,
-        drawn: &Drawn<'a>,
-    ) -> Option<(Constraint, Option<Expr>)> {
-        let whole = || Some((support.constraint.clone(), None));
-        let Some((ty, declared)) = &drawn.declared else { return whole() };
+        drawn: &Drawn,
+    ) -> Option<Cut> {
+        let whole = || Some((support.constraint.clone(), None, (None, None)));
+        let Some((at, declared)) = &drawn.declared else { return whole() };
         let name = &form.name.name;
         let other_kind = match (declared, &support.constraint) {
             (Constraint::None, _) | (Constraint::Simplex, Constraint::Simplex) => return whole(),
             (Constraint::Ordered { positive: a }, Constraint::Ordered { positive: b }) if a == b => return whole(),
-            (Constraint::Ordered { positive }, c) => return self.ordered_cut(*positive, ty, span, form, inner, c),
+            (Constraint::Ordered { positive }, c) => {
+                let (range, kept) = self.ordered_cut(*positive, *at, span, form, inner, c)?;
+                return Some((range, kept, (None, None)));
+            }
             (Constraint::Simplex, _) | (_, Constraint::Simplex) => true,
             (_, Constraint::Ordered { .. }) => true,
             _ => false,
         };
         if other_kind {
             let d = Code::CANNOT_TRUNCATE
-                .at(ty.span, format!("`{name}` cannot be cut to this type"))
+                .at(*at, format!("`{name}` cannot be cut to this type"))
                 .here("another kind of value")
                 .label(span, "the prior")
                 .help("remove the type: the prior alone says which values are possible");
@@ -165,7 +171,7 @@ impl<'a> Checker<'a, '_> {
         {
             self.diags.push(
                 Code::EMPTY_RANGE
-                    .at(ty.span, format!("no value of `{name}` lies in this range"))
+                    .at(*at, format!("no value of `{name}` lies in this range"))
                     .here("nothing is left of the prior")
                     .label(span, "the prior")
                     .help("widen the type, or change the prior"),
@@ -179,9 +185,13 @@ impl<'a> Checker<'a, '_> {
         let ends = (bound(&lower, cut_below), bound(&upper, cut_above));
         if support.ty == Ty::Int && drawn.observed.is_none() {
             // A discrete latent's values are summed anyway: what is kept is a sum over them.
-            return Some((between(lower, upper), Some(number(0.0, Ty::Real, span))));
+            return Some((between(lower, upper), Some(number(0.0, Ty::Real, span)), ends));
         }
-        let Some(kept) = self.log_kept(form, inner, ends.0, ends.1, span) else {
+        let kept = match support.ty {
+            Ty::Int => self.log_kept_counts(form, inner, support, ends.clone(), span),
+            _ => self.log_kept(form, inner, ends.0.clone(), ends.1.clone(), span),
+        };
+        let Some(kept) = kept else {
             let half = match name.as_str() {
                 "StudentT" => "; or use `HalfStudentT`",
                 _ if self.forms(name).is_some_and(|f| f[0].name.span.file == self.current.file) => {
@@ -189,26 +199,24 @@ impl<'a> Checker<'a, '_> {
                 }
                 _ => "",
             };
+            let what = if drawn.observed.is_some() { "truncation" } else { "type" };
             self.diags.push(
                 Code::CANNOT_TRUNCATE
-                    .at(
-                        ty.span,
-                        format!("this type cuts `{name}`, and how much of its probability is left is not known"),
-                    )
+                    .at(*at, format!("this {what} cuts `{name}`, and how much of its probability is left is not known"))
                     .here("narrower than the prior")
                     .label(span, "has no distribution function")
                     .help(format!("choose a prior on this range{half}; or remove the range")),
             );
             return None;
         };
-        Some((between(lower, upper), Some(kept)))
+        Some((between(lower, upper), Some(kept), ends))
     }
 
     /// A scalar prior on every cell of an `ordered` latent. How probable the order is cancels: where it is a constant.
     fn ordered_cut(
         &mut self,
         positive: bool,
-        ty: &ast::Type,
+        ty: Span,
         span: Span,
         form: DistDecl<'a>,
         inner: &Env,
@@ -232,7 +240,7 @@ impl<'a> Checker<'a, '_> {
         }
         self.diags.push(
             Code::CANNOT_TRUNCATE
-                .at(ty.span, format!("`{name}` cannot be the prior of ordered values"))
+                .at(ty, format!("`{name}` cannot be the prior of ordered values"))
                 .here("increasing over its plate")
                 .label(span, "the prior")
                 .help("choose a prior on the whole line, such as `Normal`, or on positive numbers, such as `Gamma`; or `flat()`"),
@@ -247,7 +255,7 @@ impl<'a> Checker<'a, '_> {
         name: &str,
         args: &[(LocalId, String, Expr)],
         differs: Option<Span>,
-        drawn: &Drawn<'a>,
+        drawn: &Drawn,
     ) -> Option<()> {
         let Some((ty, Constraint::Ordered { .. })) = &drawn.declared else { return Some(()) };
         let varies = |e: &&(LocalId, String, Expr)| e.2.axes.iter().any(|a| drawn.over.contains(a));
@@ -266,7 +274,7 @@ impl<'a> Checker<'a, '_> {
                 )
                 .here("differs by element")
                 .label(span, "not known before fitting")
-                .label(ty.span, "increasing values")
+                .label(*ty, "increasing values")
                 .note(format!(
                     "how probable it is that draws of `{name}` come out in this order is then an unknown function of the latents, by which the density would have to be divided"
                 ))
@@ -458,7 +466,7 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// Parts of a constraint that vary over more than the value itself does.
-    pub(super) fn check_ends(&mut self, c: &Constraint, drawn: &Drawn<'a>) -> bool {
+    pub(super) fn check_ends(&mut self, c: &Constraint, drawn: &Drawn) -> bool {
         let allowed = union(&drawn.axes, &drawn.over);
         let (lower, upper) = ends(c);
         lower.into_iter().chain(upper).all(|(e, _)| !is_bad(&e) && self.check_plates(&e, &allowed, drawn))

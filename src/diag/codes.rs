@@ -155,6 +155,7 @@ codes! {
     CANNOT_SUM_OUT "V0531" error "discrete latents that cannot be summed out";
     TOO_MANY_VALUES "V0532" error "discrete latents with too many values together";
     REPORT_OF_DISCRETE "V0533" error "a report that depends on a discrete latent";
+    CANNOT_CENSOR "V0541" error "censoring that has no meaning here";
     // V06xx: not there yet
     // V0601 was "a discrete latent" and stays unused.
     NOT_YET_DIST "V0602" error "a distribution of a later version";

@@ -2,6 +2,7 @@
 
 mod alloc;
 mod attacks;
+mod censored;
 mod chains;
 mod cli;
 mod closed_forms;

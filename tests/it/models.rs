@@ -37,6 +37,7 @@ const ACCEPTED: &[&str] = &[
     "textbook/lda",
     "textbook/user_dist",
     "textbook/zero_inflated_poisson",
+    "textbook/weibull_survival",
 ];
 
 /// These wait for a part of the language that this version does not have.
@@ -50,7 +51,6 @@ const WAITING: &[(&str, &[&str])] = &[
     ("textbook/random_walk_season", &["V0606", "V0603", "V0602"]),
     ("textbook/vae_mixture_prior", &["V0608", "V0608", "V0603", "V0609", "V0610", "V0610", "V0610"]),
     ("textbook/varying_slopes_lkj", &["V0602", "V0602"]),
-    ("textbook/weibull_survival", &["V0602"]),
 ];
 
 /// These are wrong, each for the reason that its name says.

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use vic::data::{DataFile, Inputs};
 use vic::driver::{self, Compiled, FitRequest, Session};
+use vic::infer::Target;
 use vic::report::FitReport;
+use vic::run::interp::Interp;
 
 pub fn root(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -94,4 +96,32 @@ pub fn reference(name: &str) -> HashMap<String, (f64, f64)> {
     let parameters = json["parameters"].as_object().expect("parameters");
     let number = |v: &serde_json::Value| v.as_f64().expect("a number");
     parameters.iter().map(|(k, v)| (k.clone(), (number(&v["mean"]), number(&v["sd"])))).collect()
+}
+
+/// Numbers without pattern in (-1, 1).
+pub fn theta(dim: usize) -> Vec<f64> {
+    (0..dim).map(|i| (12.9898 * (i + 1) as f64).sin()).collect()
+}
+
+/// The log joint at `theta`, whose gradient is held to differences and whose kernel to the interpreter.
+pub fn checked_value(compiled: &Compiled, theta: &[f64]) -> f64 {
+    let model = &compiled.model;
+    let (mut kernels, mut interp) = (model.evaluator(), Interp::new(model.graph()));
+    let (mut grad, mut other) = (vec![0.0; theta.len()], vec![0.0; theta.len()]);
+    let v = kernels.value_grad(theta, &mut grad);
+    let w = interp.value_grad(theta, &mut other);
+    assert!((v - w).abs() <= 1e-12 * v.abs() && (v - kernels.value(theta)).abs() <= 1e-12 * v.abs());
+    for i in 0..theta.len() {
+        let mut at = |h: f64| {
+            let mut moved = theta.to_vec();
+            moved[i] += h;
+            kernels.value(&moved)
+        };
+        // Central differences of fourth order: error about h⁴, and 1e-13 of the value over h.
+        let h = 1e-3;
+        let slope = (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
+        assert!((grad[i] - slope).abs() < 1e-6 * (1.0 + slope.abs()), "{}: {} {slope}", model.names()[i], grad[i]);
+        assert!((grad[i] - other[i]).abs() < 1e-12 * (1.0 + grad[i].abs()));
+    }
+    v
 }

@@ -58,7 +58,7 @@ fn continuous_densities_integrate_to_one_with_their_mean_and_variance() {
     for case in cases().iter().filter(|c| c.continuous()) {
         let program = case.program();
         let (lower, upper) = program.ends();
-        let (middle, scale) = (case.quantile(0.5), case.quantile(0.75) - case.quantile(0.25));
+        let (middle, scale) = (case.middle(), case.quantile(0.75) - case.quantile(0.25));
         let rule = Rule::new(lower, upper, middle, scale, 1.0 / 64.0);
         let log_f = program.logpdf(&rule.x);
         let total = rule.integral(&log_f, |_| 1.0);

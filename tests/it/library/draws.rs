@@ -20,7 +20,7 @@ fn fourth_moment(case: &Case, program: &Program) -> f64 {
     }
     let (lower, upper) = program.ends();
     let scale = case.quantile(0.75) - case.quantile(0.25);
-    let rule = Rule::new(lower, upper, case.quantile(0.5), scale, 1.0 / 64.0);
+    let rule = Rule::new(lower, upper, case.middle(), scale, 1.0 / 64.0);
     let m4 = rule.integral(&program.logpdf(&rule.x), |x| (x - mean).powi(4));
     if m4 > 1e8 * variance * variance { f64::INFINITY } else { m4 }
 }

@@ -286,6 +286,14 @@ impl Case {
         self.points.iter().min_by(|a, b| off(a).total_cmp(&off(b))).expect("a case has points").x[0]
     }
 
+    /// Where a quadrature is cut: the median, or the kink of a density that has one elsewhere.
+    pub fn middle(&self) -> f64 {
+        match self.form.name.as_str() {
+            "SkewDoubleExponential" => self.args[0][0],
+            _ => self.quantile(0.5),
+        }
+    }
+
     pub fn continuous(&self) -> bool {
         self.form.support == "real"
     }

@@ -36,7 +36,7 @@ fn truncated_densities_integrate_to_one() {
     for case in cases().iter().filter(|c| c.form.has_cdf) {
         let whole = case.program();
         let (lower, upper) = whole.ends();
-        let (middle, scale) = (case.quantile(0.5), case.quantile(0.75) - case.quantile(0.25));
+        let (middle, scale) = (case.middle(), case.quantile(0.75) - case.quantile(0.25));
         let total = |program: &Program, low: f64, high: f64, scale: f64| {
             let rule = Rule::new(low, high, middle, scale, 1.0 / 64.0);
             let log_f = whole.logpdf(&rule.x);
