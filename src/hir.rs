@@ -324,7 +324,7 @@ pub struct DistUse {
     /// The value whose density it is, in `logpdf`.
     pub x: LocalId,
     pub logpdf: Expr,
-    /// A draw, in terms of base noise; `None` when the library gives none, or truncation makes it another.
+    /// A draw from the distribution before truncation, in terms of base noise; `None` when the library gives none.
     pub sample: Option<Expr>,
     /// Per cell, in terms of the arguments; infinite where the integral diverges to infinity, not a number where it
     /// does not exist. `None` when the library gives none, or truncation makes it another.

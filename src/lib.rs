@@ -23,6 +23,7 @@ pub mod lower;
 pub mod prim;
 pub mod report;
 pub mod run;
+pub mod simulate;
 pub mod source;
 pub mod syntax;
 pub mod tape;

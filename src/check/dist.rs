@@ -234,8 +234,8 @@ impl<'a> Checker<'a, '_> {
         let noise = Env { noise: true, context: if joint { drawn.axes.clone() } else { x_axes }, ..inner.clone() };
         let mut item = |name: &str, env: &Env| {
             let i = form.items.iter().find(|i| i.name.name == name)?;
-            // What the library gives is of the whole distribution.
-            log_kept.is_none().then(|| self.expr(&i.value, env))
+            // The library's mean and variance are of the whole distribution; a draw is drawn again until it is kept.
+            (name == "sample" || log_kept.is_none()).then(|| self.expr(&i.value, env))
         };
         let (sample, mean, variance) = (item("sample", &noise), item("mean", &inner), item("variance", &inner));
         let name = form.name.name.clone();
@@ -399,6 +399,7 @@ impl<'a> Checker<'a, '_> {
             Some(k) => binary(BinOp::Sub, lp, k, Ty::Real, span),
             None => lp,
         };
+        let cut = a.log_kept.is_some() || b.log_kept.is_some();
         // One name for the value in both bodies.
         let x_of_a = Expr { kind: ExprKind::Local(a.x), ty: a.support.ty, axes: allowed, span };
         let logpdf = either(density(a.logpdf, a.log_kept), bind(b.x, x_of_a, density(b.logpdf, b.log_kept)));
@@ -409,7 +410,7 @@ impl<'a> Checker<'a, '_> {
             args,
             x: a.x,
             logpdf,
-            sample: pair(a.sample, b.sample),
+            sample: if cut { None } else { pair(a.sample, b.sample) },
             mean: pair(a.mean, b.mean),
             variance: pair(a.variance, b.variance),
             support: a.support,

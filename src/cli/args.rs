@@ -33,6 +33,10 @@ pub enum Command {
     Check(CheckArgs),
     /// Print what the compiler makes of a model
     Show(ShowArgs),
+    /// Draw data sets from a model: latents from their priors, then what it observes
+    Simulate(SimulateArgs),
+    /// Predict the fitted rows, or new ones, from the draws of a fit
+    Predict(PredictArgs),
     /// Lay models out as their readers expect
     Fmt(FmtArgs),
     /// Explain a diagnostic code, such as V0301
@@ -113,6 +117,61 @@ pub struct ShowArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("to").required(true))]
+pub struct SimulateArgs {
+    /// The model, a .vi file
+    pub model: String,
+    /// CSV files with what the model does not observe: FILE for the only table, TABLE=FILE where there are several
+    #[arg(value_name = "[TABLE=]FILE")]
+    pub data: Vec<String>,
+    /// Rows of each table without a file, or of one: TABLE=N
+    #[arg(long, value_name = "[TABLE=]N", value_parser = rows)]
+    pub rows: Vec<(Option<String>, usize)>,
+    /// Give a constant, a data value, a latent or one cell of it: --set 'theta[Choate]=2'
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+    /// Seed of every random draw; the same seed gives the same data
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Write TABLE.csv for each table, and truth.csv with the latents, to this directory
+    #[arg(long, value_name = "DIR", group = "to")]
+    pub out: Option<String>,
+    /// Write the only table to this file, and print the latents
+    #[arg(long, value_name = "FILE", group = "to")]
+    pub csv: Option<String>,
+    /// Overwrite files that exist
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct PredictArgs {
+    /// The model of the fit, a .vi file
+    pub model: String,
+    /// The directory that `vic fit --out` wrote
+    #[arg(value_name = "DIR")]
+    pub fit: String,
+    /// CSV files with new rows; without any, the fitted rows are predicted
+    #[arg(value_name = "[TABLE=]FILE")]
+    pub data: Vec<String>,
+    /// Write the draws to this CSV file
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<String>,
+    /// Draws of each predicted value, at most those of the fit
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub draws: u32,
+    /// Seed of every random draw
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Print every row of long tables
+    #[arg(long)]
+    pub all: bool,
+    /// Overwrite the file of --out
+    #[arg(long, requires = "out")]
+    pub force: bool,
+}
+
+#[derive(Args, Debug)]
 pub struct FmtArgs {
     /// Models, .vi files; each is rewritten in place
     #[arg(required_unless_present = "stdin", value_name = "FILE")]
@@ -167,6 +226,17 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
         _ => Err("write it as NAME=VALUE, for instance `--set K=3`".into()),
+    }
+}
+
+fn rows(text: &str) -> Result<(Option<String>, usize), String> {
+    let (table, count) = match text.split_once('=') {
+        Some((table, count)) => (Some(table.trim().to_owned()), count),
+        None => (None, text),
+    };
+    match count.trim().parse() {
+        Ok(n @ 1..=100_000_000) => Ok((table, n)),
+        _ => Err("write a number of rows, for instance `--rows 100` or `--rows houses=100`".into()),
     }
 }
 

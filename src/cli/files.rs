@@ -1,7 +1,7 @@
 //! Reading the files that the command line names.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::args;
 use crate::data::{DataFile, Inputs};
@@ -41,7 +41,7 @@ pub fn inputs(args: &args::Inputs) -> Result<Inputs, Vec<Diagnostic>> {
 }
 
 /// `houses=houses.csv` names a table; `a/b=c.csv` is a file with an odd name.
-fn table_and_file(argument: &str) -> (Option<&str>, &str) {
+pub fn table_and_file(argument: &str) -> (Option<&str>, &str) {
     match argument.split_once('=') {
         Some((table, file)) if !table.is_empty() && table.chars().all(|c| c.is_alphanumeric() || c == '_') => {
             (Some(table), file)
@@ -50,7 +50,7 @@ fn table_and_file(argument: &str) -> (Option<&str>, &str) {
     }
 }
 
-fn bytes(name: &str) -> Result<Vec<u8>, Diagnostic> {
+pub fn bytes(name: &str) -> Result<Vec<u8>, Diagnostic> {
     std::fs::read(name).map_err(|e| {
         let why = match e.kind() {
             ErrorKind::NotFound => "there is no such file".to_owned(),
@@ -65,6 +65,23 @@ fn bytes(name: &str) -> Result<Vec<u8>, Diagnostic> {
             _ => d.help("name a file that can be read"),
         }
     })
+}
+
+/// Write several files, or none if one of them exists and may not be replaced.
+pub fn write_all(files: &[(PathBuf, String)], force: bool) -> Result<(), Diagnostic> {
+    if let Some((path, _)) = files.iter().find(|(p, _)| !force && p.exists()) {
+        return Err(Code::FILE_EXISTS
+            .plain(format!("`{}` exists already", path.display()))
+            .help("name another file, or add `--force` to replace it"));
+    }
+    for (path, text) in files {
+        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(path, text));
+        made.map_err(|e| {
+            let d = Code::CANNOT_WRITE.plain(format!("cannot write `{}`: {e}", path.display()));
+            d.help("name a place where you may write")
+        })?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -74,6 +74,7 @@ fn fit(args: &FitArgs, session: &mut Session) -> Option<(FitReport, Option<OutDi
     progress.finish();
     let mut report = report?;
     report.model = args.inputs.model.clone();
+    report.data = args.inputs.data.clone();
     report.files = vec![driver::hash(&args.inputs.model, text.as_bytes())];
     let imported = imports.iter().map(|f| session.sources.get(*f));
     report.files.extend(imported.map(|f| driver::hash(&f.name, f.text.as_bytes())));

@@ -7,8 +7,10 @@ mod files;
 mod fit;
 mod fmt;
 mod interrupt;
+mod predict;
 mod progress;
 mod show;
+mod simulate;
 mod terminal;
 
 use std::process::ExitCode;
@@ -35,6 +37,8 @@ pub fn main() -> ExitCode {
         Command::Fit(args) => fit::run(&args, &terminal),
         Command::Check(args) => check::run(&args, &terminal),
         Command::Show(args) => show::run(&args, &terminal),
+        Command::Simulate(args) => simulate::run(&args, &terminal),
+        Command::Predict(args) => predict::run(&args, &terminal),
         Command::Fmt(args) => fmt::run(&args, &terminal),
         Command::Explain(args) => explain::run(&args, &terminal),
     };

@@ -207,6 +207,12 @@ codes! {
     CANNOT_IMPORT "V0908" error "an imported file that cannot be read";
     IMPORT_CYCLE "V0909" error "files that import each other";
     NOT_IMPORTABLE "V0910" error "a declaration that cannot be imported";
+    SIMULATE_NEEDS_DATA "V0911" error "a simulation without the data that it is conditioned on";
+    CANNOT_SIMULATE "V0912" error "a statement that cannot be drawn from";
+    NOT_A_FIT "V0913" error "a directory that holds no fit";
+    FIT_OF_OTHER "V0914" error "a fit of another model or of other data";
+    CANNOT_PREDICT "V0915" error "new rows that a fit cannot predict";
+    FILE_EXISTS "V0916" error "a file that would be overwritten";
     // V1xxx: warnings
     LATENT_UNREACHED "V1001" warning "a latent that never reaches the data";
     UNUSED_COLUMN "V1002" warning "a column that is not used";

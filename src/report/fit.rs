@@ -11,6 +11,8 @@ pub struct FitReport {
     pub model: String,
     /// The model and data files with their contents' hashes, as the user typed them.
     pub files: Vec<FileHash>,
+    /// The data arguments as the user typed them: `houses=houses.csv`.
+    pub data: Vec<String>,
     /// What the fit ran over, for the heading: `8 schools`, `919 houses`.
     pub sizes: Vec<(String, usize)>,
     /// Latents and params in the order declared, then reports.

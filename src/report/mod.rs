@@ -16,4 +16,4 @@ pub use hash::sha256;
 pub use json::{fit_json, summary_json};
 pub use out::OutDir;
 pub use summary::{Summary, summaries};
-pub use table::{TableStyle, table};
+pub use table::{TableStyle, listing, table};

@@ -18,7 +18,12 @@ const FIRST: usize = 6;
 
 /// The heading, any doubt, and one row per scalar.
 pub fn table(fit: &FitReport, style: TableStyle) -> String {
-    let mut out = heading(fit, style);
+    heading(fit, style) + &listing(fit, style, "`--all`, `--json`, or summary.json in `--out DIR`")
+}
+
+/// One row per scalar; `rest` says where the cells are that are cut.
+pub fn listing(fit: &FitReport, style: TableStyle, rest: &str) -> String {
+    let mut out = String::new();
     let groups = summaries(fit);
     let shown: Vec<&[Summary]> =
         groups.iter().map(|g| if g.len() > LONG && !style.all { &g[..FIRST] } else { &g[..] }).collect();
@@ -53,8 +58,7 @@ pub fn table(fit: &FitReport, style: TableStyle) -> String {
     }
     if !cut.is_empty() {
         let them = if cut.len() == 1 { cut[0].to_owned() } else { "them".to_owned() };
-        writeln!(out, "\nAll of {them}: `--all`, `--json`, or summary.json in `--out DIR`.")
-            .expect("a String takes all");
+        writeln!(out, "\nAll of {them}: {rest}.").expect("a String takes all");
     }
     super::discrete::table(fit, if style.all { usize::MAX } else { FIRST }, &mut out);
     out

@@ -28,6 +28,9 @@ pub struct Sampler<'a, R> {
     /// The value of a variable over its own axes.
     pub read: &'a dyn Fn(VarId) -> Cells,
     pub locals: HashMap<LocalId, Cells>,
+    /// How many cells of a plate count in its size and in reductions without a condition: a mean over a table leaves out
+    /// the rows that are predicted.
+    pub counted: &'a dyn Fn(PlateId) -> usize,
     pub rng: R,
 }
 
@@ -52,7 +55,7 @@ impl<R: Rng> Sampler<'_, R> {
             ExprKind::Position(a) => {
                 Cells { axes: vec![*a], numbers: (0..self.axis_size(*a)).map(|i| i as f64).collect() }
             }
-            ExprKind::Size(p) => Cells::single((self.size)(*p) as f64),
+            ExprKind::Size(p) => Cells::single((self.counted)(*p) as f64),
             ExprKind::Unary(op, a) => {
                 let mut a = self.eval(a);
                 a.numbers.iter_mut().for_each(|x| *x = scalar::unary(*op, *x));
@@ -68,8 +71,9 @@ impl<R: Rng> Sampler<'_, R> {
             }
             ExprKind::Reduce { op, axes, filter, body } => {
                 let body = self.eval(body);
+                let all = filter.is_some();
                 let filter = filter.as_ref().map_or(Cells::single(1.0), |f| self.eval(f));
-                self.reduce(*op, axes, &filter, &body)
+                self.reduce(*op, axes, &filter, &body, all)
             }
             ExprKind::At { body, axis, index } => {
                 let body = self.eval(body);
@@ -90,17 +94,28 @@ impl<R: Rng> Sampler<'_, R> {
         }
     }
 
+    /// A value over exactly these axes, in this order.
+    pub fn spread(&self, v: &Cells, axes: &[AxisId]) -> Cells {
+        let strides = self.strides(v, axes);
+        let mut numbers = vec![];
+        self.cells(axes, |at| numbers.push(v.numbers[strides.iter().zip(at).map(|(s, i)| s * i).sum::<usize>()]));
+        Cells { axes: axes.to_vec(), numbers }
+    }
+
     fn axis_size(&self, a: AxisId) -> usize {
         (self.size)(self.hir.axis(a).plate)
     }
 
     /// Visit every cell of `axes`, first axis fastest.
-    fn cells(&self, axes: &[AxisId], mut f: impl FnMut(&[usize])) {
-        let sizes: Vec<usize> = axes.iter().map(|a| self.axis_size(*a)).collect();
+    fn cells(&self, axes: &[AxisId], f: impl FnMut(&[usize])) {
+        self.cells_of(axes, &axes.iter().map(|a| self.axis_size(*a)).collect::<Vec<_>>(), f);
+    }
+
+    fn cells_of(&self, axes: &[AxisId], sizes: &[usize], mut f: impl FnMut(&[usize])) {
         let mut at = vec![0; axes.len()];
         for _ in 0..sizes.iter().product() {
             f(&at);
-            for (i, n) in at.iter_mut().zip(&sizes) {
+            for (i, n) in at.iter_mut().zip(sizes) {
                 *i += 1;
                 if *i < *n {
                     break;
@@ -142,7 +157,9 @@ impl<R: Rng> Sampler<'_, R> {
         Cells { axes, numbers }
     }
 
-    fn reduce(&self, op: Reduction, over: &[AxisId], filter: &Cells, body: &Cells) -> Cells {
+    fn reduce(&self, op: Reduction, over: &[AxisId], filter: &Cells, body: &Cells, all: bool) -> Cells {
+        let counted = |a: &AxisId| if all { self.axis_size(*a) } else { (self.counted)(self.hir.axis(*a).plate) };
+        let sizes: Vec<usize> = over.iter().map(counted).collect();
         let mut axes: Vec<AxisId> =
             body.axes.iter().chain(&filter.axes).copied().filter(|a| !over.contains(a)).collect();
         axes.sort_unstable();
@@ -151,7 +168,7 @@ impl<R: Rng> Sampler<'_, R> {
         let mut numbers = vec![];
         self.cells(&axes, |outer| {
             let mut kept = vec![];
-            self.cells(over, |inner| {
+            self.cells_of(over, &sizes, |inner| {
                 let at: Vec<usize> = outer.iter().chain(inner).copied().collect();
                 if filter.numbers[self.offset(filter, &all, &at)] != 0.0 {
                     kept.push(body.numbers[self.offset(body, &all, &at)]);

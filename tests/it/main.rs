@@ -20,6 +20,7 @@ mod pages;
 mod posteriors;
 mod programs;
 mod reproducible;
+mod simulate;
 mod support;
 mod syntax;
 mod transforms;

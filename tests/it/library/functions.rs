@@ -28,8 +28,14 @@ fn evaluate(body: &str, a: &[f64], b: &[f64]) -> Vec<f64> {
         Cells { axes: var.axes.clone(), numbers: if var.name == "a" { a.to_vec() } else { b.to_vec() } }
     };
     let size = |_| a.len();
-    let mut sampler =
-        Sampler { hir: &hir, size: &size, read: &read, locals: HashMap::new(), rng: StdRng::seed_from_u64(0) };
+    let mut sampler = Sampler {
+        hir: &hir,
+        size: &size,
+        read: &read,
+        locals: HashMap::new(),
+        counted: &size,
+        rng: StdRng::seed_from_u64(0),
+    };
     let out = sampler.eval(value);
     if out.axes.is_empty() { vec![out.numbers[0]; a.len()] } else { out.numbers }
 }

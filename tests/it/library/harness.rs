@@ -190,7 +190,8 @@ impl Program {
             Cells { axes: var.axes.clone(), numbers }
         };
         let rng = StdRng::seed_from_u64(seed);
-        let mut sampler = Sampler { hir: &self.hir, size: &size, read: &read, locals: HashMap::new(), rng };
+        let mut sampler =
+            Sampler { hir: &self.hir, size: &size, read: &read, locals: HashMap::new(), counted: &size, rng };
         for (local, _, value) in &self.dist.args {
             let v = sampler.eval(value);
             sampler.locals.insert(*local, v);

@@ -1,0 +1,55 @@
+//! Drawing from a model instead of fitting it: data sets from the prior predictive, and predictions from the draws of a
+//! fit.
+
+mod csv;
+mod draw;
+mod predict;
+mod tables;
+
+pub use csv::{Csv, number};
+pub use draw::{Drawn, Given, draw};
+pub use predict::{Prediction, Predictor};
+pub use tables::{Rows, Simulation, simulate};
+
+use crate::diag::{Code, Diagnostic};
+use crate::hir::{ExprKind, Hir, Index, Step, VarId, VarKind};
+use crate::source::Span;
+
+/// The columns that the model observes as they are, each with the place of its `observe`.
+pub fn observed(hir: &Hir) -> Vec<(VarId, Span)> {
+    let target = |s: &Step| match s {
+        Step::Observe { target, span, .. } => Some((column(hir, target)?, *span)),
+        _ => None,
+    };
+    hir.steps.iter().filter_map(target).collect()
+}
+
+/// Statements that give nothing to draw.
+fn undrawable(hir: &Hir) -> Vec<Diagnostic> {
+    let said = |s: &Step| match s {
+        Step::Observe { target, .. } if column(hir, target).is_none() => Some(
+            Code::CANNOT_SIMULATE
+                .at(target.span, "this observation is of an expression; only columns can be drawn")
+                .here("which data would give this value?")
+                .help("observe the column itself: `y ~ LogNormal(…)` rather than `log(y) ~ Normal(…)`"),
+        ),
+        Step::Factor { span, .. } => Some(
+            Code::CANNOT_SIMULATE
+                .at(*span, "a `factor` changes the joint density, and gives nothing to draw")
+                .here("not a distribution")
+                .help("state it as a prior or an `observe`"),
+        ),
+        Step::Observe { .. } | Step::Latent { .. } | Step::Param { .. } | Step::Let { .. } => None,
+    };
+    hir.steps.iter().filter_map(said).collect()
+}
+
+/// The column that an expression is, cell by cell.
+fn column(hir: &Hir, e: &crate::hir::Expr) -> Option<VarId> {
+    match &e.kind {
+        ExprKind::Read { var, index } if index.iter().all(|i| matches!(i, Index::Axis(_))) => {
+            matches!(hir.var(*var).kind, VarKind::Column(_)).then_some(*var)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,297 @@
+//! Predictions: what each draw of a fit says of rows, those that were fitted or new ones.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::tables::{cell, cell_names, fill, unobserved};
+use super::{Csv, Given, draw, observed};
+use crate::data::{self, Bound, DataFile, Inputs};
+use crate::diag::{Code, Diags};
+use crate::hir::{Content, Hir, PlateId, VarId, VarKind};
+use crate::report::{Dim, ReportKind, ReportVar};
+
+/// Everything that predictions are made from.
+pub struct Predictor<'a> {
+    pub hir: &'a Hir,
+    /// The data of the fit.
+    pub fitted: &'a Inputs,
+    /// Files with new rows.
+    pub new: &'a [DataFile],
+    /// The draws of the fit: by the name of a cell, one number per draw.
+    pub posterior: &'a HashMap<String, Vec<f64>>,
+    pub draws: usize,
+    pub seed: u64,
+}
+
+/// What was predicted.
+pub struct Prediction {
+    /// One per observed column; positions where the column is a category.
+    pub vars: Vec<ReportVar>,
+    /// For summaries: a category as one column per level, 1 where it is drawn.
+    pub shown: Vec<ReportVar>,
+    pub draws: usize,
+    /// As text, a row per draw.
+    pub csv: Csv,
+}
+
+impl Predictor<'_> {
+    /// Predict, or say in `diags` why not.
+    pub fn predict(&self, diags: &mut Diags) -> Option<Prediction> {
+        let (inputs, first_new) = self.inputs(diags)?;
+        let plain = unobserved(self.hir);
+        let bound = data::bind(&plain, &inputs.all, diags)?;
+        let columns = self.columns(&bound, diags)?;
+        let counted: HashMap<PlateId, usize> =
+            first_new.iter().map(|(table, n)| (self.hir.tables[*table].plate, *n)).collect();
+        let known = self.known(&bound, &first_new, &inputs.found);
+        let total = self.posterior.values().map(Vec::len).min().unwrap_or(1).max(1);
+        let rounds = self.draws.min(total).max(1);
+        let wanted: Vec<VarId> = observed(self.hir)
+            .into_iter()
+            .map(|o| o.0)
+            .filter(|id| {
+                let table = self.table_of(*id);
+                first_new.is_empty() || table.is_some_and(|t| first_new.contains_key(&t))
+            })
+            .collect();
+        if wanted.is_empty() {
+            diags.push(match super::undrawable(self.hir).into_iter().next() {
+                Some(d) => d,
+                None => Code::CANNOT_PREDICT
+                    .plain("the model observes no column of these rows")
+                    .help("give new rows of a table whose columns are observed"),
+            });
+            return None;
+        }
+        let mut drawn: Vec<Vec<Vec<f64>>> = vec![vec![]; wanted.len()];
+        for round in 0..rounds {
+            let at = round * total / rounds;
+            let mut values = known.clone();
+            for (id, cells) in &columns {
+                values.insert(*id, cells.iter().map(|c| c.map_or(f64::NAN, |c| c[at])).collect());
+            }
+            let given = Given {
+                hir: self.hir,
+                bound: &bound,
+                values: &values,
+                kept: &HashMap::new(),
+                counted: &counted,
+                seed: self.seed,
+                round: round as u64,
+            };
+            let mut out = draw(&given).map_err(|d| diags.push(d)).ok()?;
+            for (id, into) in wanted.iter().zip(&mut drawn) {
+                into.push(out.observed.remove(id).map_or(vec![], |c| c.numbers));
+            }
+        }
+        let vars: Vec<ReportVar> =
+            wanted.iter().zip(&drawn).map(|(id, draws)| self.var(*id, &bound, &first_new, draws)).collect();
+        let shown = wanted.iter().zip(&vars).flat_map(|(id, v)| self.shown(*id, &bound, v)).collect();
+        let csv = self.csv(&wanted, &vars, &bound, rounds);
+        Some(Prediction { vars, shown, draws: rounds, csv })
+    }
+
+    fn table_of(&self, id: VarId) -> Option<usize> {
+        self.hir.tables.iter().position(|t| t.columns.contains(&id))
+    }
+
+    /// The fitted rows with the new ones below them, and where those begin, by table.
+    fn inputs(&self, diags: &mut Diags) -> Option<(Combined, HashMap<usize, usize>)> {
+        let mut all = self.fitted.clone();
+        let mut found = vec![];
+        let mut first_new = HashMap::new();
+        let mut alone = vec![];
+        for file in self.new {
+            let table = match &file.table {
+                Some(name) => self.hir.tables.iter().position(|t| t.name == *name),
+                None if self.hir.tables.len() == 1 => Some(0),
+                None => None,
+            };
+            let Some(at) = table else {
+                let names: Vec<String> = self.hir.tables.iter().map(|t| format!("`{}`", t.name)).collect();
+                diags.push(
+                    Code::DATA_UNKNOWN_TABLE
+                        .plain(format!("`{}`: of which table are these rows?", file.name))
+                        .note(format!("the model's tables are: {}", names.join(", ")))
+                        .help("write the table before the file: `TABLE=FILE`"),
+                );
+                return None;
+            };
+            let table = &self.hir.tables[at];
+            let old = self.fitted.files.iter().position(|f| {
+                f.table.as_ref().is_some_and(|t| *t == table.name)
+                    || f.table.is_none() && {
+                        // The only file without a table belongs to the only table without a file.
+                        !self.fitted.files.iter().any(|f| f.table.as_ref() == Some(&table.name))
+                    }
+            })?;
+            let (Some(mut fitted), Some(mut new)) = (Csv::read(&self.fitted.files[old].bytes), Csv::read(&file.bytes))
+            else {
+                let file = DataFile { table: Some(table.name.clone()), ..file.clone() };
+                data::bind(&unobserved(self.hir), &replaced(&all, old, file), diags);
+                return None;
+            };
+            for (id, _) in observed(self.hir).into_iter().filter(|o| table.columns.contains(&o.0)) {
+                // What only the fitted file tells, such as the columns of a pattern, is filled in from there.
+                let before = new.header.clone();
+                if fill(self.hir, id, &mut new).is_none() {
+                    borrow(&fitted, &mut new);
+                }
+                if new.header == before {
+                    found.push(id);
+                }
+            }
+            let bytes = new.text().into_bytes();
+            alone.push((old, DataFile { table: Some(table.name.clone()), name: file.name.clone(), bytes }));
+            first_new.insert(at, fitted.rows.len());
+            let cells = |row: &Vec<String>| {
+                let cell = |h: &String| new.place(h).map_or(String::new(), |at| row[at].clone());
+                fitted.header.iter().map(cell).collect::<Vec<_>>()
+            };
+            let rows: Vec<Vec<String>> = new.rows.iter().map(cells).collect();
+            fitted.rows.extend(rows);
+            all.files[old] = DataFile {
+                table: Some(table.name.clone()),
+                name: format!("{} and {}", self.fitted.files[old].name, file.name),
+                bytes: fitted.text().into_bytes(),
+            };
+        }
+        // What is wrong with a new file is said with its own name and lines, if it is wrong by itself.
+        let mut together = Diags::default();
+        if data::bind(&unobserved(self.hir), &all, &mut together).is_none() {
+            for (old, file) in alone {
+                data::bind(&unobserved(self.hir), &replaced(&all, old, file), diags)?;
+            }
+            together.list.into_iter().for_each(|d| diags.push(d));
+            return None;
+        }
+        Some((Combined { all, found }, first_new))
+    }
+
+    /// Where the draws of each latent and param are found; new cells have none.
+    fn columns(&self, bound: &Bound, diags: &mut Diags) -> Option<HashMap<VarId, Vec<Option<&Vec<f64>>>>> {
+        let mut out = HashMap::new();
+        for (i, v) in self.hir.vars.iter().enumerate() {
+            if !matches!(v.kind, VarKind::Latent | VarKind::Param { .. }) {
+                continue;
+            }
+            let id = VarId(i as u32);
+            let cells: Vec<Option<&Vec<f64>>> =
+                cell_names(self.hir, bound, id).iter().map(|n| self.posterior.get(n)).collect();
+            let missing = cells.iter().any(Option::is_none);
+            // Cells of one joint draw are all fitted or all new.
+            let apart = v.axes.len() - v.joint;
+            let size = |a: &crate::hir::AxisId| bound.size(self.hir.axis(*a).plate);
+            let rows: usize = v.axes[..apart].iter().map(size).product();
+            let split = v.joint > 0
+                && (0..rows).any(|r| {
+                    let fitted = cells.iter().skip(r).step_by(rows.max(1)).filter(|c| c.is_some()).count();
+                    fitted > 0 && fitted < cells.len() / rows.max(1)
+                });
+            let param = missing && matches!(v.kind, VarKind::Param { .. });
+            if split || param {
+                let why = if param { "has no prior to draw from" } else { "is one joint draw" };
+                diags.push(
+                    Code::CANNOT_PREDICT
+                        .at(
+                            v.span,
+                            format!("`{}` {why}, and the new rows need cells of it that were not fitted", v.name),
+                        )
+                        .here("fitted without them")
+                        .help("fit the model with these rows among its data"),
+                );
+            }
+            out.insert(id, cells);
+        }
+        (!diags.has_errors()).then_some(out)
+    }
+
+    /// The observed columns as far as they are data: of fitted rows, and of new rows whose file has them.
+    fn known(&self, bound: &Bound, first_new: &HashMap<usize, usize>, found: &[VarId]) -> HashMap<VarId, Vec<f64>> {
+        let mut out = HashMap::new();
+        for (id, _) in observed(self.hir) {
+            let (Some(values), Some(table)) = (bound.values.get(&id), self.table_of(id)) else { continue };
+            let mut numbers = values.numbers.to_vec();
+            if let Some(first) = first_new.get(&table).filter(|_| !found.contains(&id)) {
+                let rows = bound.size(self.hir.tables[table].plate);
+                let new = numbers.iter_mut().enumerate().filter(|(i, _)| i % rows >= *first);
+                new.for_each(|(_, x)| *x = f64::NAN);
+            }
+            out.insert(id, numbers);
+        }
+        out
+    }
+
+    /// The draws of one column, of the new rows if there are any.
+    fn var(&self, id: VarId, bound: &Bound, first_new: &HashMap<usize, usize>, draws: &[Vec<f64>]) -> ReportVar {
+        let v = self.hir.var(id);
+        let table = self.table_of(id).unwrap_or(0);
+        let rows = bound.size(self.hir.tables[table].plate);
+        let first = first_new.get(&table).copied().unwrap_or(0);
+        let mut dims: Vec<Dim> = v
+            .axes
+            .iter()
+            .map(|a| {
+                let plate = self.hir.axis(*a).plate;
+                Dim { plate: self.hir.plate(plate).name.clone(), labels: bound.plate(plate).labels.clone() }
+            })
+            .collect();
+        dims[0].labels = match self.hir.tables[table].key {
+            Some(_) => dims[0].labels[first..].into(),
+            None => (1..=rows - first).map(|i| i.to_string()).collect::<Arc<[String]>>(),
+        };
+        let cells: Vec<usize> = (0..rows * dims[1..].iter().map(|d| d.labels.len()).product::<usize>())
+            .filter(|c| c % rows >= first)
+            .collect();
+        let draws = cells.iter().flat_map(|c| draws.iter().map(|d| d.get(*c).copied().unwrap_or(f64::NAN))).collect();
+        ReportVar { name: v.name.clone(), kind: ReportKind::Report, dims, draws }
+    }
+
+    fn shown(&self, id: VarId, bound: &Bound, v: &ReportVar) -> Vec<ReportVar> {
+        let VarKind::Column(column) = &self.hir.var(id).kind else { return vec![] };
+        let Content::Index(plate) = column.content else { return vec![v.clone()] };
+        let level = |(k, label): (usize, &String)| ReportVar {
+            name: format!("{} is {label}", v.name),
+            draws: v.draws.iter().map(|x| f64::from(*x == k as f64)).collect(),
+            ..v.clone()
+        };
+        bound.plate(plate).labels.iter().enumerate().map(level).collect()
+    }
+
+    fn csv(&self, ids: &[VarId], vars: &[ReportVar], bound: &Bound, draws: usize) -> Csv {
+        let header = vars.iter().flat_map(|v| (0..v.cells()).map(|c| v.cell_name(c))).collect();
+        let row = |d: usize| {
+            let mut cells = vec![];
+            for (id, v) in ids.iter().zip(vars) {
+                let VarKind::Column(column) = &self.hir.var(*id).kind else { continue };
+                cells.extend((0..v.cells()).map(|c| cell(bound, column, v.draws[c * draws + d])));
+            }
+            cells
+        };
+        Csv { header, rows: (0..draws).map(row).collect() }
+    }
+}
+
+struct Combined {
+    all: Inputs,
+    /// Observed columns that a new file holds.
+    found: Vec<VarId>,
+}
+
+fn replaced(inputs: &Inputs, at: usize, file: DataFile) -> Inputs {
+    let mut out = inputs.clone();
+    out.files[at] = file;
+    out
+}
+
+/// Columns of the fitted file that a new one lacks, with what stands in its first row.
+fn borrow(fitted: &Csv, new: &mut Csv) {
+    for (i, name) in fitted.header.iter().enumerate() {
+        if new.place(name).is_none()
+            && let Some(first) = fitted.rows.first()
+        {
+            let cells = vec![first[i].clone(); new.rows.len()];
+            new.put(name, cells.into_iter());
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Data sets drawn from a model, and predictions from a fit, against what is known exactly.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use statrs::distribution::{Beta, ContinuousCDF, Gamma, Normal};
+use vic::data::{DataFile, Inputs};
+use vic::driver::{self, FitRequest, Session};
+use vic::hir::Hir;
+use vic::simulate::{Predictor, Rows, Simulation, simulate};
+
+use super::support;
+
+fn checked(model: &str) -> Hir {
+    let mut session = Session::default();
+    let hir = driver::check(&mut session, "model.vi", model).hir;
+    assert!(!session.diags.has_errors(), "{model}");
+    hir
+}
+
+fn made(hir: &Hir, inputs: &Inputs, rows: usize, seed: u64) -> Simulation {
+    let mut diags = vic::diag::Diags::default();
+    let every = (rows > 0).then_some(rows);
+    simulate(hir, inputs, &Rows { every, of: vec![] }, seed, &mut diags)
+        .unwrap_or_else(|| panic!("{:?}", diags.list.iter().map(|d| &d.message).collect::<Vec<_>>()))
+}
+
+fn column(s: &Simulation, name: &str) -> Vec<f64> {
+    let csv = &s.tables[0].1;
+    let at = csv.place(name).expect("a column");
+    csv.rows.iter().map(|r| r[at].parse().expect("a number")).collect()
+}
+
+/// Where the value that made the data stands in their exact posterior is uniform on (0, 1), over priors and data (Cook,
+/// Gelman & Rubin 2006; Talts et al. 2018). 1000 data sets in 20 bins: chi-squared with 19 degrees of freedom exceeds
+/// 43.82 with probability 1e-3.
+fn calibrated(model: &str, rows: usize, place: impl Fn(f64, &[f64]) -> f64) {
+    let hir = checked(model);
+    let mut bins = [0.0; 20];
+    for seed in 0..1000 {
+        let s = made(&hir, &Inputs::default(), rows, seed);
+        let u = place(s.truth[0].1, &column(&s, "y"));
+        bins[((u * 20.0) as usize).min(19)] += 1.0;
+    }
+    let chi2: f64 = bins.iter().map(|n: &f64| (n - 50.0).powi(2) / 50.0).sum();
+    assert!(chi2 < 43.82, "{model}\nchi-squared {chi2}, bins {bins:?}");
+}
+
+#[test]
+fn normal_means_are_calibrated() {
+    let model = "data d { y: real }\nlatent mu ~ Normal(1, 2)\nobserve y ~ Normal(mu, 3)\n";
+    calibrated(model, 10, |mu, y| {
+        let precision = 1.0 / 4.0 + y.len() as f64 / 9.0;
+        let mean = (1.0 / 4.0 + y.iter().sum::<f64>() / 9.0) / precision;
+        Normal::new(mean, precision.sqrt().recip()).expect("proper").cdf(mu)
+    });
+}
+
+#[test]
+fn normal_precisions_are_calibrated() {
+    let model = "data d { y: real }\nlatent tau ~ Gamma(2, 1.5)\nobserve y ~ Normal(4, precision: tau)\n";
+    calibrated(model, 8, |tau, y| {
+        let squares: f64 = y.iter().map(|y| (y - 4.0).powi(2)).sum();
+        Gamma::new(2.0 + y.len() as f64 / 2.0, 1.5 + squares / 2.0).expect("proper").cdf(tau)
+    });
+}
+
+#[test]
+fn poisson_rates_are_calibrated() {
+    let model = "data d { y: int }\nlatent rate ~ Gamma(3, 0.5)\nobserve y ~ Poisson(rate)\n";
+    calibrated(model, 6, |rate, y| {
+        Gamma::new(3.0 + y.iter().sum::<f64>(), 0.5 + y.len() as f64).expect("proper").cdf(rate)
+    });
+}
+
+#[test]
+fn probabilities_are_calibrated() {
+    let model = "data d { y: bool }\nlatent p ~ Beta(2, 3)\nobserve y ~ Bernoulli(p)\n";
+    calibrated(model, 12, |p, y| {
+        let ones: f64 = y.iter().sum();
+        Beta::new(2.0 + ones, 3.0 + y.len() as f64 - ones).expect("proper").cdf(p)
+    });
+}
+
+/// Draws of the whole prior predictive, statistic by statistic: five standard errors, so that one in two million tests
+/// fails by chance.
+fn moments(model: &str, rows: usize, mean: f64, sd: f64, of: impl Fn(&Simulation) -> f64) {
+    let hir = checked(model);
+    let n = 2000;
+    let x: Vec<f64> = (0..n).map(|seed| of(&made(&hir, &Inputs::default(), rows, seed))).collect();
+    let found = x.iter().sum::<f64>() / n as f64;
+    assert!((found - mean).abs() < 5.0 * sd / (n as f64).sqrt(), "{model}: mean {found}, not {mean}");
+}
+
+#[test]
+fn cut_and_ordered_priors_are_drawn_as_their_types_say() {
+    // The mean of a normal above 1 is its density at 1 over its tail: 0.24197 / 0.15866.
+    let cut = "data d { y: real }\nlatent a: real > 1 ~ Normal(0, 1)\nobserve y ~ Normal(a, 1)\n";
+    moments(cut, 1, 1.52514, 0.446, |s| s.truth[0].1);
+    // The smaller of two standard normals has mean -1 / sqrt(pi).
+    let ordered =
+        "data d { y: real }\nplate k = 2\nlatent m over k: ordered ~ Normal(0, 1)\nobserve y ~ Normal(sum(m), 1)\n";
+    moments(ordered, 1, -0.56419, 0.826, |s| s.truth[0].1);
+    // Of Normal(0, 1) and Normal(3, 1) kept only in order: E[a | a < b], b - a ~ Normal(3, sqrt 2).
+    let differs = "data d { y: real }\nplate k = 2\nlatent m over k: ordered ~ Normal([0, 3], 1)\nobserve y ~ Normal(sum(m), 1)\n";
+    let (phi, tail) = (0.042045, 0.983053);
+    moments(differs, 1, -phi / tail / std::f64::consts::SQRT_2, 1.0, |s| s.truth[0].1);
+}
+
+#[test]
+fn values_can_be_given() {
+    let hir = checked(
+        "const K = 2\ndata d { y: real }\nplate k = K\nlatent a[k] ~ Normal(0, 1)\nlatent s ~ HalfNormal(1)\nobserve y ~ Normal(sum(a), s)\nreport twice = 2 * s\n",
+    );
+    let set = |name: &str, value: &str| (name.to_string(), value.to_string());
+    let sets = vec![set("a[2]", "7"), set("s", "0.5"), set("K", "3")];
+    let inputs = Inputs { files: vec![], sets };
+    let s = made(&hir, &inputs, 4, 1);
+    let truth: HashMap<String, f64> = s.truth.iter().cloned().collect();
+    assert_eq!((truth["a[2]"], truth["s"], truth["twice"]), (7.0, 0.5, 1.0));
+    assert!(truth["a[1]"] != truth["a[3]"] && s.tables[0].1.rows.len() == 4);
+    assert_eq!(s.tables[0].1, made(&hir, &inputs, 4, 1).tables[0].1, "the same seed gives the same data");
+    assert_ne!(s.tables[0].1, made(&hir, &inputs, 4, 2).tables[0].1);
+}
+
+fn vic(folder: &Path, line: &str) -> String {
+    let args: Vec<&str> = line.split(' ').collect();
+    let out = Command::new(env!("CARGO_BIN_EXE_vic")).args(&args).current_dir(folder).output().expect("vic starts");
+    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code().is_some_and(|c| c == 0 || c == 3), "{line}\n{text}");
+    text
+}
+
+/// A model with two tables, categories, keys, vector columns and every type: what is made is read back by a fit.
+#[test]
+fn what_is_simulated_can_be_fitted_and_predicted() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("writable");
+    write(
+        "m.vi",
+        "data houses {\n  y: real[m] from [\"first, quoted\", \"second\"]\n  n: int\n  b: bool\n  grade: category [\"low\", \"high\"]\n  county: counties\n}\n\
+         data counties { name: key, u: real }\n\
+         latent a[m] ~ Normal(0, 1)\nlatent r ~ HalfNormal(1)\nlatent w over grade ~ Dirichlet(2)\n\
+         latent g[counties] ~ Normal(0, 1)\n\
+         observe u ~ Normal(r, 1)\nobserve y ~ Normal(a + g[county], 1)\nobserve n ~ Poisson(exp(g[county]))\n\
+         observe b ~ Bernoulli(logit: g[county] + u[county])\nobserve grade ~ Categorical(w)\n",
+    );
+    let houses: String =
+        (0..40).map(|i| format!("{},{}\n", ["A", "B", "C,\"D\""][i % 3].replace("C,\"D\"", "\"C, d\""), i)).collect();
+    write("h.csv", &format!("county,id\n{houses}"));
+    write("c.csv", "name\nA\nB\n\"C, d\"\n");
+    vic(folder.path(), "simulate m.vi houses=h.csv counties=c.csv --out made");
+    let text = fs::read_to_string(folder.path().join("made/houses.csv")).expect("written");
+    assert!(text.starts_with("county,id,\"first, quoted\",second,n,b,grade\n"), "{text}");
+    let truth = fs::read_to_string(folder.path().join("made/truth.csv")).expect("written");
+    assert!(truth.contains("\"g[C, d]\",") && truth.contains("\"a[first, quoted]\","), "{truth}");
+    vic(folder.path(), "fit m.vi houses=made/houses.csv counties=made/counties.csv --out fit --quiet");
+    let shown = vic(folder.path(), "predict m.vi fit --out p.csv --draws 50");
+    assert!(shown.contains("grade is high[1]"), "{shown}");
+    let draws = fs::read_to_string(folder.path().join("p.csv")).expect("written");
+    assert_eq!(draws.lines().count(), 51);
+    // A house in a new county.
+    write("h2.csv", "county\nA\nE\n");
+    write("c2.csv", "name,u\nE,3\n");
+    let shown = vic(folder.path(), "predict m.vi fit houses=h2.csv counties=c2.csv --out p2.csv");
+    assert!(shown.contains("y[1, first, quoted]") && shown.contains("n[2]") && !shown.contains("n[3]"), "{shown}");
+}
+
+/// A new group is drawn from its prior given the hyperparameters, and means over a table stay those of the fit.
+#[test]
+fn predictions_are_those_of_the_posterior() {
+    let model = "data d { x: real, y: real, g: category }\nlatent m ~ Normal(0, 1)\nlatent t ~ HalfNormal(1)\n\
+                 latent a[g] ~ Normal(m, t)\nobserve y ~ Normal(a[g] + 10 * (x - mean(x)), 0.5)\n";
+    let hir = checked(model);
+    let data = |name: &str, text: &str| DataFile { table: None, name: name.into(), bytes: text.as_bytes().to_vec() };
+    let fitted = Inputs { files: vec![data("d.csv", "x,y,g\n1,0,p\n3,0,q\n")], sets: vec![] };
+    let new = [data("new.csv", "x,g\n2,p\n2,z\n7,q\n")];
+    let n = 4000;
+    let constant = |x: f64| vec![x; n];
+    let posterior: HashMap<String, Vec<f64>> =
+        [("m", 5.0), ("t", 2.0), ("a[p]", -1.0), ("a[q]", 1.0)].map(|(k, v)| (k.to_string(), constant(v))).into();
+    let predictor = Predictor { hir: &hir, fitted: &fitted, new: &new, posterior: &posterior, draws: n, seed: 3 };
+    let mut diags = vic::diag::Diags::default();
+    let made = predictor.predict(&mut diags).expect("predicts");
+    let var = &made.vars[0];
+    assert_eq!((var.cells(), made.draws), (3, n));
+    // Five standard errors of a mean and of a standard deviation over 4000 draws.
+    for (cell, mean, sd) in [(0, -1.0, 0.5), (1, 5.0, (4.0f64 + 0.25).sqrt()), (2, 51.0, 0.5)] {
+        let draws = var.cell(cell, n);
+        let found = draws.iter().sum::<f64>() / n as f64;
+        let spread = (draws.iter().map(|x| (x - found).powi(2)).sum::<f64>() / n as f64).sqrt();
+        assert!((found - mean).abs() < 5.0 * sd / (n as f64).sqrt(), "cell {cell}: {found}, not {mean}");
+        assert!((spread / sd - 1.0).abs() < 5.0 / (2.0 * n as f64).sqrt(), "cell {cell}: sd {spread}, not {sd}");
+    }
+}
+
+/// Through a fit: the predictive distribution of a conjugate model.
+#[test]
+fn predictions_of_a_fit_have_the_closed_form() {
+    let model = "data d { y: real }\nlatent mu ~ Normal(0, 10)\nobserve y ~ Normal(mu, 2)\n";
+    let inputs = support::csv("y\n1\n4\n3\n");
+    let compiled = support::compile(model, &inputs);
+    let report = support::fit(&compiled, &FitRequest::default());
+    let posterior = HashMap::from([("mu".to_string(), report.vars[0].draws.clone())]);
+    let hir = checked(model);
+    let predictor = Predictor { hir: &hir, fitted: &inputs, new: &[], posterior: &posterior, draws: 4000, seed: 1 };
+    let made = predictor.predict(&mut vic::diag::Diags::default()).expect("predicts");
+    let precision = 0.01 + 3.0 / 4.0;
+    let (mean, sd) = ((8.0 / 4.0) / precision, (1.0 / precision + 4.0f64).sqrt());
+    let draws = made.vars[0].cell(1, 4000);
+    let found = draws.iter().sum::<f64>() / 4000.0;
+    assert!((found - mean).abs() < 5.0 * sd / 4000f64.sqrt(), "{found}, not {mean}");
+}
