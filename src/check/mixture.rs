@@ -321,7 +321,8 @@ fn guard(x: &Expr, range: &Constraint, hull: &Constraint) -> Option<Expr> {
 
 /// A component drawn with its probability, then a value from it.
 fn draw(weights: &Weights, uses: &[DistUse], drawn: &Drawn, span: Span) -> Option<Expr> {
-    let mut samples: Vec<Expr> = uses.iter().map(|d| d.sample.clone()).collect::<Option<_>>()?;
+    let mut samples: Vec<Expr> =
+        uses.iter().map(|d| d.sample.clone().filter(|_| d.log_kept.is_none())).collect::<Option<_>>()?;
     let p = |e: &Expr| unary(UnOp::Exp, e.clone(), Ty::Real, span);
     let first = p(&weights.logs[0]);
     if samples.len() == 1 {

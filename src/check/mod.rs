@@ -34,7 +34,6 @@ use crate::syntax::ast::{self, Ast, DeclKind, Ident};
 use names::Names;
 
 pub use builtins::{BUILTINS, Builtin, CONSTANTS};
-pub(crate) use expr::walk;
 pub use print::print;
 pub use steps::{LocationScale, location_scale};
 pub(crate) use {expr::walk, support::reads};

@@ -18,6 +18,7 @@ fn fit() -> FitReport {
     };
     FitReport {
         model: "schools.vi".into(),
+        data: vec![],
         files: vec![FileHash { name: "schools.csv".into(), sha256: sha256(b"abc") }],
         sizes: vec![("schools".into(), 2)],
         vars: vec![

@@ -70,6 +70,15 @@ impl Predictor<'_> {
             for (id, cells) in &columns {
                 values.insert(*id, cells.iter().map(|c| c.map_or(f64::NAN, |c| c[at])).collect());
             }
+            for missing in &self.hir.missing {
+                let empty = bound.values.get(&missing.column).map(|v| v.missing()).unwrap_or_default();
+                let (Some(filled), Some(column)) =
+                    (values.get(&missing.cells).cloned(), values.get_mut(&missing.column))
+                else {
+                    continue;
+                };
+                empty.into_iter().zip(filled).for_each(|(cell, x)| column[cell] = x);
+            }
             let given = Given {
                 hir: self.hir,
                 bound: &bound,

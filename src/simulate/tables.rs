@@ -293,6 +293,7 @@ fn anything(hir: &Hir, column: &Column) -> Option<String> {
             | PlateKind::Sized(_)
             | PlateKind::Range(..)
             | PlateKind::Labels(_)
+            | PlateKind::Missing(_)
             | PlateKind::OneLess(_) => return None,
         },
     })
