@@ -195,14 +195,26 @@ impl<R: Rng> Sampler<'_, R> {
         let mut axes: Vec<AxisId> = v.axes.iter().filter(|a| **a != axis).chain(&index.axes).copied().collect();
         axes.sort_unstable();
         axes.dedup();
-        let mut inner = axes.clone();
-        inner.push(axis);
+        // The index may vary over the axis that it replaces: `h[t-1]`.
+        let (rest, step) = {
+            let (mut rest, mut step, mut stride) = (vec![0; axes.len()], 0, 1);
+            for a in &v.axes {
+                match axes.iter().position(|x| x == a) {
+                    _ if *a == axis => step = stride,
+                    Some(i) => rest[i] = stride,
+                    None => unreachable!("the result has every other axis of the value"),
+                }
+                stride *= self.axis_size(*a);
+            }
+            (rest, step)
+        };
+        let last = self.axis_size(axis).saturating_sub(1);
         let mut numbers = vec![];
         self.cells(&axes, |at| {
-            let i = index.numbers[self.offset(&index, &axes, at)] as usize;
-            let mut cell = at.to_vec();
-            cell.push(i);
-            numbers.push(v.numbers[self.offset(&v, &inner, &cell)]);
+            // A lag before the first row is read in a branch that is not taken.
+            let i = (index.numbers[self.offset(&index, &axes, at)] as usize).min(last);
+            let base: usize = rest.iter().zip(at).map(|(s, i)| s * i).sum();
+            numbers.push(v.numbers[base + step * i]);
         });
         Cells { axes, numbers }
     }

@@ -10,7 +10,6 @@ use crate::diag::{Code, Diagnostic};
 use crate::hir::{AxisId, Constraint, DistUse, Expr, ExprKind, Hir, Index, PlateId, Step, VarId, VarKind};
 use crate::infer::Stream;
 use crate::run::sample::{Cells, Sampler};
-use crate::source::Span;
 
 /// How often a cell of a cut or ordered prior is drawn again.
 const TRIES: usize = 10_000;
@@ -42,23 +41,21 @@ pub struct Drawn {
 /// Draw once. The error says which statement cannot be drawn.
 pub fn draw(given: &Given<'_>) -> Result<Drawn, Diagnostic> {
     let mut pass = Pass { given, drawn: Drawn::default() };
-    let observed: Vec<VarId> = super::observed(given.hir).into_iter().map(|o| o.0).collect();
     for (id, v) in &given.bound.values {
-        if !observed.contains(id) {
-            let cells = Cells { axes: given.hir.var(*id).axes.clone(), numbers: v.numbers.to_vec() };
-            pass.drawn.values.insert(*id, cells);
-        }
+        pass.keep(*id, v.numbers.to_vec());
     }
-    for id in observed {
-        // A column whose cells are all known can be read before its `observe`.
-        if let Some(known) = given.values.get(&id).filter(|v| v.iter().all(|x| !x.is_nan())) {
-            let cells = Cells { axes: given.hir.var(id).axes.clone(), numbers: known.clone() };
-            pass.drawn.values.insert(id, cells);
-        }
-    }
+    let mut made: Vec<VarId> = vec![];
     for step in &given.hir.steps {
-        pass.step(step)?;
+        if let Some(id) = pass.makes(step) {
+            let cells = given.hir.var(id).axes.iter().map(|a| given.bound.size(given.hir.axis(*a).plate)).product();
+            let known = given.values.get(&id).map(Vec::as_slice);
+            pass.keep(id, pass.filled(id, overlaid(known, vec![f64::NAN; cells])));
+            made.push(id);
+        }
     }
+    pass.circular()?;
+    pass.settle(&made)?;
+    pass.complete()?;
     Ok(pass.drawn)
 }
 
@@ -68,78 +65,146 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    /// What a statement gives values to.
+    fn makes(&self, step: &Step) -> Option<VarId> {
+        match step {
+            Step::Latent { var, .. } | Step::Param { var, .. } | Step::Let { var, .. } => Some(*var),
+            // Of an expression: no column takes what would be drawn.
+            Step::Observe { target, .. } => column(self.given.hir, target),
+            // It weighs what has been drawn; a fit has done so.
+            Step::Factor { .. } => None,
+        }
+    }
+
+    /// Down the program, again and again while that gives values that were missing: statements that read their own
+    /// earlier rows, or each other's, settle row by row. The noise of a statement is the same in every pass.
+    fn settle(&mut self, made: &[VarId]) -> Result<(), Diagnostic> {
+        let steps = &self.given.hir.steps;
+        let reads: Vec<Vec<VarId>> = steps.iter().map(|s| reads(s, made)).collect();
+        let mut version: HashMap<VarId, usize> = HashMap::new();
+        let mut seen: Vec<Option<usize>> = vec![None; steps.len()];
+        // Each pass settles at least one more cell of those that wait for others.
+        let most = 2 + made.iter().map(|v| self.drawn.values[v].numbers.len()).sum::<usize>();
+        for _ in 0..most {
+            let mut changed = false;
+            for (i, step) in steps.iter().enumerate() {
+                let Some(var) = self.makes(step) else { continue };
+                let now = reads[i].iter().map(|v| version.get(v).copied().unwrap_or(0)).sum();
+                if seen[i].replace(now) == Some(now) {
+                    continue;
+                }
+                let before = self.drawn.values[&var].numbers.clone();
+                self.step(step)?;
+                let after = &self.drawn.values[&var].numbers;
+                if before.iter().zip(after).any(|(a, b)| a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan())) {
+                    *version.entry(var).or_default() += 1;
+                    changed = true;
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A value that is needed to draw itself, other than of an earlier row, has no draw.
+    fn circular(&self) -> Result<(), Diagnostic> {
+        for step in &self.given.hir.steps {
+            let Some(var) = self.makes(step) else { continue };
+            let known = self.given.values.get(&var).is_some_and(|v| v.iter().all(|x| !x.is_nan()));
+            let mut own = None;
+            visit(step, &mut |e| {
+                walk(e, &mut |e| match &e.kind {
+                    ExprKind::Read { var: v, index } if *v == var => {
+                        let lagged = index.iter().any(|i| matches!(i, Index::At(_)));
+                        own = own.or((!lagged).then_some(e.span));
+                    }
+                    _ => {}
+                });
+            });
+            if let (Some(span), false) = (own, known) {
+                let name = &self.given.hir.var(var).name;
+                return Err(Code::CANNOT_SIMULATE
+                    .at(span, format!("`{name}` is needed to draw `{name}`"))
+                    .here("not known before it is drawn")
+                    .help("read earlier rows, `y[t-1]`, or another column"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything has a value.
+    fn complete(&self) -> Result<(), Diagnostic> {
+        for step in &self.given.hir.steps {
+            let (var, filter, span) = match step {
+                Step::Latent { var, span, .. } => (*var, false, *span),
+                Step::Observe { filter, span, .. } => match self.makes(step) {
+                    Some(var) => (var, filter.is_some(), *span),
+                    None => continue,
+                },
+                // A report may be infinite, or not a number.
+                Step::Param { .. } | Step::Let { .. } | Step::Factor { .. } => continue,
+            };
+            let numbers = &self.drawn.values[&var].numbers;
+            let Some(cell) = numbers.iter().position(|x| !x.is_finite()) else { continue };
+            let name = &self.given.hir.var(var).name;
+            if filter && numbers[cell].is_nan() {
+                return Err(Code::SIMULATE_NEEDS_DATA
+                    .at(span, format!("row {} of `{name}` is not drawn: the condition leaves it out", cell + 1))
+                    .here("draws only the rows that meet its condition")
+                    .help(format!(
+                        "give a data file with a column `{name}`; the rows that are left out keep their values"
+                    )));
+            }
+            return Err(Code::CANNOT_SIMULATE
+                .at(span, format!("the draw of `{}` is {}", self.name(var, cell), numbers[cell]))
+                .here("an argument has left its domain, a number overflowed, or the statement depends on itself")
+                .help("give the latents values by `--set`, or choose narrower priors"));
+        }
+        Ok(())
+    }
+
     fn step(&mut self, step: &Step) -> Result<(), Diagnostic> {
         match step {
-            Step::Latent { var, dist, span, .. } => {
+            Step::Latent { var, dist, .. } => {
                 let axes = self.given.hir.var(*var).axes.clone();
                 let known = self.given.values.get(var).cloned();
                 if known.as_ref().is_some_and(|v| v.iter().all(|x| !x.is_nan())) {
-                    self.keep(*var, known.unwrap_or_default());
                     return Ok(());
                 }
                 let ordered = matches!(self.given.hir.var(*var).constraint, Constraint::Ordered { .. });
-                let use_ = Use { dist, axes: &axes, var: *var, span: *span, observed: false, ordered };
-                let numbers = overlaid(known.as_deref(), self.draw_from(&use_, None, known.as_deref())?);
-                self.finite(*var, &numbers, *span)?;
-                self.keep(*var, numbers);
+                let use_ = Use { dist, axes: &axes, var: *var, observed: false, ordered };
+                let numbers = self.draw_from(&use_, None)?;
+                self.keep(*var, overlaid(known.as_deref(), numbers));
             }
-            Step::Param { var, span } => {
+            Step::Param { var, .. } => {
                 let v = self.given.hir.var(*var);
                 let VarKind::Param { init } = &v.kind else { unreachable!("a param step declares a param") };
-                self.readable(&[init], None, *span)?;
-                let start = self.value(init, &v.axes, *var, 0);
+                let start = self.value(init, &v.axes, *var);
                 let known = self.given.values.get(var).cloned();
                 self.keep(*var, overlaid(known.as_deref(), start));
             }
-            Step::Let { var, value, span } => {
-                self.readable(&[value], Some(*var), *span)?;
-                let axes = self.given.hir.var(*var).axes.clone();
-                let numbers =
-                    self.settle(*var, reads(value, *var), axes.clone(), None, |p| p.value(value, &axes, *var, 0));
+            Step::Let { var, value, .. } => {
+                let numbers = self.value(value, &self.given.hir.var(*var).axes, *var);
                 self.keep(*var, numbers);
             }
-            Step::Observe { target, filter, dist, span, .. } => {
-                // Of an expression: no column takes what would be drawn.
-                let Some(var) = column(self.given.hir, target) else { return Ok(()) };
-                let ExprKind::Read { index, .. } = &target.kind else { unreachable!("a column is read") };
-                let axes: Vec<AxisId> = index
-                    .iter()
-                    .filter_map(|i| match i {
-                        Index::Axis(a) => Some(*a),
-                        Index::At(_) | Index::Label(..) => None,
-                    })
-                    .collect();
-                if self.drawn.observed.contains_key(&var) {
-                    let name = &self.given.hir.var(var).name;
-                    return Err(Code::CANNOT_SIMULATE
-                        .at(*span, format!("`{name}` is observed a second time, and can be drawn only once"))
-                        .here("from which of the two?")
-                        .help("join the two with `where` or `if`"));
-                }
-                let known = self.given.values.get(&var).cloned();
-                let use_ = Use { dist, axes: &axes, var, span: *span, observed: true, ordered: false };
-                let mut numbers = self.draw_from(&use_, filter.as_ref(), known.as_deref())?;
-                if filter.is_none() {
-                    self.finite(var, &numbers, *span)?;
-                }
+            Step::Observe { target, filter, dist, .. } => {
+                let (Some(var), ExprKind::Read { index, .. }) = (self.makes(step), &target.kind) else {
+                    return Ok(());
+                };
+                let axis = |i: &Index| match i {
+                    Index::Axis(a) => Some(*a),
+                    Index::At(_) | Index::Label(..) => None,
+                };
+                let axes: Vec<AxisId> = index.iter().filter_map(axis).collect();
+                let use_ = Use { dist, axes: &axes, var, observed: true, ordered: false };
+                let numbers = self.draw_from(&use_, filter.as_ref())?;
                 let own = self.given.hir.var(var).axes.clone();
                 self.drawn.observed.insert(var, Cells { axes: own, numbers: numbers.clone() });
-                if let Some(known) = &known {
-                    numbers = overlaid(Some(known), numbers);
-                }
-                numbers = self.filled(var, numbers);
-                if let Some(row) = numbers.iter().position(|x| x.is_nan()) {
-                    let name = &self.given.hir.var(var).name;
-                    return Err(Code::SIMULATE_NEEDS_DATA
-                        .at(*span, format!("row {} of `{name}` is not drawn: the condition leaves it out", row + 1))
-                        .here("draws only the rows that meet its condition")
-                        .help(format!(
-                            "give a data file with a column `{name}`; the rows that are left out keep their values"
-                        )));
-                }
-                self.keep(var, numbers);
+                let known = self.given.values.get(&var).map(Vec::as_slice);
+                self.keep(var, self.filled(var, overlaid(known, numbers)));
             }
-            // It weighs what has been drawn; a fit has done so.
             Step::Factor { .. } => {}
         }
         Ok(())
@@ -148,42 +213,6 @@ impl Pass<'_> {
     fn keep(&mut self, var: VarId, numbers: Vec<f64>) {
         let axes = self.given.hir.var(var).axes.clone();
         self.drawn.values.insert(var, Cells { axes, numbers });
-    }
-
-    /// Whether everything that is read has a value by now.
-    fn readable(&self, exprs: &[&Expr], own: Option<VarId>, span: Span) -> Result<(), Diagnostic> {
-        let mut missing = None;
-        for e in exprs {
-            walk(e, &mut |e| {
-                if let ExprKind::Read { var, .. } = &e.kind
-                    && Some(*var) != own
-                    && !self.drawn.values.contains_key(var)
-                {
-                    missing.get_or_insert((*var, e.span));
-                }
-            });
-        }
-        match missing {
-            None => Ok(()),
-            Some((var, at)) => {
-                let v = self.given.hir.var(var);
-                let at = if at.file == span.file { at } else { span };
-                Err(Code::CANNOT_SIMULATE
-                    .at(at, format!("`{}` is used before it is drawn", v.name))
-                    .here("its values are not known here")
-                    .label(v.span, "observed further down")
-                    .help("move its `observe` above this line"))
-            }
-        }
-    }
-
-    fn finite(&self, var: VarId, numbers: &[f64], span: Span) -> Result<(), Diagnostic> {
-        let Some(cell) = numbers.iter().position(|x| !x.is_finite()) else { return Ok(()) };
-        let name = self.name(var, cell);
-        Err(Code::CANNOT_SIMULATE
-            .at(span, format!("the draw of `{name}` is {}", numbers[cell]))
-            .here("an argument has left its domain, or a number overflowed")
-            .help("give the latents values by `--set`, or choose narrower priors"))
     }
 
     /// `theta[Choate]`
@@ -204,8 +233,8 @@ impl Pass<'_> {
     }
 
     /// The value of an expression over these axes.
-    fn value(&self, e: &Expr, axes: &[AxisId], var: VarId, attempt: usize) -> Vec<f64> {
-        self.with(var, attempt, |s| {
+    fn value(&self, e: &Expr, axes: &[AxisId], var: VarId) -> Vec<f64> {
+        self.with(var, 0, |s| {
             let v = s.eval(e);
             s.spread(&v, axes).numbers
         })
@@ -216,40 +245,12 @@ impl Pass<'_> {
         let given = self.given;
         let size = |p: PlateId| given.bound.size(p);
         let counted = |p: PlateId| given.counted.get(&p).copied().unwrap_or_else(|| given.bound.size(p));
-        let read = |v: VarId| self.drawn.values.get(&v).expect("checked to be readable").clone();
+        let read = |v: VarId| self.drawn.values.get(&v).expect("everything has values, if unknown ones").clone();
         let name = format!("{} {} {attempt}", given.hir.var(var).name, given.round);
         let rng = Stream::new(given.seed, "simulate", &name);
         let mut sampler =
             Sampler { hir: given.hir, size: &size, read: &read, locals: HashMap::new(), counted: &counted, rng };
         f(&mut sampler)
-    }
-
-    /// The numbers of a variable, again and again if it reads its own earlier cells: each pass settles the next cells, and
-    /// the noise stays.
-    fn settle(
-        &mut self,
-        var: VarId,
-        itself: bool,
-        axes: Vec<AxisId>,
-        known: Option<&[f64]>,
-        pass: impl Fn(&Self) -> Vec<f64>,
-    ) -> Vec<f64> {
-        if !itself {
-            return pass(self);
-        }
-        let cells: usize = axes.iter().map(|a| self.given.bound.size(self.given.hir.axis(*a).plate)).product();
-        let mut last = self.filled(var, overlaid(known, vec![f64::NAN; cells]));
-        for _ in 0..=cells {
-            self.keep(var, last.clone());
-            let drawn = pass(self);
-            let next = self.filled(var, overlaid(known, drawn.clone()));
-            let settled = next.iter().zip(&last).all(|(a, b)| a.to_bits() == b.to_bits());
-            last = next;
-            if settled {
-                return drawn;
-            }
-        }
-        pass(self)
     }
 
     /// Rows that a condition leaves out keep what they hold.
@@ -263,7 +264,7 @@ impl Pass<'_> {
     }
 
     /// Draw every cell of a latent or observed column. Cells that an `observe … where` leaves out are not a number.
-    fn draw_from(&mut self, u: &Use<'_>, filter: Option<&Expr>, known: Option<&[f64]>) -> Result<Vec<f64>, Diagnostic> {
+    fn draw_from(&self, u: &Use<'_>, filter: Option<&Expr>) -> Result<Vec<f64>, Diagnostic> {
         let Some(sample) = &u.dist.sample else {
             let name = &u.dist.name;
             let d = Code::CANNOT_SIMULATE
@@ -276,10 +277,6 @@ impl Pass<'_> {
                 (true, _) => d.help(format!("add `sample() = …` to `{name}`")),
             });
         };
-        let mut exprs: Vec<&Expr> = u.dist.args.iter().map(|a| &a.2).collect();
-        exprs.extend([sample].into_iter().chain(filter));
-        self.readable(&exprs, Some(u.var), u.span)?;
-        let itself = exprs.iter().any(|e| reads(e, u.var));
         let ends = if u.observed || u.dist.log_kept.is_none() { (None, None) } else { ends(&u.dist.range) };
         let axes = u.axes.to_vec();
         let once = |p: &Self, attempt: usize| {
@@ -303,23 +300,11 @@ impl Pass<'_> {
                     None => vec![none; v.len()],
                 };
                 let (low, high) = (bound(ends.0, f64::NEG_INFINITY), bound(ends.1, f64::INFINITY));
-                let inside: Vec<bool> = v.iter().zip(low).zip(high).map(|((x, l), h)| l <= *x && *x <= h).collect();
+                let inside: Vec<bool> =
+                    v.iter().zip(low).zip(high).map(|((x, l), h)| x.is_nan() || l <= *x && *x <= h).collect();
                 (v, inside)
             })
         };
-        if ends.0.is_none() && ends.1.is_none() {
-            let numbers = self.settle(u.var, itself, axes.clone(), known, |p| once(p, 0).0);
-            return if u.ordered { self.ordered(u, numbers, |p, k| once(p, k).0) } else { Ok(numbers) };
-        }
-        if itself {
-            return Err(Code::CANNOT_SIMULATE
-                .at(
-                    u.dist.span,
-                    "a prior that reads earlier cells of its latent and is cut by its type cannot be drawn",
-                )
-                .here("cut, and in order of its cells")
-                .help("leave the type as wide as the prior, or give the latent by `--set`"));
-        }
         let (mut numbers, mut inside) = once(self, 0);
         for attempt in 1..TRIES {
             if inside.iter().all(|i| *i) {
@@ -385,7 +370,6 @@ struct Use<'a> {
     /// The axes of a cell, in the order of the variable's dimensions.
     axes: &'a [AxisId],
     var: VarId,
-    span: Span,
     observed: bool,
     ordered: bool,
 }
@@ -400,9 +384,34 @@ fn ends(c: &Constraint) -> (Option<&Expr>, Option<&Expr>) {
     }
 }
 
-fn reads(e: &Expr, var: VarId) -> bool {
-    let mut found = false;
-    walk(e, &mut |e| found |= matches!(&e.kind, ExprKind::Read { var: v, .. } if *v == var));
+/// The expressions that a statement draws by.
+fn visit(step: &Step, f: &mut dyn FnMut(&Expr)) {
+    let dist = |d: &DistUse, f: &mut dyn FnMut(&Expr)| {
+        d.args.iter().for_each(|a| f(&a.2));
+        d.sample.iter().for_each(&mut *f);
+        let (lower, upper) = ends(&d.range);
+        lower.into_iter().chain(upper).for_each(f);
+    };
+    match step {
+        Step::Latent { dist: d, .. } => dist(d, f),
+        Step::Let { value, .. } => f(value),
+        Step::Observe { dist: d, filter, .. } => {
+            dist(d, f);
+            filter.iter().for_each(f);
+        }
+        Step::Param { .. } | Step::Factor { .. } => {}
+    }
+}
+
+/// Which of these a statement reads.
+fn reads(step: &Step, made: &[VarId]) -> Vec<VarId> {
+    let mut found = vec![];
+    visit(step, &mut |e| {
+        walk(e, &mut |e| match &e.kind {
+            ExprKind::Read { var, .. } if made.contains(var) && !found.contains(var) => found.push(*var),
+            _ => {}
+        });
+    });
     found
 }
 
