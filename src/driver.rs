@@ -9,7 +9,7 @@ use crate::check;
 use crate::data::{self, Bound, Inputs};
 use crate::derive::{self, guide::Guide, joint::Joint};
 use crate::diag::{Code, Diags};
-use crate::hir::{FitValue, Guide as Family, Hir, VarId, VarKind};
+use crate::hir::{FitValue, Guide as Family, Hir, Step, VarId, VarKind};
 use crate::imports;
 use crate::infer::{self, FitError, FitOptions, GuideKind, Method, Progress};
 use crate::library::LIBRARY;
@@ -158,6 +158,7 @@ pub fn fit(
         discrete: discrete(compiled, &draws.theta),
         k_hat: draws.k_hat,
         draws_from: describe(&draws),
+        noncentred: noncentred(&compiled.hir),
         guide: match options.guide {
             GuideKind::MeanField => "meanfield".into(),
             GuideKind::FullRank => "fullrank".into(),
@@ -238,6 +239,21 @@ fn describe(d: &infer::Draws) -> String {
         ),
         Origin::Resampled => format!("importance-resampled from {} of the guide's (k-hat {k:.2})", d.proposals),
     }
+}
+
+/// Latents that are fitted as location + scale · noise, with their plates, and why.
+fn noncentred(hir: &Hir) -> Vec<(String, String)> {
+    let of = |s: &Step| match s {
+        Step::Latent { var, dist, centering, .. } => {
+            let (yes, why) = derive::centering(hir, *var, dist, *centering);
+            let v = hir.var(*var);
+            let plates: Vec<&str> = v.axes.iter().map(|a| hir.axis(*a).name.as_str()).collect();
+            let name = if plates.is_empty() { v.name.clone() } else { format!("{}[{}]", v.name, plates.join(", ")) };
+            yes.then(|| (name, why.to_string()))
+        }
+        Step::Param { .. } | Step::Let { .. } | Step::Observe { .. } | Step::Factor { .. } => None,
+    };
+    hir.steps.iter().filter_map(of).collect()
 }
 
 /// The name and SHA-256 of a file that went into a fit.

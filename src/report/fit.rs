@@ -41,6 +41,8 @@ pub struct FitReport {
     /// Evaluations of the log joint with its gradient.
     pub gradients: u64,
     pub seconds: f64,
+    /// Latents that are fitted as location + scale · noise, and why: what the user asked for, or the compiler chose.
+    pub noncentred: Vec<(String, String)>,
     /// Sentences that the reader should see before the numbers: non-finite evaluations, starts that disagree.
     pub doubts: Vec<String>,
     pub trace: Trace,

@@ -26,6 +26,7 @@ struct SummaryJson<'a> {
     elbo_se: f64,
     k_hat: f64,
     draws_from: &'a str,
+    noncentred: BTreeMap<&'a str, &'a str>,
     gradients: u64,
     seconds: f64,
     summary: Vec<Summary>,
@@ -52,6 +53,7 @@ struct FitJson<'a> {
     elbo_se: f64,
     k_hat: f64,
     draws_from: &'a str,
+    noncentred: BTreeMap<&'a str, &'a str>,
     gradients: u64,
     seconds: f64,
 }
@@ -73,6 +75,7 @@ pub fn summary_json(fit: &FitReport) -> String {
         elbo_se: fit.elbo_se,
         k_hat: fit.k_hat,
         draws_from: &fit.draws_from,
+        noncentred: fit.noncentred.iter().map(|(n, why)| (n.as_str(), why.as_str())).collect(),
         gradients: fit.gradients,
         seconds: fit.seconds,
         summary: summaries(fit).into_iter().flatten().collect(),
@@ -99,6 +102,7 @@ pub fn fit_json(fit: &FitReport) -> String {
         elbo_se: fit.elbo_se,
         k_hat: fit.k_hat,
         draws_from: &fit.draws_from,
+        noncentred: fit.noncentred.iter().map(|(n, why)| (n.as_str(), why.as_str())).collect(),
         gradients: fit.gradients,
         seconds: fit.seconds,
     })

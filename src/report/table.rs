@@ -86,6 +86,10 @@ fn heading(fit: &FitReport, style: TableStyle) -> String {
         push(paint(style, "1;31", &text));
     }
     push(format!("Draws: {}", fit.draws_from));
+    if !fit.noncentred.is_empty() {
+        let names: Vec<String> = fit.noncentred.iter().map(|(name, why)| format!("{name} ({why})")).collect();
+        push(format!("Noncentred: {}", names.join(", ")));
+    }
     for doubt in &fit.doubts {
         push(paint(style, "33", &format!("Doubt: {doubt}")));
     }

@@ -45,6 +45,7 @@ fn fit() -> FitReport {
         stop_reason: "The gradient is small.".into(),
         gradients: 1234,
         seconds: 0.0561,
+        noncentred: vec![],
         doubts: vec![],
         trace: Trace { columns: vec!["step".into(), "elbo".into()], rows: vec![vec![0.0, -40.5], vec![1.0, -31.4]] },
     }

@@ -11,7 +11,7 @@ use vic::syntax::ast::{Ast, Decl, DeclKind};
 use vic::syntax::{format, print};
 
 /// Every text of the repository that parses: models, library, wrong programs, the examples of the error pages.
-fn corpus() -> &'static [String] {
+pub fn corpus() -> &'static [String] {
     static CORPUS: LazyLock<Vec<String>> = LazyLock::new(collect);
     &CORPUS
 }
@@ -36,7 +36,7 @@ fn meaning(ast: &Ast) -> (String, Vec<String>) {
 }
 
 /// Format a text that parses, and hold the result to all that is promised.
-fn formatted(text: &str) -> String {
+pub fn formatted(text: &str) -> String {
     let (before, _) = parsed(text);
     let out = format(text);
     let (after, said) = parsed(&out);
@@ -119,7 +119,7 @@ fn program() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config(cases(500))]
 
     #[test]
     fn random_programs_keep_their_meaning(text in program()) {

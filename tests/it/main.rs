@@ -8,6 +8,7 @@ mod cli;
 mod closed_forms;
 mod fences;
 mod format;
+mod fuzz;
 mod golden;
 mod kernels;
 mod library;

@@ -76,3 +76,20 @@ fn programs_with_wrong_data_are_right_in_themselves() {
         }
     }
 }
+
+/// Every program of the user's pages checks without an error, by itself or, if it only shows declarations that a model
+/// would go on from, without an error of syntax.
+#[test]
+fn programs_of_the_documentation_are_right() {
+    let mut failures = vec![];
+    for page in ["docs/language.md", "docs/data.md", "README.md"] {
+        let text = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).expect("UTF-8");
+        for (i, block) in text.split("```vi\n").skip(1).enumerate() {
+            let found = program(page, block.split("```").next().unwrap_or(""));
+            if !found.errors().is_empty() {
+                failures.push(format!("{page}, block {}\n{}", i + 1, found.rendered()));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}

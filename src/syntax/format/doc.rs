@@ -115,14 +115,15 @@ impl Printer {
                     };
                     stack.push((indent, mode, doc));
                 }
-                Doc::Own(comment) => {
+                // A line takes one comment; a second goes below it.
+                Doc::Trailing(comment) if self.line().comment.is_none() => self.line().comment = Some(comment.clone()),
+                Doc::Own(comment) | Doc::Trailing(comment) => {
                     if !self.line().text.trim().is_empty() || self.line().comment.is_some() {
                         self.line_break(indent);
                     }
                     self.text(comment, indent);
                     self.line().comment = Some(String::new());
                 }
-                Doc::Trailing(comment) => self.line().comment = Some(comment.clone()),
             }
         }
     }
