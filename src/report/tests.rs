@@ -151,6 +151,7 @@ fn json_has_stable_names() {
         "elbo_se",
         "k_hat",
         "draws_from",
+        "noncentred",
         "gradients",
         "seconds",
         "summary",
