@@ -13,7 +13,10 @@ use crate::hir::{FitValue, Guide as Family, Hir, Step, VarId, VarKind};
 use crate::imports;
 use crate::infer::{self, FitError, FitOptions, GuideKind, Method, Progress};
 use crate::library::LIBRARY;
-use crate::lower::{self, Layout, graph::Graph};
+use crate::lower::{
+    self, Layout,
+    graph::{Graph, Stmt},
+};
 use crate::report::{self, Dim, FileHash, FitReport, ReportKind, ReportVar, Trace};
 use crate::run::{self, Model, NonFinite};
 use crate::source::{FileId, Sources};
@@ -216,7 +219,10 @@ pub fn fit(
 
 /// How many draws of the guide are weighed: many where that costs little, none where it would cost more than the fit.
 fn proposals(graph: &Graph) -> usize {
-    let cells = |r: &lower::graph::Region| r.loops.iter().map(|l| l.size).product::<usize>() + 1;
+    let cells = |r: &lower::graph::Region| {
+        let matrices = r.body.iter().map(|s| if let Stmt::Matrix(call) = s { call.cost() } else { 0 });
+        r.loops.iter().map(|l| l.size).product::<usize>() + 1 + matrices.sum::<usize>()
+    };
     let work: usize = graph.value.iter().map(cells).sum();
     match 400_000_000 / work.max(1) {
         0..400 => 0,
@@ -328,6 +334,7 @@ fn check_draws(report: &FitReport) -> Option<String> {
 /// Say which declaration and which row make the log joint non-finite.
 fn explain_nonfinite(session: &mut Session, compiled: &Compiled, theta: &[f64]) {
     match run::trace_nonfinite(compiled.model.graph(), theta) {
+        Some(found) if found.indefinite => session.diags.push(indefinite(compiled, &found, theta)),
         Some(found) => session.diags.push(nonfinite(compiled, &found)),
         None => session.diags.push(
             Code::NONFINITE_GRADIENT
@@ -363,4 +370,35 @@ fn nonfinite(compiled: &Compiled, found: &NonFinite) -> crate::diag::Diagnostic 
         d = d.place(p);
     }
     d.help("check this row of the data, and that every argument stays in its domain: a logarithm of 0, a division by 0, an observation that the distribution cannot give")
+}
+
+/// A matrix without a Cholesky factor, with the values of the single latents there.
+fn indefinite(compiled: &Compiled, found: &NonFinite, theta: &[f64]) -> crate::diag::Diagnostic {
+    let of = found.region.trim_start_matches("Cholesky factor of ");
+    let what = match compiled.hir.vars.iter().any(|v| v.name == of) {
+        true => format!("the matrix `{of}`"),
+        false => "a matrix".to_string(),
+    };
+    let message = format!("{what} is not positive definite at any starting point: it has no Cholesky factor");
+    let d = match found.span {
+        Some(span) => Code::NOT_POSITIVE_DEFINITE.at(span, message).here("needs the factor"),
+        None => Code::NOT_POSITIVE_DEFINITE.plain(message),
+    };
+    let mut reporter = compiled.model.reporter();
+    reporter.run(theta);
+    let single = |v: &VarId| {
+        let var = compiled.hir.var(*v);
+        matches!(var.kind, VarKind::Latent | VarKind::Param { .. }) && var.axes.is_empty()
+    };
+    let values: Vec<String> = (0..compiled.hir.vars.len() as u32)
+        .map(VarId)
+        .filter(single)
+        .filter_map(|v| {
+            let value = reporter.buffer(compiled.layout.buffer(v)?).first()?;
+            Some(format!("{} = {value:.4}", compiled.hir.var(v).name))
+        })
+        .take(8)
+        .collect();
+    let d = if values.is_empty() { d } else { d.note(format!("at {}", values.join(", "))) };
+    d.help("add a small number to the diagonal, `… + (if i == j then 1e-8 else 0)`, and check that the formula is the same for [i, j] and [j, i]")
 }

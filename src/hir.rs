@@ -99,6 +99,8 @@ pub enum PlateKind {
     Labels(Vec<String>),
     /// One cell fewer than another plate: the unconstrained scale of a simplex. Made by `derive`, never named by a user.
     OneLess(PlateId),
+    /// The cells below the diagonal of a square of another plate, or on it too: the unconstrained scale of a matrix.
+    Triangle { of: PlateId, diagonal: bool },
     /// The empty cells of a column with missing values, labelled `row 7` or by the table's key. Made by `check`.
     Missing(VarId),
 }
@@ -267,10 +269,43 @@ pub enum Constraint {
     },
     /// Non-negative, sums to 1 over the joint plate.
     Simplex,
+    /// A matrix over two axes of the joint plate.
+    Matrix(MatrixKind),
+    /// Of length 1 over the joint plate.
+    UnitVector,
     /// Increasing over the joint plate; `positive`: and above 0.
     Ordered {
         positive: bool,
     },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MatrixKind {
+    /// Correlations.
+    Corr,
+    /// Covariances.
+    Cov,
+    /// Lower Cholesky factors of these.
+    CholeskyCorr,
+    CholeskyCov,
+}
+
+impl MatrixKind {
+    pub const ALL: [(&'static str, MatrixKind); 4] = [
+        ("corr", MatrixKind::Corr),
+        ("cov", MatrixKind::Cov),
+        ("cholesky_corr", MatrixKind::CholeskyCorr),
+        ("cholesky_cov", MatrixKind::CholeskyCov),
+    ];
+
+    /// The kind that a type's name says.
+    pub fn of(name: &str) -> Option<MatrixKind> {
+        Self::ALL.iter().find(|k| k.0 == name).map(|k| k.1)
+    }
+
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|k| k.1 == self).map_or("cov", |k| k.0)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -395,8 +430,25 @@ pub enum ExprKind {
         axis: AxisId,
         items: Vec<Expr>,
     },
+    /// A function of whole matrices. A matrix varies over two axes of one plate, of which the lower is its rows.
+    Matrix {
+        function: MatrixFn,
+        matrix: Box<Expr>,
+        /// The rows and columns of `matrix`, bound here; the factor varies over axes of the same names.
+        axes: [AxisId; 2],
+        /// The right side of a solve, with the axis along it, bound here; the solution varies over one of that name.
+        vector: Option<(AxisId, Box<Expr>)>,
+    },
     /// A draw of base noise with these parameters, in `sample` bodies only. One draw per cell of the expression's axes.
     Noise(Noise, Vec<Expr>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MatrixFn {
+    /// The lower Cholesky factor of a symmetric matrix.
+    Cholesky,
+    /// `x` in `L x = b`, or in `Lᵀ x = b`, of a lower triangle.
+    Solve { transposed: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

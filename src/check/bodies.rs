@@ -119,6 +119,11 @@ impl<'a> Checker<'a, '_> {
             let Some(axis) = self.axis_named(&a.plate, &env) else { return };
             axes.push(axis);
         }
+        if let (Some(_), [rows]) = (MatrixKind::of(&d.support.base.name), axes.as_slice()) {
+            let plate = self.plate_of(*rows);
+            let columns = self.add_axis(plate, "column");
+            axes.push(columns);
+        }
         let support = self.support(d, &env);
         for item in d.items {
             let mut inner = Env { noise: item.name.name == "sample", ..env.clone() };
@@ -187,6 +192,11 @@ impl<'a> Checker<'a, '_> {
                 known = false;
                 continue;
             }
+            if let (Some(_), [rows]) = (MatrixKind::of(&p.ty.base.name), axes.as_slice()) {
+                let plate = self.plate_of(*rows);
+                let columns = self.add_axis(plate, "column");
+                axes.push(columns);
+            }
             let constraint = self.constraint(&p.ty, &env);
             let range = self.range_of(&constraint, ty, &env);
             let id = self.fresh_local();
@@ -203,16 +213,8 @@ impl<'a> Checker<'a, '_> {
         };
         match ty.base.name.as_str() {
             "real" | "int" | "bool" => true,
-            "simplex" | "ordered" if !ty.axes.is_empty() => true,
-            t @ ("corr" | "cov") => {
-                self.diags.push(
-                    Code::NOT_YET_TYPE
-                        .at(ty.span, format!("`{t}` is not part of this version of the language"))
-                        .here("parsed, but without meaning so far")
-                        .help("use `real`"),
-                );
-                false
-            }
+            "simplex" | "ordered" | "unit_vector" if !ty.axes.is_empty() => true,
+            n if MatrixKind::of(n).is_some() && ty.axes.len() == 1 => true,
             n => {
                 self.unknown_type(&ty.base, n, known, what);
                 false
@@ -242,6 +244,8 @@ impl<'a> Checker<'a, '_> {
                 Range { lower: self.range_in(lower, env).lower, upper: self.range_in(upper, env).upper }
             }
             Constraint::Simplex => Range { lower: 0.0, upper: 1.0 },
+            Constraint::UnitVector => Range { lower: -1.0, upper: 1.0 },
+            Constraint::Matrix(_) => Range::ALL,
             Constraint::Ordered { positive: true } => Range { lower: 0.0, upper: f64::INFINITY },
             Constraint::None | Constraint::Ordered { positive: false } => Range::ALL,
         }

@@ -56,7 +56,7 @@ pub fn range(hir: &Hir, e: &Expr, locals: &dyn Fn(LocalId) -> Range) -> Range {
         },
         ExprKind::Unary(op, a) => unary(*op, r(a)),
         ExprKind::Binary(op, a, b) => binary(*op, r(a), r(b), a.is_same_as(b)),
-        ExprKind::Noise(..) => Range::ALL,
+        ExprKind::Noise(..) | ExprKind::Matrix { .. } => Range::ALL,
     }
 }
 
@@ -74,6 +74,8 @@ pub fn var_range(hir: &Hir, var: &Var) -> Range {
         Constraint::Upper { bound, .. } => Range::new(f64::NEG_INFINITY, end(bound).upper),
         Constraint::Interval { lower, upper, .. } => Range::new(end(lower).lower, end(upper).upper),
         Constraint::Simplex => Range::new(0.0, 1.0),
+        Constraint::UnitVector => Range::new(-1.0, 1.0),
+        Constraint::Matrix(_) => Range::ALL,
         Constraint::Ordered { positive } => Range::new(if *positive { 0.0 } else { f64::NEG_INFINITY }, f64::INFINITY),
     }
 }

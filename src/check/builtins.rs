@@ -1,6 +1,6 @@
 //! The primitives: functions and constants that the compiler itself knows. Everything else is library code in `.vi`.
 
-use crate::hir::{BinOp, Noise, Reduction, UnOp};
+use crate::hir::{BinOp, MatrixFn, Noise, Reduction, UnOp};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Builtin {
@@ -12,6 +12,7 @@ pub enum Builtin {
     /// `size(plate)`
     Size,
     Noise(NoiseKind),
+    Matrix(MatrixFn),
 }
 
 /// Base noise by name; `Categorical` takes its axis from `over`.
@@ -73,6 +74,24 @@ pub const BUILTINS: &[(&str, Builtin, &str, &str)] = &[
     ("any", Builtin::Reduce(Reduction::Any), "any(c over plate)", "whether a condition holds somewhere"),
     ("all", Builtin::Reduce(Reduction::All), "all(c over plate)", "whether a condition holds everywhere"),
     ("size", Builtin::Size, "size(plate)", "number of cells"),
+    (
+        "cholesky",
+        Builtin::Matrix(MatrixFn::Cholesky),
+        "cholesky(A)",
+        "lower factor L of a symmetric positive definite matrix: A = L L\u{1d40}",
+    ),
+    (
+        "solve_lower",
+        Builtin::Matrix(MatrixFn::Solve { transposed: false }),
+        "solve_lower(L, b)",
+        "x in L x = b, for a lower triangle L",
+    ),
+    (
+        "solve_lower_transposed",
+        Builtin::Matrix(MatrixFn::Solve { transposed: true }),
+        "solve_lower_transposed(L, b)",
+        "x in L\u{1d40} x = b, for a lower triangle L",
+    ),
     ("std_normal", Builtin::Noise(NoiseKind::Fixed(Noise::Normal, 0)), "std_normal()", "a standard normal draw"),
     ("std_uniform", Builtin::Noise(NoiseKind::Fixed(Noise::Uniform, 0)), "std_uniform()", "a uniform draw on (0, 1)"),
     ("std_gamma", Builtin::Noise(NoiseKind::Fixed(Noise::Gamma, 1)), "std_gamma(shape)", "a gamma draw with rate 1"),

@@ -195,6 +195,7 @@ impl<'a> Checker<'a, '_> {
                 }
             },
             Builtin::Size => self.size(e, args, env),
+            Builtin::Matrix(function) => self.matrix_function(e, name, function, args, env),
             Builtin::Noise(kind) => self.noise(e, name, kind, plates, args, env),
         }
     }
@@ -348,7 +349,8 @@ impl<'a> Checker<'a, '_> {
             return None;
         }
         let axis = match &a.index {
-            Some(index) if inner.context.contains(&axis) => {
+            // A plate parameter stands for its current cell too.
+            Some(index) if inner.context.contains(&axis) || inner.plates.iter().any(|(n, _)| *n == a.plate.name) => {
                 let plate = self.plate_of(axis);
                 self.add_axis(plate, &index.name)
             }

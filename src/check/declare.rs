@@ -132,7 +132,11 @@ impl<'a> Checker<'a, '_> {
         let ends: Vec<&Expr> = match c {
             Constraint::Lower { bound, .. } | Constraint::Upper { bound, .. } => vec![bound],
             Constraint::Interval { lower, upper, .. } => vec![lower, upper],
-            Constraint::None | Constraint::Simplex | Constraint::Ordered { .. } => vec![],
+            Constraint::None
+            | Constraint::Simplex
+            | Constraint::Matrix(_)
+            | Constraint::UnitVector
+            | Constraint::Ordered { .. } => vec![],
         };
         for e in ends {
             if let Some((var, span)) = self.first_column(e) {

@@ -20,6 +20,8 @@ pub(super) struct Drawn {
     pub declared: Option<(Span, Constraint)>,
     /// The plate that the type written names, for a latent that picks a cell of it.
     pub cells_of: Option<PlateId>,
+    /// The second axis of `over`, where a matrix is drawn.
+    pub columns: Option<AxisId>,
     /// The type of the value, for an observation.
     pub observed: Option<Ty>,
     /// Whether some of the observed cells may be missing, and so be drawn.
@@ -30,8 +32,6 @@ pub(super) struct Drawn {
 
 /// Distributions that the language has and this version does not, with what to write until then.
 const LATER_DISTS: &[(&str, &str)] = &[
-    ("MvNormal", "independent effects are near: `latent u[group, coef] ~ Normal(m, tau)`"),
-    ("LKJ", "leave correlations out: `latent u[group, coef] ~ Normal(m, tau)`"),
     ("OrderedLogistic", "observe whether the rating is above a level: a `bool` column and `Bernoulli(logit: …)`"),
     ("ZeroSumNormal", "`Normal(0, s)` with an intercept is near"),
     ("Multinomial", "one row per draw, with `Categorical`"),
@@ -119,11 +119,13 @@ impl<'a> Checker<'a, '_> {
         let matched = self.match_arguments(e.span, name, form.params, args, form.name.span)?;
         let all = union(&drawn.axes, &drawn.over);
         let arg_env = Env { list_axis: single(&all), context: all.clone(), ..env.clone() };
-        let values: Vec<Expr> = matched.iter().map(|a| self.expr(&a.value, &arg_env)).collect();
+        let values: Vec<Expr> =
+            form.params.iter().zip(&matched).map(|(p, a)| self.passed(p, &a.value, &arg_env)).collect();
         if values.iter().any(is_bad) || self.broken_bodies.contains(&form.name.span) {
             return None;
         }
         self.check_joint(name, !form.support.axes.is_empty(), drawn, e.span)?;
+        self.check_matrix_drawn(name, form.support, drawn, e.span)?;
         let generic = self.dist_plates(e.span, form, &values, drawn)?;
         let allowed = generic.iter().fold(all.clone(), |all, (_, a)| union(&all, &[*a]));
         // The bodies see the arguments as locals.
@@ -133,6 +135,10 @@ impl<'a> Checker<'a, '_> {
         let values: Vec<Option<Expr>> = pairs
             .map(|(param, v)| {
                 let v = self.argument(param, v, name, &inner)?;
+                let allowed = match self.matrix_axes(param, &v) {
+                    Some(own) => union(&allowed, &own),
+                    None => allowed.clone(),
+                };
                 self.check_plates(&v, &allowed, drawn).then_some(v)
             })
             .collect();
@@ -211,7 +217,9 @@ impl<'a> Checker<'a, '_> {
             }
             _ => Range::ALL,
         };
-        let x_axes = union(&drawn.axes, &drawn.over);
+        let mut x_axes = union(&drawn.axes, &drawn.over);
+        x_axes.extend(drawn.columns);
+        x_axes.sort_unstable();
         let axes = x_axes.clone();
         with_x.locals.push((item.arg.as_ref()?.name.clone(), Local { id: x, ty: support.ty, axes, range }));
         let logpdf = self.expr(&item.value, &with_x);

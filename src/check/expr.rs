@@ -792,6 +792,12 @@ pub(crate) fn walk(e: &Expr, f: &mut dyn FnMut(&Expr)) {
             walk(body, f);
         }
         ExprKind::List { items, .. } | ExprKind::Noise(_, items) => items.iter().for_each(|i| walk(i, f)),
+        ExprKind::Matrix { matrix, vector, .. } => {
+            walk(matrix, f);
+            if let Some((_, v)) = vector {
+                walk(v, f);
+            }
+        }
         ExprKind::Number(_) | ExprKind::Local(_) | ExprKind::Position(_) | ExprKind::Size(_) => {}
     }
 }

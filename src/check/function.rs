@@ -78,7 +78,7 @@ impl<'a> Checker<'a, '_> {
         }
         let broken = self.broken_bodies.contains(&f.name.span);
         let Some(matched) = self.match_arguments(e.span, name, f.params, args, f.name.span) else { return bad(e.span) };
-        let values: Vec<Expr> = matched.iter().map(|a| self.expr(&a.value, env)).collect();
+        let values: Vec<Expr> = f.params.iter().zip(&matched).map(|(p, a)| self.passed(p, &a.value, env)).collect();
         if broken || values.iter().any(is_bad) || self.budget.exhausted {
             return bad(e.span);
         }
@@ -156,6 +156,7 @@ impl<'a> Checker<'a, '_> {
             );
             return None;
         }
+        self.check_matrix_plate(param, &v, name, inner)?;
         let v = self.numeric(v, &format!("pass this as `{what}` of `{name}`"));
         if is_bad(&v) {
             return None;
@@ -177,7 +178,8 @@ impl<'a> Checker<'a, '_> {
     /// A parameter inside the body. One over a plate varies over it even when one number is passed.
     pub(super) fn bound_local(&mut self, param: &'a ast::Param, v: &Expr, env: &Env, inner: &Env) -> Local {
         let mut axes = v.axes.clone();
-        for a in &param.ty.axes {
+        // A matrix brings its own two axes.
+        for a in param.ty.axes.iter().filter(|_| MatrixKind::of(&param.ty.base.name).is_none()) {
             if let Some(x) = self.axis_named(&a.plate, inner) {
                 axes = union(&axes, &[x]);
             }
@@ -252,7 +254,8 @@ impl<'a> Checker<'a, '_> {
                 out.push((p.name.clone(), axis));
                 continue;
             }
-            let mut candidates = along.iter().fold(vec![], |all, v| union(&all, &v.axes));
+            let rows = |v: &Expr| minus(&v.axes, &self.second_axes(&v.axes));
+            let mut candidates = along.iter().fold(vec![], |all, v| union(&all, &rows(v)));
             if candidates.len() > 1 {
                 let extra = minus(&candidates, &env.context);
                 if extra.len() == 1 {

@@ -15,6 +15,7 @@ mod fit;
 mod function;
 mod index;
 mod lints;
+mod matrix;
 mod missing;
 mod mixture;
 mod names;
@@ -35,7 +36,7 @@ use names::Names;
 
 pub use builtins::{BUILTINS, Builtin, CONSTANTS};
 pub use print::print;
-pub use steps::{LocationScale, location_scale};
+pub use steps::{LocationScale, is_joint_gaussian, location_scale};
 pub(crate) use {expr::walk, support::reads};
 
 /// A function of the library or the model.

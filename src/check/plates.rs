@@ -144,10 +144,18 @@ impl<'a> Checker<'a, '_> {
     /// `[P]` is independent, `over P` is joint: a joint distribution needs `over`, and `over` with one plate fits it.
     pub(super) fn check_joint(&mut self, name: &str, joint: bool, drawn: &Drawn, span: Span) -> Option<()> {
         let after = |over: &str| match name {
-            "simplex" | "ordered" => format!("write `{} over {over}: {name}`", drawn.what),
+            "simplex" | "ordered" | "unit_vector" | "corr" | "cov" | "cholesky_corr" | "cholesky_cov" => {
+                format!("write `{} over {over}: {name}`", drawn.what)
+            }
             _ => format!("write `{} over {over} ~ {name}(…)`", drawn.what),
         };
-        let typed = matches!(&drawn.declared, Some((_, Constraint::Simplex | Constraint::Ordered { .. })));
+        let typed = matches!(
+            &drawn.declared,
+            Some((
+                _,
+                Constraint::Simplex | Constraint::Matrix(_) | Constraint::UnitVector | Constraint::Ordered { .. }
+            ))
+        );
         match (joint, drawn.over.as_slice()) {
             (true, [_]) => Some(()),
             (true, []) if drawn.axes.is_empty() => {

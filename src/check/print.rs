@@ -17,6 +17,7 @@ pub fn print(hir: &Hir) -> String {
             PlateKind::Range(..) => "a range of numbers".into(),
             PlateKind::Labels(l) => format!("cells {}", l.join(", ")),
             PlateKind::Missing(column) => format!("the empty cells of `{}`", hir.var(*column).name),
+            PlateKind::Triangle { of, .. } => format!("a triangle of `{}`", hir.plate(*of).name),
             PlateKind::OneLess(k) => format!("one cell fewer than `{}`", hir.plate(*k).name),
         };
         let _ = writeln!(out, "plate {}: {kind}", p.name);
@@ -83,5 +84,7 @@ fn constraint(c: &Constraint) -> String {
         Constraint::Interval { lower, upper, open: false } => format!(" in [{}, {}]", end(lower), end(upper)),
         Constraint::Simplex => ", simplex".into(),
         Constraint::Ordered { .. } => ", ordered".into(),
+        Constraint::Matrix(kind) => format!(", {}", kind.name()),
+        Constraint::UnitVector => ", unit_vector".into(),
     }
 }

@@ -253,7 +253,9 @@ impl<'a> Checker<'a, '_> {
                 }
                 continue;
             };
-            let drawn = self.computed(format!("latent {}", head.name.name), head.span, &left.axes, &left.over);
+            let mut drawn = self.computed(format!("latent {}", head.name.name), head.span, &left.axes, &left.over);
+            drawn.columns = self.columns(ty, dist, &left.over);
+            let columns = drawn.columns;
             let Some(drawn) = self.declared(ty, drawn, &left.env) else {
                 self.poison(&head.name);
                 continue;
@@ -305,7 +307,10 @@ impl<'a> Checker<'a, '_> {
                 Centering::Auto if behind => Centering::Centered,
                 other => other,
             };
-            if centering == Centering::Noncentered && location_scale(&used).is_none() {
+            if centering == Centering::Noncentered
+                && location_scale(&used).is_none()
+                && !is_joint_gaussian(&used, &left.over)
+            {
                 self.diags.push(
                     Code::CANNOT_NONCENTER
                         .at(
@@ -323,12 +328,12 @@ impl<'a> Checker<'a, '_> {
                         .help("remove `@noncentered`, or use `Normal`, `StudentT`, `Cauchy`, `Laplace` or `Logistic`"),
                 );
             }
-            let axes: Vec<AxisId> = left.axes.iter().chain(&left.over).copied().collect();
+            let axes: Vec<AxisId> = left.axes.iter().chain(&left.over).copied().chain(columns).collect();
             let var = self.settle_var(Var {
                 name: head.name.name.clone(),
                 span: head.name.span,
                 kind: VarKind::Latent,
-                joint: left.over.len(),
+                joint: left.over.len() + usize::from(columns.is_some()),
                 axes,
                 ty: used.support.ty,
                 constraint,
@@ -354,7 +359,10 @@ impl<'a> Checker<'a, '_> {
         if !self.check_ends(&constraint, &drawn) {
             return None;
         }
-        if matches!(constraint, Constraint::Simplex | Constraint::Ordered { .. }) {
+        if matches!(
+            constraint,
+            Constraint::Simplex | Constraint::Matrix(_) | Constraint::UnitVector | Constraint::Ordered { .. }
+        ) {
             self.check_joint(&ty.base.name, true, &drawn, ty.span)?;
         }
         Some(Drawn { declared: Some((ty.span, constraint)), cells_of, ..drawn })
@@ -363,12 +371,15 @@ impl<'a> Checker<'a, '_> {
     fn latent_type(&mut self, t: &'a ast::Type, what: &str) -> bool {
         let plate = self.names.get(&t.base.name).is_some_and(|e| e.plate.is_some());
         match t.base.name.as_str() {
-            "real" | "simplex" | "ordered" => {}
-            n @ ("corr" | "cov") => {
-                let d = Code::NOT_YET_TYPE
-                    .at(t.span, format!("a {what} that is `{n}` is not part of this version of the language"))
-                    .here("parsed, but without meaning so far");
-                self.diags.push(d.help("leave correlations out"));
+            "real" | "simplex" | "ordered" | "unit_vector" => {}
+            n if MatrixKind::of(n).is_some() && what == "latent" => {}
+            n if MatrixKind::of(n).is_some() => {
+                self.diags.push(
+                    Code::NOT_YET_TYPE
+                        .at(t.span, format!("a {what} that is `{n}` is not part of this version of the language"))
+                        .here("a matrix")
+                        .help("declare it as a `latent`, with the prior `flat()`"),
+                );
                 return false;
             }
             n if plate || matches!(n, "int" | "bool") => {
@@ -383,7 +394,12 @@ impl<'a> Checker<'a, '_> {
                 }
             }
             n => {
-                self.unknown_type(&t.base, n, &["real", "simplex", "ordered"], &format!("a {what}"));
+                self.unknown_type(
+                    &t.base,
+                    n,
+                    &["real", "simplex", "ordered", "corr", "cov", "cholesky_corr", "cholesky_cov", "unit_vector"],
+                    &format!("a {what}"),
+                );
                 return false;
             }
         }
@@ -420,7 +436,10 @@ impl<'a> Checker<'a, '_> {
         let v = self.numeric(v, "start from this");
         let drawn = self.computed(format!("param {}", head.name.name), head.span, &left.axes, &left.over);
         let Some(drawn) = self.declared(ty, drawn, &left.env) else { return self.poison(&head.name) };
-        let joint = matches!(&drawn.declared, Some((_, Constraint::Simplex | Constraint::Ordered { .. })));
+        let joint = matches!(
+            &drawn.declared,
+            Some((_, Constraint::Simplex | Constraint::UnitVector | Constraint::Ordered { .. }))
+        );
         if let (false, Some(&a)) = (joint, left.over.first()) {
             let plate = self.plate_name(a).to_string();
             self.diags.push(
@@ -505,6 +524,7 @@ impl<'a> Checker<'a, '_> {
             missing: false,
             cells_of: None,
             censoring: None,
+            columns: None,
         }
     }
 
@@ -563,6 +583,7 @@ impl<'a> Checker<'a, '_> {
         let index = matches!(v.ty, Ty::Index(_)) && (plate.is_some() || !matches!(v.kind, ExprKind::Position(_)));
         let v = if index { v } else { self.numeric(v, "use this as a value") };
         let own: Vec<AxisId> = left.axes.iter().chain(&left.over).copied().collect();
+        let v = self.renamed_matrix(v, &own);
         let labelled = matches!(&value.kind, A::List(items) if items.iter().any(|i| i.label.is_some()));
         let axes = if bare {
             v.axes.clone()
@@ -848,6 +869,7 @@ impl<'a> Checker<'a, '_> {
             missing,
             cells_of: None,
             censoring: None,
+            columns: None,
         };
         let Some(dist) = self.dist(dist, &drawn, &env) else { return };
         self.hir.steps.push(Step::Observe { name, target: value, over: joint, axes, filter, dist, span: decl.span });
@@ -928,6 +950,19 @@ fn increases(v: &Expr, along: AxisId) -> bool {
         }),
         _ => v.axes.contains(&along),
     }
+}
+
+/// All cells of a plate drawn together from standard normal noise, one number per cell: what can be noncentred as a whole.
+pub fn is_joint_gaussian(d: &DistUse, over: &[AxisId]) -> bool {
+    let (Some(sample), false) = (&d.sample, over.is_empty()) else { return false };
+    let (mut one_each, mut any) = (true, false);
+    expr::walk(sample, &mut |e| {
+        if let ExprKind::Noise(noise, params) = &e.kind {
+            any = true;
+            one_each &= *noise == Noise::Normal && params.is_empty() && over.iter().all(|a| e.axes.contains(a));
+        }
+    });
+    any && one_each && matches!(d.range, Constraint::None) && d.log_kept.is_none() && d.support.ty == Ty::Real
 }
 
 fn same_plates(a: &Head, b: &Head) -> bool {

@@ -19,8 +19,9 @@ impl<'a> Checker<'a, '_> {
         let Some(bound) = &ty.bound else {
             return match base {
                 "simplex" => Constraint::Simplex,
+                "unit_vector" => Constraint::UnitVector,
                 "ordered" => Constraint::Ordered { positive: false },
-                _ => Constraint::None,
+                _ => MatrixKind::of(base).map_or(Constraint::None, Constraint::Matrix),
             };
         };
         if !matches!(base, "real" | "int" | "ordered") {
@@ -147,7 +148,10 @@ impl<'a> Checker<'a, '_> {
                 let (range, kept) = self.ordered_cut(*positive, *at, span, form, inner, c)?;
                 return Some((range, kept, (None, None)));
             }
-            (Constraint::Simplex, _) | (_, Constraint::Simplex) => true,
+            (Constraint::Matrix(a), Constraint::Matrix(b)) if a == b => return whole(),
+            (Constraint::UnitVector, Constraint::UnitVector) => return whole(),
+            (Constraint::Simplex | Constraint::Matrix(_) | Constraint::UnitVector, _) => true,
+            (_, Constraint::Simplex | Constraint::Matrix(_) | Constraint::UnitVector) => true,
             (_, Constraint::Ordered { .. }) => true,
             _ => false,
         };
@@ -159,6 +163,16 @@ impl<'a> Checker<'a, '_> {
                 .help("remove the type: the prior alone says which values are possible");
             self.diags.push(match declared {
                 Constraint::Simplex => d.help("a simplex is drawn by `Dirichlet(…)` or `flat()`"),
+                Constraint::Matrix(MatrixKind::Corr) => {
+                    d.help("a correlation matrix is drawn by `LKJ(…)` or `flat()`")
+                }
+                Constraint::Matrix(MatrixKind::CholeskyCorr) => {
+                    d.help("a factor of a correlation matrix is drawn by `LKJCholesky(…)` or `flat()`")
+                }
+                Constraint::Matrix(MatrixKind::Cov | MatrixKind::CholeskyCov) => d.help(
+                    "write a covariance by scales and correlations: `MvNormal(m, sd: tau, corr: R)` with `R ~ LKJ(2)`; or `flat()`",
+                ),
+                Constraint::UnitVector => d.help("a unit vector is drawn by `flat()`, uniform on the sphere"),
                 _ => d,
             });
             return None;
@@ -317,7 +331,8 @@ impl<'a> Checker<'a, '_> {
                 | Constraint::Interval { open: true, .. }
         );
         let wanted = match &domain {
-            Constraint::None | Constraint::Ordered { .. } => return,
+            Constraint::None | Constraint::UnitVector | Constraint::Ordered { .. } => return,
+            Constraint::Matrix(kind) => return self.check_matrix(what, *kind, v, name),
             Constraint::Simplex => return self.check_simplex(what, v, name),
             c => self.range_of(c, Ty::Real, inner),
         };
@@ -478,7 +493,11 @@ fn ends(c: &Constraint) -> (End, End) {
         Constraint::Lower { bound, open } => (Some((bound.clone(), *open)), None),
         Constraint::Upper { bound, open } => (None, Some((bound.clone(), *open))),
         Constraint::Interval { lower, upper, open } => (Some((lower.clone(), *open)), Some((upper.clone(), *open))),
-        Constraint::None | Constraint::Simplex | Constraint::Ordered { .. } => (None, None),
+        Constraint::None
+        | Constraint::Simplex
+        | Constraint::Matrix(_)
+        | Constraint::UnitVector
+        | Constraint::Ordered { .. } => (None, None),
     }
 }
 

@@ -4,6 +4,7 @@
 //! computed twice. It may not move loads of buffers that a run writes, nor calls: [`super::plan`] places those.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F64, F64X2, I32, I64};
@@ -344,6 +345,11 @@ impl<'a, 'f> Emitter<'a, 'f> {
                 for scope in scopes {
                     self.accumulate(stmt, *buf, addr, *value, scope);
                 }
+            }
+            Stmt::Matrix(call) => {
+                // The program keeps the call alive as long as its code.
+                let call = self.b.ins().iconst(I64, Arc::as_ptr(call) as i64);
+                self.imports.matrix(&mut self.b, &[call, self.table]);
             }
             Stmt::Contract { .. } | Stmt::ContractT { .. } => {
                 unreachable!("contractions outside blocks are written as reductions")

@@ -11,7 +11,8 @@ use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module};
 
 use super::plan::Callee;
-use crate::lower::graph::UnOp;
+use crate::lower::graph::{MatrixCall, UnOp};
+use crate::prim::matrix;
 use crate::prim::vector::{self, Isa, Routine};
 
 /// Why kernels could not be compiled; the interpreter runs such graphs.
@@ -126,7 +127,7 @@ impl Imports {
 
     /// Every routine there is.
     fn symbols(isa: Isa) -> Vec<Routine> {
-        let mut all = vec![vector::contract(isa), vector::contract_t(isa)];
+        let mut all = vec![vector::contract(isa), vector::contract_t(isa), matrix_routine()];
         let (one, block) = vector::pow(isa);
         all.extend([one, block]);
         for op in vector::FUNCTIONS {
@@ -163,6 +164,11 @@ impl Imports {
         self.routine(b, vector::contract(self.isa), &[I64; 7], None, args);
     }
 
+    /// An operation on matrices: the call, and the table of buffers.
+    pub fn matrix(&mut self, b: &mut FunctionBuilder, args: &[Value; 2]) {
+        self.routine(b, matrix_routine(), &[I64; 2], None, args);
+    }
+
     pub fn contract_t(&mut self, b: &mut FunctionBuilder, args: &[Value; 7]) {
         self.routine(b, vector::contract_t(self.isa), &[I64; 7], None, args);
     }
@@ -188,4 +194,14 @@ impl Imports {
         let call = b.ins().call(function, args);
         b.inst_results(call).first().copied()
     }
+}
+
+fn matrix_routine() -> Routine {
+    Routine { name: "matrix", address: run_matrix as *const u8 }
+}
+
+/// Run one matrix operation on the buffers of a table.
+unsafe extern "C" fn run_matrix(call: *const MatrixCall, table: *const *mut u8) {
+    // The table has an address for every buffer of the graph that the call was verified in.
+    unsafe { matrix::run(&*call, |b| (*table.add(b.0 as usize)).cast()) };
 }

@@ -10,11 +10,12 @@ mod tests;
 mod walk;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cranelift_codegen::ir::InstBuilder;
 
-use crate::lower::graph::{BufId, BufKind, Graph, Region};
+use crate::lower::graph::{BufId, BufKind, Graph, MatrixCall, Region, Stmt};
 use crate::run::Workspace;
 pub use jit::CompileError;
 
@@ -32,6 +33,8 @@ struct Program {
     scratch: usize,
     /// Buffers to be 0 at the start.
     zeroed: Vec<BufId>,
+    /// What the code points to.
+    _calls: Vec<Arc<MatrixCall>>,
 }
 
 /// Compile the three programs of a graph.
@@ -76,7 +79,17 @@ fn program(graph: &Graph, name: &str, regions: &[Region], listing: bool) -> Resu
     let is_zeroed = |b: &BufId| matches!(graph.buffers[b.0 as usize].kind, BufKind::Scratch { zeroed: true });
     let mut zeroed: Vec<BufId> = mentioned.into_iter().filter(is_zeroed).collect();
     zeroed.sort_unstable();
-    Ok(Program { code, scratch, zeroed })
+    let call = |s: &Stmt| match s {
+        Stmt::Matrix(call) => Some(call.clone()),
+        Stmt::Let(..)
+        | Stmt::Reduce { .. }
+        | Stmt::Contract { .. }
+        | Stmt::ContractT { .. }
+        | Stmt::Store { .. }
+        | Stmt::Accum { .. } => None,
+    };
+    let _calls = regions.iter().flat_map(|r| &r.body).filter_map(call).collect();
+    Ok(Program { code, scratch, zeroed, _calls })
 }
 
 impl Program {

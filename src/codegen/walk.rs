@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::lower::graph::{Addr, AddrTerm, BufId, LoopId, Op, Region, Stmt, ValId};
+use crate::lower::graph::{Access, Addr, AddrTerm, BufId, LoopId, Op, Region, Stmt, ValId};
 
 /// Whether some statement of a region reads a buffer that another writes, or stores to one that another adds to: then
 /// lanes may depend on each other, and must run in order.
@@ -41,6 +41,11 @@ impl Touched {
                 Stmt::Accum { buf, .. } => {
                     self.added.insert(*buf);
                 }
+                Stmt::Matrix(call) => {
+                    self.read.extend(call.buffers(Access::Read));
+                    self.stored.extend(call.buffers(Access::Store));
+                    self.added.extend(call.buffers(Access::Add));
+                }
             }
         }
     }
@@ -51,7 +56,7 @@ pub fn has_effects(stmt: &Stmt) -> bool {
     match stmt {
         Stmt::Let(..) | Stmt::Contract { .. } => false,
         Stmt::Reduce { body, .. } => body.iter().any(has_effects),
-        Stmt::ContractT { .. } | Stmt::Store { .. } | Stmt::Accum { .. } => true,
+        Stmt::ContractT { .. } | Stmt::Store { .. } | Stmt::Accum { .. } | Stmt::Matrix(_) => true,
     }
 }
 
@@ -68,7 +73,7 @@ pub fn for_uses(stmt: &Stmt, visit: &mut dyn FnMut(ValId)) {
             body.iter().for_each(|s| for_uses(s, visit));
             outs.iter().for_each(|(_, _, v)| visit(*v));
         }
-        Stmt::Contract { .. } => {}
+        Stmt::Contract { .. } | Stmt::Matrix(_) => {}
         Stmt::ContractT { value, .. } | Stmt::Store { value, .. } | Stmt::Accum { value, .. } => visit(*value),
     }
 }
@@ -78,7 +83,7 @@ pub fn for_defs(stmt: &Stmt, visit: &mut dyn FnMut(ValId)) {
     match stmt {
         Stmt::Let(v, _) | Stmt::Contract { out: v, .. } => visit(*v),
         Stmt::Reduce { outs, .. } => outs.iter().for_each(|(v, _, _)| visit(*v)),
-        Stmt::ContractT { .. } | Stmt::Store { .. } | Stmt::Accum { .. } => {}
+        Stmt::ContractT { .. } | Stmt::Store { .. } | Stmt::Accum { .. } | Stmt::Matrix(_) => {}
     }
 }
 
@@ -94,6 +99,7 @@ pub fn for_loops(stmt: &Stmt, visit: &mut dyn FnMut(LoopId)) {
             address_loops(&other.1, visit);
         }
         Stmt::Store { addr, .. } | Stmt::Accum { addr, .. } => address_loops(addr, visit),
+        Stmt::Matrix(_) => {}
     }
 }
 

@@ -88,6 +88,7 @@ impl<'a> Eval<'a> {
                 })?;
                 self.eval(item)?
             }
+            ExprKind::Matrix { .. } => return Err(Stop::Never(e.span, "it is computed from a whole matrix".into())),
             ExprKind::Noise(..) => return Err(Stop::Never(e.span, "it is random".into())),
         })
     }

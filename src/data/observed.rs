@@ -17,7 +17,12 @@ pub fn check(hir: &Hir, known: &Resolved, sheets: &[Option<Sheet>], diags: &mut 
             // A column as it stands is finite; any other value may not be.
             let column = matches!(&target.kind, ExprKind::Read { var, index }
                 if matches!(hir.var(*var).kind, VarKind::Column(_)) && index.iter().all(|i| matches!(i, Index::Axis(_))));
-            if column && matches!(dist.range, Constraint::None | Constraint::Simplex | Constraint::Ordered { .. }) {
+            if column
+                && matches!(
+                    dist.range,
+                    Constraint::None | Constraint::Simplex | Constraint::UnitVector | Constraint::Ordered { .. }
+                )
+            {
                 continue;
             }
             let mut optional = false;

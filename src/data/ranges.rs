@@ -52,7 +52,11 @@ impl<'a> Bounds<'a> {
             Constraint::Interval { lower, upper, open } => {
                 Some(Bounds { lower: Some(lower), upper: Some(upper), open: *open })
             }
-            Constraint::None | Constraint::Simplex | Constraint::Ordered { .. } => None,
+            Constraint::None
+            | Constraint::Simplex
+            | Constraint::Matrix(_)
+            | Constraint::UnitVector
+            | Constraint::Ordered { .. } => None,
         }
     }
 
@@ -152,6 +156,8 @@ pub(super) fn describe(hir: &Hir, known: &Resolved, c: &Constraint) -> String {
         Constraint::Interval { lower, upper, open: true } => format!("in ({}, {})", end(lower), end(upper)),
         Constraint::Interval { lower, upper, open: false } => format!("in [{}, {}]", end(lower), end(upper)),
         Constraint::Simplex => "a simplex (not negative, summing to 1)".into(),
+        Constraint::Matrix(kind) => format!("a matrix of type `{}`", kind.name()),
+        Constraint::UnitVector => "a vector of length 1".into(),
         Constraint::Ordered { positive: false } => "increasing".into(),
         Constraint::Ordered { positive: true } => "positive and increasing".into(),
     }

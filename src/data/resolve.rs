@@ -165,6 +165,14 @@ impl Resolver<'_> {
             },
             PlateKind::Labels(labels) => Try::Done(labelled(labels.clone())),
             PlateKind::Missing(column) => self.missing(*column),
+            PlateKind::Triangle { of, diagonal } => match self.known.plate(*of) {
+                Some(p) => {
+                    let cells = |i: usize| 0..if *diagonal { i + 1 } else { i };
+                    let name = |i: usize, j: usize| format!("{}:{}", p.labels[i], p.labels[j]);
+                    Try::Done(labelled((0..p.size).flat_map(|i| cells(i).map(move |j| name(i, j))).collect()))
+                }
+                None => Try::NotYet,
+            },
             PlateKind::OneLess(whole) => match self.known.plate(*whole) {
                 Some(p) => Try::Done(labelled(p.labels[..p.size.saturating_sub(1)].to_vec())),
                 None => Try::NotYet,

@@ -453,7 +453,7 @@ impl Joint {
             return n;
         }
         let out = match self.node(node).clone() {
-            n @ (Node::Const(_) | Node::Size(_) | Node::Position(_)) => self.intern(n),
+            n @ (Node::Const(_) | Node::Size(_) | Node::Position(_) | Node::Matrix { .. }) => self.intern(n),
             Node::Read { slot, index } => match latents.iter().find(|z| z.slot == slot) {
                 Some(z) => z.value,
                 None => {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::joint::{Joint, SlotKind};
-use crate::hir::{Constraint, Guide as Family, Hir, Step, VarId, VarKind};
+use crate::hir::{Constraint, Guide as Family, Hir, MatrixKind, Step, VarId, VarKind};
 
 /// The approximating family over the unconstrained latents, and each latent's way from it.
 #[derive(Clone, Debug)]
@@ -42,6 +42,7 @@ pub fn guide(hir: &Hir, joint: &Joint) -> Guide {
             let (noncentered, why) =
                 step.map_or((false, ""), |(dist, asked)| super::centering(hir, u.var, dist, asked));
             let transform = match (&v.constraint, noncentered) {
+                (_, true) if v.joint > 0 => "mu + L u, L the Cholesky factor (noncentred)".into(),
                 (_, true) => "mu + sigma * u (noncentred)".into(),
                 (Constraint::None, _) => "u".into(),
                 (Constraint::Ordered { positive: false }, _) => "u[1], then + exp(u) for each further cell".into(),
@@ -49,6 +50,13 @@ pub fn guide(hir: &Hir, joint: &Joint) -> Guide {
                 (Constraint::Lower { .. }, _) => "lower + exp(u)".into(),
                 (Constraint::Upper { .. }, _) => "upper - exp(u)".into(),
                 (Constraint::Interval { .. }, _) => "lower + (upper - lower) * inv_logit(u)".into(),
+                (Constraint::Matrix(MatrixKind::Corr | MatrixKind::CholeskyCorr), _) => {
+                    "tanh(u), the partial correlations".into()
+                }
+                (Constraint::Matrix(MatrixKind::Cov | MatrixKind::CholeskyCov), _) => {
+                    "a factor with diagonal exp(u)".into()
+                }
+                (Constraint::UnitVector, _) => "u / |u|".into(),
                 (Constraint::Simplex, _) => "softmax(V u), V the log-ratio basis".into(),
             };
             let point = matches!(v.kind, VarKind::Param { .. });

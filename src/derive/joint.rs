@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::diag::Diagnostic;
-use crate::hir::{AxisId, PlateId, VarId};
+use crate::hir::{AxisId, MatrixFn, PlateId, VarId};
 use crate::source::Span;
 
 pub use crate::lower::graph::{BinOp, UnOp};
@@ -32,6 +32,12 @@ pub enum Node {
     Binary(BinOp, NodeId, NodeId),
     /// Condition, value if not 0, value if 0. The other side may be anything, NaN too, in value and derivative.
     Select(NodeId, NodeId, NodeId),
+    /// A function of whole matrices, which are stored: reads of all cells of a slot, those of the matrix first. Stands
+    /// only as the value of a definition, over the cells of the result and then those that it is repeated over.
+    Matrix {
+        function: MatrixFn,
+        operands: Vec<NodeId>,
+    },
     /// Combine `body` over all cells of `axes` for which `filter` (0/1) holds. `filter` depends on data and positions only.
     /// An axis that is already in use is bound again: inside, it means the cell of the reduction.
     Reduce {

@@ -50,7 +50,11 @@ impl Translator<'_> {
             Constraint::Lower { bound, .. } => Support::Lower(end(self, bound)),
             Constraint::Upper { bound, .. } => Support::Upper(end(self, bound)),
             Constraint::Interval { lower, upper, .. } => Support::Interval(end(self, lower), end(self, upper)),
-            Constraint::None | Constraint::Simplex | Constraint::Ordered { .. } => Support::Real,
+            Constraint::None
+            | Constraint::Simplex
+            | Constraint::Matrix(_)
+            | Constraint::UnitVector
+            | Constraint::Ordered { .. } => Support::Real,
         };
         let name = match support {
             Support::Real => cells.name.clone(),

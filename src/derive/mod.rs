@@ -2,8 +2,10 @@
 
 mod bijector;
 mod discrete;
+mod factor;
 pub mod guide;
 pub mod joint;
+mod matrix;
 mod missing;
 mod print;
 pub use discrete::{MOST_ENTRIES, Purpose, too_many_values};
@@ -31,11 +33,28 @@ pub fn joint(hir: &mut Hir) -> Joint {
 /// The log joint with probes of its discrete latents, if it has another purpose than a fit.
 pub fn joint_for(hir: &mut Hir, purpose: Purpose) -> Joint {
     let steps = hir.steps.clone();
-    let mut t = Translator { hir, joint: Joint::default(), sources: HashMap::new(), locals: HashMap::new() };
+    let mut t = Translator {
+        hir,
+        joint: Joint::default(),
+        sources: HashMap::new(),
+        locals: HashMap::new(),
+        span: Span::default(),
+        noise: None,
+        stored: HashMap::new(),
+        results: HashMap::new(),
+        factors: HashMap::new(),
+    };
     t.data_slots();
     t.fill_known();
     let mut later = vec![];
     for step in &steps {
+        t.span = match step {
+            Step::Latent { span, .. }
+            | Step::Param { span, .. }
+            | Step::Let { span, .. }
+            | Step::Observe { span, .. }
+            | Step::Factor { span, .. } => *span,
+        };
         if let Some(recurrence) = t.recurrence_of(step) {
             t.recurrence(&recurrence, &steps);
             continue;
@@ -89,6 +108,16 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose) -> Joint {
 
 /// Whether a latent is drawn as location + scale · noise, and why.
 pub fn centering(hir: &Hir, var: VarId, dist: &DistUse, asked: Centering) -> (bool, &'static str) {
+    let v = hir.var(var);
+    if crate::check::is_joint_gaussian(dist, &v.axes[v.axes.len() - v.joint..]) {
+        return match asked {
+            Centering::Noncentered => (true, "asked for"),
+            Centering::Centered => (false, "asked for"),
+            // Correlations between the cells of a group are seen where groups have data of their own.
+            Centering::Auto if v.axes.len() > v.joint => (false, "one draw per group"),
+            Centering::Auto => (true, "its cells are drawn together"),
+        };
+    }
     let Some(shape) = crate::check::location_scale(dist) else { return (false, "") };
     if dist.args.iter().any(|(_, _, e)| reads(hir, e, &|v| hir.discrete(v).is_some())) {
         return (false, "it depends on a discrete latent");
@@ -125,6 +154,7 @@ fn reads(hir: &Hir, e: &Expr, wanted: &dyn Fn(VarId) -> bool) -> bool {
         ExprKind::If { condition, then, otherwise } => any(condition) || any(then) || any(otherwise),
         ExprKind::Reduce { body, .. } => any(body),
         ExprKind::At { body, index, .. } => any(body) || at(index),
+        ExprKind::Matrix { matrix, vector, .. } => any(matrix) || vector.as_ref().is_some_and(|(_, v)| any(v)),
         ExprKind::List { items, .. } | ExprKind::Noise(_, items) => items.iter().any(any),
         ExprKind::Number(_) | ExprKind::Local(_) | ExprKind::Position(_) | ExprKind::Size(_) => false,
     }
@@ -213,7 +243,10 @@ impl Translator<'_> {
             return Prior { var, x, standard: false, span };
         }
         let z = self.noise_of(var);
-        let x = self.scaled(dist, z);
+        let x = match crate::check::location_scale(dist) {
+            Some(_) => self.scaled(dist, z),
+            None => self.drawn_from(dist, z),
+        };
         let v = self.hir.var(var).clone();
         self.define(var, &v.name, &v.axes, x, span);
         Prior { var, x: z, standard: true, span }
@@ -225,6 +258,28 @@ impl Translator<'_> {
         let slot = self.slot(format!("{} noise", v.name), self.plates(&v.axes), SlotKind::Unconstrained(var));
         self.joint.unconstrained.push(Unconstrained { var, slot, point: false, start: None, axes: v.axes.clone() });
         self.read_all(slot, &v.axes)
+    }
+
+    /// A joint draw in terms of its standard normal noise, one number per cell.
+    fn drawn_from(&mut self, dist: &DistUse, z: NodeId) -> NodeId {
+        for (local, _, value) in &dist.args {
+            let node = self.expr(value);
+            self.locals.insert(*local, node);
+        }
+        self.noise = Some(z);
+        let x = self.expr(dist.sample.as_ref().expect("what is noncentred has a draw"));
+        self.noise = None;
+        x
+    }
+
+    /// log N(z; 0, 1)
+    fn standard_normal(&mut self, z: NodeId) -> NodeId {
+        let square = self.joint.binary(BinOp::Mul, z, z);
+        let half = self.joint.constant(-0.5);
+        let scaled = self.joint.binary(BinOp::Mul, half, square);
+        // ½ log 2π
+        let constant = self.joint.constant(0.918_938_533_204_672_8);
+        self.joint.binary(BinOp::Sub, scaled, constant)
     }
 
     /// Location + scale · noise, on the side of each condition that is taken.
@@ -257,7 +312,9 @@ impl Translator<'_> {
         let Prior { var, x, standard, span } = prior;
         let v = self.hir.var(var).clone();
         let (independent, over) = v.axes.split_at(v.axes.len() - v.joint);
-        let (value, axes) = if standard {
+        let (value, axes) = if standard && crate::check::location_scale(dist).is_none() {
+            (self.standard_normal(x), v.axes.clone())
+        } else if standard {
             for (local, name, value) in &dist.args {
                 let node = match name.as_str() {
                     "mu" => self.joint.constant(0.0),
@@ -306,7 +363,11 @@ impl Translator<'_> {
             Constraint::Lower { bound, .. } => (Some(bound), None),
             Constraint::Upper { bound, .. } => (None, Some(bound)),
             Constraint::Interval { lower, upper, .. } => (Some(lower), Some(upper)),
-            Constraint::None | Constraint::Simplex | Constraint::Ordered { .. } => (None, None),
+            Constraint::None
+            | Constraint::Simplex
+            | Constraint::Matrix(_)
+            | Constraint::UnitVector
+            | Constraint::Ordered { .. } => (None, None),
         };
         let open = |e: &&Expr| !matches!(e.kind, ExprKind::Number(_));
         let lower = lower.filter(open).map(|e| self.expr(e));
@@ -362,6 +423,12 @@ impl Translator<'_> {
             }
             return x;
         }
+        if let Constraint::Matrix(kind) = &v.constraint {
+            return self.latent_matrix(var, &v, *kind, span);
+        }
+        if matches!(v.constraint, Constraint::UnitVector) {
+            return self.unit_vector(var, &v, span);
+        }
         if let (Constraint::Ordered { positive }, Some(&k)) = (&v.constraint, v.axes.last()) {
             return self.ordered(var, &v, k, *positive, start, span);
         }
@@ -375,7 +442,11 @@ impl Translator<'_> {
             Constraint::Lower { bound, .. } => Support::Lower(self.expr(bound)),
             Constraint::Upper { bound, .. } => Support::Upper(self.expr(bound)),
             Constraint::Interval { lower, upper, .. } => Support::Interval(self.expr(lower), self.expr(upper)),
-            Constraint::None | Constraint::Simplex | Constraint::Ordered { .. } => Support::Real,
+            Constraint::None
+            | Constraint::Simplex
+            | Constraint::Matrix(_)
+            | Constraint::UnitVector
+            | Constraint::Ordered { .. } => Support::Real,
         };
         let start = start.map(|s| self.joint.unconstrain(support, s));
         self.joint.unconstrained.push(Unconstrained { var, slot, point, start, axes: v.axes.clone() });
@@ -519,6 +590,7 @@ impl Joint {
             Node::Binary(_, a, b) => vec![*a, *b],
             Node::Select(c, t, o) => vec![*c, *t, *o],
             Node::Reduce { filter, body, .. } => filter.iter().chain([body]).copied().collect(),
+            Node::Matrix { operands, .. } => operands.clone(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::joint::*;
-use crate::hir::{AxisId, Hir, PlateId};
+use crate::hir::{AxisId, Hir, MatrixFn, PlateId};
 
 /// Binding strength, weakest first: where parentheses are needed.
 const SUM: u8 = 1;
@@ -136,6 +136,15 @@ impl Printer<'_> {
             }
             Node::Select(c, t, o) => {
                 (format!("if {} then {} else {}", self.node(*c, 0), self.node(*t, 0), self.node(*o, 0)), 0)
+            }
+            Node::Matrix { function, operands } => {
+                let name = match function {
+                    MatrixFn::Cholesky => "cholesky",
+                    MatrixFn::Solve { transposed: false } => "solve_lower",
+                    MatrixFn::Solve { transposed: true } => "solve_lower_transposed",
+                };
+                let operands: Vec<String> = operands.iter().map(|n| self.node(*n, 0)).collect();
+                (format!("{name}({})", operands.join(", ")), ATOM)
             }
             Node::Reduce { op, axes, filter, body } => {
                 let names: Vec<String> = axes.iter().map(|a| self.axis(*a)).collect();

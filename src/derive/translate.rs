@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::joint::{BinOp, Fold, Ix, Joint, Node, NodeId, SlotId, UnOp};
 use crate::hir::{AxisId, AxisInfo, Expr, ExprKind, Hir, Index, LocalId, Reduction, VarId};
+use crate::source::Span;
 
 /// How a variable is read.
 #[derive(Clone, Debug)]
@@ -25,6 +26,15 @@ pub(super) struct Translator<'h> {
     pub joint: Joint,
     pub sources: HashMap<VarId, Source>,
     pub locals: HashMap<LocalId, NodeId>,
+    /// The statement at hand.
+    pub span: Span,
+    /// What stands for standard normal noise, while a draw is translated.
+    pub noise: Option<NodeId>,
+    /// Slots that hold all cells of an expression, those of these axes first; and the results of matrix functions.
+    pub stored: HashMap<(NodeId, Vec<AxisId>), SlotId>,
+    pub results: HashMap<NodeId, SlotId>,
+    /// By the slot of a latent matrix: that of its Cholesky factor, from which it is made.
+    pub factors: HashMap<SlotId, SlotId>,
 }
 
 impl Translator<'_> {
@@ -71,6 +81,14 @@ impl Translator<'_> {
                     let here = self.joint.binary(BinOp::Equal, at, i);
                     self.joint.intern(Node::Select(here, item, otherwise))
                 })
+            }
+            ExprKind::Matrix { function, matrix, axes, vector } => {
+                let matrix = self.expr(matrix);
+                let vector = vector.as_ref().map(|(axis, v)| (*axis, self.expr(v)));
+                self.matrix(*function, matrix, *axes, vector)
+            }
+            ExprKind::Noise(_, params) if params.is_empty() && self.noise.is_some() => {
+                self.noise.expect("the guard has seen it")
             }
             ExprKind::Noise(..) => {
                 unreachable!("check admits noise in `sample()` only, which is not part of a density")
@@ -165,7 +183,8 @@ impl Translator<'_> {
             return n;
         }
         let out = match self.joint.node(node).clone() {
-            n @ (Node::Const(_) | Node::Size(_)) => self.joint.intern(n),
+            // A function of matrices is the value of a definition, over all cells.
+            n @ (Node::Const(_) | Node::Size(_) | Node::Matrix { .. }) => self.joint.intern(n),
             Node::Position(a) if a == axis => match by {
                 Ix::Axis(b) => self.joint.intern(Node::Position(*b)),
                 Ix::At(n) => *n,

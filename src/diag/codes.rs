@@ -130,6 +130,7 @@ codes! {
     PARAM_START "V0410" error "a starting value that cannot be used";
     CONST_NOT_CONSTANT "V0411" error "a constant that depends on data";
     RANGE_MISPLACED "V0412" error "a range on what is not a number";
+    NOT_A_MATRIX "V0414" error "a whole matrix is needed";
     ORDERED_PRIOR "V0413" error "ordered values whose prior differs by element and depends on latents";
     MISSING_WITHOUT_MODEL "V0431" error "a column with missing cells and no model for them";
     MISSING_MODEL "V0432" error "a model that cannot fill missing cells";
@@ -196,6 +197,7 @@ codes! {
     // V08xx: numbers at run time
     NONFINITE_START "V0801" error "a log joint that is not finite where the fit starts";
     NONFINITE_GRADIENT "V0802" error "a gradient that is not finite where the fit starts";
+    NOT_POSITIVE_DEFINITE "V0803" error "a matrix that is not positive definite";
     // V09xx: flags and files
     OUT_EXISTS "V0901" error "the directory of --out holds a fit";
     OUT_OTHER_FILES "V0902" error "the directory of --out holds other files";

@@ -12,8 +12,8 @@ use crate::lower::kernel::{Effect, Kernel, loads_in};
 pub(crate) fn fuse(arena: &mut Arena, kernels: Vec<Kernel>, sums: &HashMap<BufId, E>) -> Vec<Kernel> {
     let mut writers: HashMap<BufId, Vec<usize>> = HashMap::new();
     for (i, kernel) in kernels.iter().enumerate() {
-        for root in &kernel.roots {
-            writers.entry(root.buf).or_default().push(i);
+        for buf in kernel.written() {
+            writers.entry(buf).or_default().push(i);
         }
     }
     let mut loads: Vec<Vec<(BufId, Addr)>> = kernels.iter().map(|k| k.loads(arena)).collect();
@@ -62,8 +62,9 @@ fn next_group(
     left: &[usize],
     done: &HashSet<usize>,
 ) -> Vec<usize> {
-    // A walk stays by itself: nothing else depends on the order of its steps.
-    let class = |i: usize| (&kernels[i].loops, kernels[i].walk.map(|_| i));
+    // A walk stays by itself: nothing else depends on the order of its steps. So does a matrix operation.
+    let alone = |i: usize| kernels[i].walk.is_some() || kernels[i].call.is_some();
+    let class = |i: usize| (&kernels[i].loops, alone(i).then_some(i));
     let mut classes: Vec<(&Vec<LoopId>, Option<usize>)> = vec![];
     for &i in left {
         if !classes.contains(&class(i)) {
@@ -105,7 +106,8 @@ fn join(arena: &mut Arena, mut group: Vec<Kernel>) -> Kernel {
     }
     let spans: Vec<_> = group.iter().map(|k| k.span).collect();
     let span = if spans.iter().all(|s| *s == spans[0]) { spans[0] } else { None };
-    let mut fused = Kernel { name: names.join(", "), span, loops: group[0].loops.clone(), walk: None, roots: vec![] };
+    let mut fused =
+        Kernel { name: names.join(", "), span, loops: group[0].loops.clone(), walk: None, roots: vec![], call: None };
     let mut stored: HashMap<E, E> = HashMap::new();
     for mut kernel in group {
         if !stored.is_empty() {
@@ -129,7 +131,10 @@ pub(crate) fn drop_dead(arena: &Arena, mut kernels: Vec<Kernel>, wanted: impl Fn
             kernels.iter().map(|k| k.loads(arena).into_iter().map(|l| l.0).collect()).collect();
         let mut readers: HashMap<BufId, usize> = HashMap::new();
         loads.iter().flatten().for_each(|b| *readers.entry(*b).or_insert(0) += 1);
-        let before: usize = kernels.iter().map(|k| k.roots.len()).sum();
+        let effects = |kernels: &[Kernel]| -> usize {
+            kernels.iter().map(|k| k.roots.len() + usize::from(k.call.is_some())).sum()
+        };
+        let before = effects(&kernels);
         for (kernel, own) in kernels.iter_mut().zip(&loads) {
             let read = |b: BufId| readers.get(&b).copied().unwrap_or(0);
             // A walk that only reads itself is for nothing.
@@ -138,9 +143,10 @@ pub(crate) fn drop_dead(arena: &Arena, mut kernels: Vec<Kernel>, wanted: impl Fn
                 kernel.roots.clear();
             }
             kernel.roots.retain(|r| wanted(r.buf) || read(r.buf) > 0);
+            kernel.call.take_if(|c| !c.written().any(|b| wanted(b) || read(b) > 0));
         }
-        kernels.retain(|k| !k.roots.is_empty() && arena.cells(&k.loops) > 0);
-        if kernels.iter().map(|k| k.roots.len()).sum::<usize>() == before {
+        kernels.retain(|k| (!k.roots.is_empty() || k.call.is_some()) && arena.cells(&k.loops) > 0);
+        if effects(&kernels) == before {
             return kernels;
         }
     }
@@ -150,8 +156,8 @@ pub(crate) fn drop_dead(arena: &Arena, mut kernels: Vec<Kernel>, wanted: impl Fn
 /// value directly. `wanted` buffers stay sums.
 pub(crate) fn store_single_sums(arena: &mut Arena, kernels: &mut [Kernel], wanted: impl Fn(BufId) -> bool) {
     let mut writers: HashMap<BufId, usize> = HashMap::new();
-    for root in kernels.iter().flat_map(|k| &k.roots) {
-        *writers.entry(root.buf).or_insert(0) += 1;
+    for buf in kernels.iter().flat_map(|k| k.written()) {
+        *writers.entry(buf).or_insert(0) += 1;
     }
     for kernel in kernels {
         let cells = arena.address(&kernel.loops);

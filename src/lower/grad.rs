@@ -10,6 +10,7 @@ use crate::lower::derivative::{self, Partial};
 use crate::lower::expr::{Arena, E, Expr, without};
 use crate::lower::graph::{Addr, BinOp, BufId, BufKind, LoopId, ReduceOp, UnOp};
 use crate::lower::kernel::{Effect, Kernel, Root};
+use crate::lower::matrix;
 
 /// Recomputing costs less than reading the stored value below this.
 const WORTH_READING: f32 = 4.0;
@@ -34,6 +35,10 @@ pub(crate) fn gradient(
         out.push(kernel);
     }
     for kernel in forward.iter().rev() {
+        if let Some(call) = &kernel.call {
+            out.extend(matrix::backward(arena, kernel, call, &mut adjoints));
+            continue;
+        }
         let mut seeds = vec![];
         // What one value of a walk owes to another is known only while going back.
         if kernel.walk.is_some() && kernel.roots.iter().any(|r| adjoints.contains_key(&r.buf)) {
@@ -52,8 +57,14 @@ pub(crate) fn gradient(
             continue;
         }
         let roots = backward(arena, &kernel.loops, seeds, &mut adjoints);
-        let mut back =
-            Kernel { name: format!("d {}", kernel.name), span: None, loops: kernel.loops.clone(), walk: None, roots };
+        let mut back = Kernel {
+            name: format!("d {}", kernel.name),
+            span: None,
+            loops: kernel.loops.clone(),
+            walk: None,
+            roots,
+            call: None,
+        };
         // The derivative of a walk goes back from its last step.
         back.walk = kernel.walk.map(|(over, direction)| (over, direction.reversed()));
         let mut stored = HashMap::new();
@@ -70,7 +81,7 @@ pub(crate) fn gradient(
 }
 
 /// Where the adjoints of a buffer are summed.
-fn adjoint_of(arena: &mut Arena, buf: BufId, adjoints: &mut HashMap<BufId, BufId>) -> BufId {
+pub(super) fn adjoint_of(arena: &mut Arena, buf: BufId, adjoints: &mut HashMap<BufId, BufId>) -> BufId {
     *adjoints.entry(buf).or_insert_with(|| {
         let of = &arena.buffers[buf.0 as usize];
         let (name, len) = (format!("d {}", of.name), of.len);

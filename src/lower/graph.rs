@@ -153,12 +153,82 @@ pub enum Stmt {
         addr: Addr,
         value: ValId,
     },
+    /// An operation on whole matrices: the only statement of a region without loops.
+    Matrix(Arc<MatrixCall>),
     /// `buf[addr] += value`. An address that does not vary with the lane loop is a sum over lanes; a gathered one a scatter-add.
     Accum {
         buf: BufId,
         addr: Addr,
         value: ValId,
     },
+}
+
+/// What is done with whole matrices of `n` rows and columns. Operands are named in their order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MatrixOp {
+    /// matrix, its lower Cholesky factor. Not a number throughout if the matrix is not positive definite.
+    Cholesky,
+    /// factor, adjoint of the factor, adjoint of the matrix
+    CholeskyBack,
+    /// factor `L`, right side `b`, solution of `L x = b` (`transposed`: of `Lᵀ x = b`)
+    Solve { transposed: bool },
+    /// factor, solution, adjoint of the solution, adjoint of the factor, adjoint of the right side; either of the last
+    /// two may be missing.
+    SolveBack { transposed: bool },
+}
+
+/// One operation on a batch of matrices.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MatrixCall {
+    pub op: MatrixOp,
+    pub n: usize,
+    /// Right sides of a solve that stand side by side.
+    pub columns: usize,
+    /// Sizes of the plates that the operation is repeated over.
+    pub batch: Vec<usize>,
+    pub operands: Vec<Operand>,
+    /// Scratch, of this length.
+    pub work: Option<BufId>,
+    pub work_len: usize,
+}
+
+/// A matrix, or columns of numbers, of a call: its first cell at `offset`, moving by a stride per plate of the batch.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Operand {
+    pub buf: Option<BufId>,
+    pub access: Access,
+    pub offset: usize,
+    pub strides: Vec<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    Read,
+    Store,
+    Add,
+}
+
+impl MatrixCall {
+    /// The buffers that are accessed in this way.
+    pub fn buffers(&self, access: Access) -> impl Iterator<Item = BufId> + '_ {
+        self.operands.iter().filter(move |o| o.access == access).filter_map(|o| o.buf)
+    }
+
+    /// The buffers that the call writes, scratch aside.
+    pub fn written(&self) -> impl Iterator<Item = BufId> + '_ {
+        self.operands.iter().filter(|o| o.access != Access::Read).filter_map(|o| o.buf)
+    }
+
+    /// Multiplications, roughly.
+    pub fn cost(&self) -> usize {
+        let each = match self.op {
+            MatrixOp::Cholesky => self.n.pow(3) / 6,
+            MatrixOp::CholeskyBack => self.n.pow(3) / 3,
+            MatrixOp::Solve { .. } => self.n.pow(2) * self.columns / 2,
+            MatrixOp::SolveBack { .. } => self.n.pow(2) * self.columns,
+        };
+        each * self.batch.iter().product::<usize>()
+    }
 }
 
 /// Index into a buffer: `offset + Σ stride · term`.

@@ -178,7 +178,7 @@ impl Hoister {
     }
 
     fn push(&mut self, arena: &mut Arena, loops: Vec<LoopId>, root: Root, name: &str) {
-        let kernel = Kernel { name: name.to_string(), span: None, loops, walk: None, roots: vec![root] };
+        let kernel = Kernel { name: name.to_string(), span: None, loops, walk: None, roots: vec![root], call: None };
         let kernel = self.kernel(arena, kernel);
         self.kernels.push(kernel);
     }

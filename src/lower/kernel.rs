@@ -1,9 +1,10 @@
 //! Kernels: loop nests before their statements are ordered. What the passes between `resolve` and `schedule` rewrite.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::lower::expr::{Arena, E, Expr};
-use crate::lower::graph::{Addr, BufId, Direction, LoopId};
+use crate::lower::graph::{Access, Addr, BufId, Direction, LoopId, MatrixCall};
 use crate::source::Span;
 
 /// For every cell of `loops`, the effects of `roots`.
@@ -16,6 +17,8 @@ pub(crate) struct Kernel {
     /// The loop among them whose steps run in order, each reading what earlier ones wrote.
     pub walk: Option<(LoopId, Direction)>,
     pub roots: Vec<Root>,
+    /// Instead of roots: an operation on whole matrices, without loops.
+    pub call: Option<Arc<MatrixCall>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,9 +48,19 @@ impl Root {
 }
 
 impl Kernel {
-    /// Every load in its expressions.
+    /// Every load in its expressions. A matrix that is read as a whole has an address that no cell has.
     pub fn loads(&self, arena: &Arena) -> Vec<(BufId, Addr)> {
-        loads_of(arena, arena.reachable(self.roots.iter().map(|r| r.value)))
+        let mut loads = loads_of(arena, arena.reachable(self.roots.iter().map(|r| r.value)));
+        if let Some(call) = &self.call {
+            loads.extend(call.buffers(Access::Read).map(|b| (b, Addr::constant(usize::MAX))));
+        }
+        loads
+    }
+
+    /// The buffers that it writes.
+    pub fn written(&self) -> impl Iterator<Item = BufId> + '_ {
+        let call = self.call.iter().flat_map(|c| c.written());
+        self.roots.iter().map(|r| r.buf).chain(call)
     }
 
     /// The buffers that a walk writes, which only it can read while it runs; none without a walk.

@@ -13,6 +13,7 @@ pub mod graph;
 mod hoist;
 mod index;
 mod kernel;
+mod matrix;
 mod nest;
 mod print;
 mod prune;
@@ -58,8 +59,8 @@ pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Opti
         return None;
     }
     let (terms, definitions): (Vec<_>, Vec<_>) =
-        resolved.kernels.iter().cloned().partition(|k| k.roots[0].buf == log_joint);
-    let defined: HashSet<BufId> = definitions.iter().flat_map(|k| &k.roots).map(|r| r.buf).collect();
+        resolved.kernels.iter().cloned().partition(|k| k.written().any(|b| b == log_joint));
+    let defined: HashSet<BufId> = definitions.iter().flat_map(|k| k.written()).collect();
     let trace = unfused(arena, resolved.kernels);
     let report = program(arena, definitions.clone(), &HashMap::new(), |buf| defined.contains(&buf));
     let mut split = split::split(arena, [definitions, terms].concat(), log_joint);

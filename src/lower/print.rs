@@ -3,7 +3,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::lower::graph::{
-    Addr, AddrTerm, BinOp, BufId, BufKind, Direction, Graph, Loop, LoopId, Op, ReduceOp, Region, Stmt, UnOp, ValId,
+    Access, Addr, AddrTerm, BinOp, BufId, BufKind, Direction, Graph, Loop, LoopId, Op, Operand, ReduceOp, Region, Stmt,
+    UnOp, ValId,
 };
 
 impl Display for Graph {
@@ -87,6 +88,16 @@ fn write_body(graph: &Graph, body: &[Stmt], depth: usize, f: &mut Formatter) -> 
             Stmt::ContractT { value: v, over, a, target } => {
                 let (a, target) = (cell(graph, a.0, &a.1), cell(graph, target.0, &target.1));
                 writeln!(f, "{pad}{target} += {} * {a} for {}", value(*v), header(over))?;
+            }
+            Stmt::Matrix(call) => {
+                let name = |o: &Operand| o.buf.map_or("-", |b| graph.buffers[b.0 as usize].name.as_str());
+                let of = |reads: bool| {
+                    let parts = call.operands.iter().filter(|o| (o.access == Access::Read) == reads).map(name);
+                    parts.collect::<Vec<_>>().join(", ")
+                };
+                let batch: usize = call.batch.iter().product();
+                let times = if batch == 1 { String::new() } else { format!(", {batch} times") };
+                writeln!(f, "{pad}{} = {:?} of {}: {} rows{times}", of(false), call.op, of(true), call.n)?;
             }
             Stmt::Store { buf, addr, value: v } => {
                 writeln!(f, "{pad}{} = {}", cell(graph, *buf, addr), value(*v))?;

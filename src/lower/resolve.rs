@@ -163,6 +163,7 @@ fn survey(joint: &Joint) -> (Vec<Vec<AxisId>>, Vec<bool>) {
                     }
                 }
             }
+            Node::Matrix { operands, .. } => operands.iter().for_each(|n| operand(*n)),
             Node::Unary(_, a) => operand(*a),
             Node::Binary(_, a, b) => [a, b].into_iter().for_each(|n| operand(*n)),
             Node::Select(c, a, b) => [c, a, b].into_iter().for_each(|n| operand(*n)),
@@ -205,6 +206,9 @@ impl Resolver<'_, '_> {
         if let Some(scatter) = &def.scatter {
             return self.scatter(def, scatter);
         }
+        if let Node::Matrix { function, operands } = self.joint.node(def.value) {
+            return self.matrix(def, *function, operands);
+        }
         let scope = self.scope_over(&def.axes);
         let value = self.node(def.value, &scope);
         let loops: Vec<LoopId> = def.axes.iter().map(|&a| loop_of(scope.bind(a))).collect();
@@ -245,7 +249,7 @@ impl Resolver<'_, '_> {
 
     pub(super) fn kernel(&self, mut loops: Vec<LoopId>, roots: Vec<Root>) -> Kernel {
         loops.sort_unstable();
-        Kernel { name: self.statement.clone(), span: Some(self.span), loops, walk: None, roots }
+        Kernel { name: self.statement.clone(), span: Some(self.span), loops, walk: None, roots, call: None }
     }
 
     /// Each axis stands for the first loop over its plate that no other of them uses.
@@ -376,6 +380,7 @@ impl Resolver<'_, '_> {
                 let (a, b) = (self.node(*a, &yes), self.node(*b, &no));
                 self.arena.select(condition, a, b)
             }
+            Node::Matrix { .. } => unreachable!("a function of matrices is the whole value of a definition"),
             Node::Reduce { op, axes, filter, body } => self.reduction(id, *op, axes, *filter, *body, scope),
         };
         self.memo.insert(key, e);

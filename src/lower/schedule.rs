@@ -11,6 +11,10 @@ use crate::lower::graph::{BinOp, Loop, LoopId, Op, ReduceOp, Region, Stmt, UnOp,
 use crate::lower::kernel::{Effect, Kernel, Root, uses};
 
 pub(crate) fn schedule(arena: &Arena, kernel: &Kernel) -> Region {
+    if let Some(call) = &kernel.call {
+        let body = vec![Stmt::Matrix(call.clone())];
+        return Region { name: kernel.name.clone(), span: kernel.span, walk: None, loops: vec![], body };
+    }
     let mut loops = kernel.loops.clone();
     // The longest loop is the lane; of equals, the one that most reads and writes step through one by one.
     let unit = |l: LoopId| {

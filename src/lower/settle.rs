@@ -99,6 +99,7 @@ impl Arena {
             loops: loops.to_vec(),
             walk: None,
             roots: vec![Root::store(buf, addr, inside)],
+            call: None,
         };
         let region = schedule(self, &kernel);
         let mut machine = Machine::bare(&self.buffers);

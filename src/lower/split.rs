@@ -24,7 +24,7 @@ pub(crate) fn split(arena: &mut Arena, kernels: Vec<Kernel>, log_joint: BufId) -
     let mut split = Split { kernels: vec![], sums: HashMap::new() };
     let mut constant = 0.0;
     for kernel in kernels {
-        if kernel.roots[0].buf != log_joint {
+        if kernel.written().all(|b| b != log_joint) {
             split.kernels.push(kernel);
             continue;
         }
@@ -51,7 +51,14 @@ pub(crate) fn split(arena: &mut Arena, kernels: Vec<Kernel>, log_joint: BufId) -
     if constant != 0.0 {
         let value = arena.number(constant);
         let roots = vec![Root::accum(log_joint, scalar(), value)];
-        split.kernels.push(Kernel { name: "constants".into(), span: None, loops: vec![], walk: None, roots });
+        split.kernels.push(Kernel {
+            name: "constants".into(),
+            span: None,
+            loops: vec![],
+            walk: None,
+            roots,
+            call: None,
+        });
     }
     split
 }

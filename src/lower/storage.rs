@@ -13,6 +13,10 @@ use crate::lower::graph::{Addr, BufId, BufKind};
 pub fn plate_size(hir: &Hir, bound: &Bound, plate: PlateId) -> usize {
     match (&hir.plate(plate).kind, bound.plates.get(plate.0 as usize)) {
         (PlateKind::OneLess(of), _) => plate_size(hir, bound, *of).saturating_sub(1),
+        (PlateKind::Triangle { of, diagonal }, _) => {
+            let n = plate_size(hir, bound, *of);
+            n * (if *diagonal { n + 1 } else { n.saturating_sub(1) }) / 2
+        }
         (_, Some(data)) => data.size,
         (_, None) => 0,
     }

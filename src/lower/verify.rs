@@ -5,7 +5,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::lower::graph::{Addr, AddrTerm, BufId, BufKind, Graph, Loop, LoopId, Op, Region, Stmt, ValId};
+use crate::lower::graph::{
+    Access, Addr, AddrTerm, BufId, BufKind, Graph, Loop, LoopId, MatrixCall, MatrixOp, Op, Region, Stmt, ValId,
+};
 
 /// `Err` says which region breaks which rule.
 pub fn verify(graph: &Graph) -> Result<(), String> {
@@ -89,6 +91,11 @@ fn effects(body: &[Stmt], written: &mut Vec<(BufId, bool)>, read: &mut Vec<BufId
             }
             Stmt::Store { buf, .. } => written.push((*buf, true)),
             Stmt::Accum { buf, .. } => written.push((*buf, false)),
+            Stmt::Matrix(call) => {
+                read.extend(call.buffers(Access::Read));
+                written.extend(call.buffers(Access::Store).map(|b| (b, true)));
+                written.extend(call.buffers(Access::Add).map(|b| (b, false)));
+            }
         }
     }
 }
@@ -189,7 +196,34 @@ impl Check<'_> {
                 self.used(*value)?;
                 self.write(*buf, addr, true)
             }
+            Stmt::Matrix(call) => self.matrix(call),
         }
+    }
+
+    fn matrix(&mut self, call: &MatrixCall) -> Result<(), String> {
+        if !self.open.is_empty() {
+            return Err("a matrix operation stands inside a loop".into());
+        }
+        for (i, o) in call.operands.iter().enumerate() {
+            let Some(buf) = o.buf else { continue };
+            let square = match call.op {
+                MatrixOp::Cholesky | MatrixOp::CholeskyBack => true,
+                MatrixOp::Solve { .. } => i == 0,
+                MatrixOp::SolveBack { .. } => i == 0 || i == 3,
+            };
+            let cells = call.n * if square { call.n } else { call.columns };
+            let last: usize = call.batch.iter().zip(&o.strides).map(|(n, s)| (n - 1) * s).sum();
+            let buffer = &self.graph.buffers[buf.0 as usize];
+            if o.offset + last + cells > buffer.len || o.strides.len() != call.batch.len() {
+                return Err(format!("a matrix operation reaches beyond `{}`", buffer.name));
+            }
+            match o.access {
+                Access::Read => self.read.push((buf, false)),
+                Access::Store | Access::Add => self.written.push(buf),
+            }
+        }
+        let room = call.work.map_or(0, |b| self.graph.buffers[b.0 as usize].len);
+        if room < call.work_len { Err("a matrix operation lacks scratch".into()) } else { Ok(()) }
     }
 
     fn read(&mut self, buf: BufId, addr: &Addr) -> Result<(), String> {

@@ -2,6 +2,7 @@
 
 pub mod contract;
 mod lanes;
+pub mod matrix;
 pub mod ode;
 pub mod scalar;
 pub mod vector;

@@ -1,9 +1,10 @@
 //! The block interpreter: runs regions 512 lanes at a time with the scalar functions of `prim`.
 
 use crate::lower::graph::{
-    Addr, AddrTerm, BufId, BufKind, Buffer, Graph, Loop, LoopId, Op, ReduceOp, Region, Stmt, ValId,
+    Access, Addr, AddrTerm, BufId, BufKind, Buffer, Graph, Loop, LoopId, MatrixCall, MatrixOp, Op, ReduceOp, Region,
+    Stmt, ValId,
 };
-use crate::prim::scalar;
+use crate::prim::{matrix, scalar};
 
 /// Lanes per block. A register of one block is 4 KiB, so that a body's values stay in the first two cache levels.
 const BLOCK: usize = 512;
@@ -83,6 +84,8 @@ pub(crate) struct Machine<'g> {
 pub(crate) struct Hit {
     pub value: f64,
     pub counters: Vec<(LoopId, usize)>,
+    /// A matrix had no Cholesky factor.
+    pub indefinite: bool,
 }
 
 impl<'g> Machine<'g> {
@@ -225,6 +228,7 @@ impl<'g> Machine<'g> {
                     self.written[target.0.0 as usize][it] += sum;
                 }
             }
+            Stmt::Matrix(call) => self.matrix(call),
             Stmt::Store { buf, addr, value } => {
                 self.look(*value);
                 let index = self.positions(addr);
@@ -245,6 +249,25 @@ impl<'g> Machine<'g> {
                     }
                 }
             }
+        }
+    }
+
+    fn matrix(&mut self, call: &MatrixCall) {
+        let table: Vec<*mut f64> = (self.buffers.iter().zip(&mut self.written))
+            .map(|(b, written)| match &b.kind {
+                BufKind::Data(numbers) => numbers.as_ptr().cast_mut(),
+                BufKind::Index(_) => std::ptr::null_mut(),
+                BufKind::Input | BufKind::Scratch { .. } => written.as_mut_ptr(),
+            })
+            .collect();
+        // The graph is verified: operands lie within their buffers, and what is written is not fixed.
+        unsafe { matrix::run(call, |b| table[b.0 as usize]) };
+        let failed = call.op == MatrixOp::Cholesky && {
+            let out = call.buffers(Access::Store).next().expect("a factor is stored");
+            self.written[out.0 as usize].iter().any(|x| x.is_nan())
+        };
+        if self.watch && self.hit.is_none() && failed {
+            self.hit = Some(Hit { value: f64::NAN, counters: vec![], indefinite: true });
         }
     }
 
@@ -326,7 +349,7 @@ impl<'g> Machine<'g> {
                 let id = LoopId(id as u32);
                 (id, if self.lane == Some(id) { i + l } else { i })
             });
-            self.hit = Some(Hit { value: self.registers[from + l], counters: counters.collect() });
+            self.hit = Some(Hit { value: self.registers[from + l], counters: counters.collect(), indefinite: false });
         }
     }
 }
@@ -378,7 +401,7 @@ fn extent(body: &[Stmt], values: &mut usize, loops: &mut usize) {
                 raise(loops, over.id.0);
             }
             Stmt::ContractT { over, .. } => raise(loops, over.id.0),
-            Stmt::Store { .. } | Stmt::Accum { .. } => {}
+            Stmt::Store { .. } | Stmt::Accum { .. } | Stmt::Matrix(_) => {}
         }
     }
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use rand::Rng;
 use rand_distr::{Binomial, Distribution, Gamma, Open01, Poisson, StandardNormal};
 
-use crate::hir::{AxisId, Expr, ExprKind, Hir, Index, LocalId, Noise, PlateId, Reduction, VarId};
-use crate::prim::scalar;
+use crate::hir::{AxisId, Expr, ExprKind, Hir, Index, LocalId, MatrixFn, Noise, PlateId, Reduction, VarId};
+use crate::prim::{matrix, scalar};
 
 /// One number per cell of `axes`, the first axis contiguous.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,6 +87,11 @@ impl<R: Rng> Sampler<'_, R> {
                 parts.extend(items);
                 self.zip(&parts, |v| v[1 + v[0] as usize])
             }
+            ExprKind::Matrix { function, matrix, axes, vector } => {
+                let matrix = self.eval(matrix);
+                let vector = vector.as_ref().map(|(axis, v)| (*axis, self.eval(v)));
+                self.matrix(*function, &matrix, *axes, vector)
+            }
             ExprKind::Noise(noise, params) => {
                 let params: Vec<Cells> = params.iter().map(|p| self.eval(p)).collect();
                 self.noise(*noise, &params, &e.axes)
@@ -100,6 +105,59 @@ impl<R: Rng> Sampler<'_, R> {
         let mut numbers = vec![];
         self.cells(axes, |at| numbers.push(v.numbers[strides.iter().zip(at).map(|(s, i)| s * i).sum::<usize>()]));
         Cells { axes: axes.to_vec(), numbers }
+    }
+
+    fn matrix(&self, function: MatrixFn, m: &Cells, [rows, columns]: [AxisId; 2], v: Option<(AxisId, Cells)>) -> Cells {
+        let n = self.axis_size(rows);
+        let own = v.as_ref().map_or(vec![rows, columns], |(axis, _)| vec![*axis]);
+        let mut rest: Vec<AxisId> = m.axes.iter().copied().filter(|a| *a != rows && *a != columns).collect();
+        if let Some((axis, v)) = &v {
+            rest.extend(v.axes.iter().filter(|a| *a != axis));
+        }
+        rest.sort_unstable();
+        rest.dedup();
+        let mut axes: Vec<AxisId> = own.iter().chain(&rest).copied().collect();
+        axes.sort_unstable();
+        let all: Vec<AxisId> = own.iter().chain(&rest).copied().collect();
+        let cells: Vec<usize> = own.iter().map(|a| self.axis_size(*a)).collect();
+        let place = |r: usize, c: usize, outer: &[usize]| [&[r, c], outer].concat();
+        let matrix_axes = [&[rows, columns][..], &rest].concat();
+        let mut found: HashMap<Vec<usize>, f64> = HashMap::new();
+        self.cells(&rest, |outer| {
+            let mut a = vec![0.0; n * n];
+            for c in 0..n {
+                for r in 0..n {
+                    a[r + c * n] = m.numbers[self.offset(m, &matrix_axes, &place(r, c, outer))];
+                }
+            }
+            let out = match (function, &v) {
+                (MatrixFn::Solve { transposed }, Some((axis, v))) => {
+                    let vector_axes = [&[*axis][..], &rest].concat();
+                    let at = |i: usize| v.numbers[self.offset(v, &vector_axes, &[&[i], outer].concat())];
+                    let mut x: Vec<f64> = (0..n).map(at).collect();
+                    matrix::solve(&a, &mut x, n, 1, transposed);
+                    x
+                }
+                (MatrixFn::Cholesky, _) | (MatrixFn::Solve { .. }, None) => {
+                    if !matrix::cholesky(&mut a, n) {
+                        a.fill(f64::NAN);
+                    }
+                    (1..n).for_each(|c| a[c * n..c * n + c].fill(0.0));
+                    a
+                }
+            };
+            for (i, x) in out.into_iter().enumerate() {
+                let first = if cells.len() == 2 { vec![i % n, i / n] } else { vec![i] };
+                found.insert([&first[..], outer].concat(), x);
+            }
+        });
+        let mut numbers = vec![];
+        self.cells(&axes, |at| {
+            let cell: Vec<usize> =
+                all.iter().map(|a| at[axes.iter().position(|x| x == a).expect("the same axes")]).collect();
+            numbers.push(found[&cell]);
+        });
+        Cells { axes, numbers }
     }
 
     fn axis_size(&self, a: AxisId) -> usize {

@@ -13,6 +13,8 @@ pub struct NonFinite {
     /// Plate name and 0-based position for every plate that the declaration stands over.
     pub cell: Vec<(String, usize)>,
     pub value: f64,
+    /// A matrix that has no Cholesky factor is where it starts.
+    pub indefinite: bool,
 }
 
 /// Runs the program declaration by declaration at `theta`; `None` if every cell is finite.
@@ -30,7 +32,13 @@ pub fn trace_nonfinite(graph: &Graph, theta: &[f64]) -> Option<NonFinite> {
                 let at = hit.counters[l.id.0 as usize].1;
                 cell.extend(place(graph, region, l.id, at));
             }
-            return Some(NonFinite { region: region.name.clone(), span: region.span, cell, value: hit.value });
+            return Some(NonFinite {
+                region: region.name.clone(),
+                span: region.span,
+                cell,
+                value: hit.value,
+                indefinite: hit.indefinite,
+            });
         }
     }
     None

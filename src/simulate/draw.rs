@@ -380,7 +380,11 @@ fn ends(c: &Constraint) -> (Option<&Expr>, Option<&Expr>) {
         Constraint::Lower { bound, .. } => (Some(bound), None),
         Constraint::Upper { bound, .. } => (None, Some(bound)),
         Constraint::Interval { lower, upper, .. } => (Some(lower), Some(upper)),
-        Constraint::None | Constraint::Simplex | Constraint::Ordered { .. } => (None, None),
+        Constraint::None
+        | Constraint::Simplex
+        | Constraint::Matrix(_)
+        | Constraint::UnitVector
+        | Constraint::Ordered { .. } => (None, None),
     }
 }
 

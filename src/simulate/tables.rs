@@ -294,6 +294,7 @@ fn anything(hir: &Hir, column: &Column) -> Option<String> {
             | PlateKind::Range(..)
             | PlateKind::Labels(_)
             | PlateKind::Missing(_)
+            | PlateKind::Triangle { .. }
             | PlateKind::OneLess(_) => return None,
         },
     })
@@ -384,7 +385,11 @@ fn fix(
         Constraint::Lower { bound, .. } => outside(bound, true),
         Constraint::Upper { bound, .. } => outside(bound, false),
         Constraint::Interval { lower, upper, .. } => outside(lower, true) || outside(upper, false),
-        Constraint::None | Constraint::Simplex | Constraint::Ordered { .. } => false,
+        Constraint::None
+        | Constraint::Simplex
+        | Constraint::Matrix(_)
+        | Constraint::UnitVector
+        | Constraint::Ordered { .. } => false,
     };
     if out {
         return Err(bad(format!("`{given}`: outside the values that `{}` can take", var.name))

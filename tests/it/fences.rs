@@ -10,6 +10,7 @@ const DOORS: &[(&str, &str)] = &[
     ("miette", "src/diag"),
     ("cranelift_", "src/codegen"),
     ("dfdx", "src/tape"),
+    ("faer", "src/prim"),
     ("indicatif", "src/cli"),
     ("clap", "src/cli"),
 ];

@@ -13,6 +13,7 @@ mod golden;
 mod kernels;
 mod library;
 mod logdensity;
+mod matrices;
 mod missing;
 mod models;
 mod mutations;

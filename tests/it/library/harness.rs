@@ -52,6 +52,11 @@ pub fn forms() -> Vec<Form> {
     let mut out = vec![];
     for decl in lib.asts.iter().flat_map(|a| &a.decls) {
         let DeclKind::Dist { name, plates, params, support, items } = &decl.kind else { continue };
+        // Those of matrices have tests of their own, in `matrices.rs`.
+        let matrix = |t: &vic::syntax::ast::Type| vic::hir::MatrixKind::of(&t.base.name).is_some();
+        if matrix(support) || params.iter().any(|p| matrix(&p.ty)) {
+            continue;
+        }
         let names: Vec<&str> = params.iter().map(|p| p.name.name.as_str()).collect();
         out.push(Form {
             name: name.name.clone(),
@@ -250,7 +255,7 @@ impl Program {
             C::Upper { bound, .. } => (f64::NEG_INFINITY, end(bound)),
             C::Interval { lower, upper, .. } => (end(lower), end(upper)),
             C::Simplex => (0.0, 1.0),
-            C::None | C::Ordered { .. } => (f64::NEG_INFINITY, f64::INFINITY),
+            C::None | C::Ordered { .. } | C::Matrix(_) | C::UnitVector => (f64::NEG_INFINITY, f64::INFINITY),
         }
     }
 }
