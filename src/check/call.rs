@@ -360,6 +360,14 @@ impl<'a> Checker<'a, '_> {
             self.check_binder(index, inner)?;
             inner.binders.push((index.name.clone(), axis));
         }
+        if a.index.is_none() {
+            // Inside, the plate's cell is that of the reduction: an index name of the left side speaks of another.
+            let plate = self.plate_of(axis);
+            let hidden = inner.binders.iter().filter(|b| b.1 == axis).map(|b| (b.0.clone(), plate));
+            inner.hidden.extend(hidden.collect::<Vec<_>>());
+            inner.binders.retain(|b| b.1 != axis);
+            inner.forget(axis);
+        }
         inner.context = union(&inner.context, &[axis]);
         Some(axis)
     }

@@ -195,12 +195,19 @@ impl<'a> Checker<'a, '_> {
         if self.poisoned.contains(name) {
             return;
         }
+        if self.hidden_index(name, span, env) {
+            return;
+        }
         if let Some(later) = self.names.later.get(name).filter(|_| env.scope != Scope::Library) {
             let d = self.before_its_time(name, *later, span, env);
             self.diags.push(d);
             return;
         }
+        let of_step = matches!(name, "first" | "row");
         let word = match (self.function(name, env), builtins::builtin(name), self.forms(name)) {
+            (None, None, None) if of_step => {
+                Some(("a function of an index name", format!("write `{name}(t)`, where the left side says `t in …`")))
+            }
             (Some(_), ..) | (_, Some(_), _) => Some(("a function", format!("call it: `{name}(…)`"))),
             (.., Some(_)) => Some((
                 "a distribution",

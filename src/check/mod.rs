@@ -132,6 +132,8 @@ struct Env {
     locals: Vec<(String, Local)>,
     /// Binder names (`t in days`).
     binders: Vec<(String, AxisId)>,
+    /// Binder names that a reduction over their plate hides, with that plate.
+    hidden: Vec<(String, PlateId)>,
     /// The walks of binders that have an order of their own.
     walks: Vec<(AxisId, WalkId)>,
     /// What conditions around say about the steps of walks.

@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::expr::walk;
 use super::steps::Left;
 use super::support::reads;
 use super::walk::Lag;
@@ -11,10 +10,73 @@ use super::*;
 use crate::diag::Code;
 
 /// One read of a variable in a definition.
+#[derive(Clone)]
 struct Use {
     of: VarId,
     index: Vec<Index>,
     span: Span,
+    /// Axes whose cell is another one there than on the left side: reductions run over them, or an index replaces them.
+    moved: Vec<AxisId>,
+}
+
+/// The reads in an expression, with those of the values that it names.
+#[derive(Default)]
+struct Uses {
+    out: Vec<Use>,
+    moved: Vec<AxisId>,
+    locals: HashMap<LocalId, Vec<Use>>,
+}
+
+impl Uses {
+    fn visit(&mut self, e: &Expr) {
+        match &e.kind {
+            ExprKind::Read { var, index } => {
+                let (index, moved) = (index.clone(), self.moved.clone());
+                index.iter().for_each(|i| self.index(i));
+                self.out.push(Use { of: *var, index, span: e.span, moved });
+            }
+            ExprKind::Local(l) => {
+                let uses = self.locals.get(l).cloned().unwrap_or_default();
+                let moved = self.moved.clone();
+                self.out.extend(uses.into_iter().map(|u| Use { moved: [u.moved, moved.clone()].concat(), ..u }));
+            }
+            ExprKind::Bind { local, value, body } => {
+                let before = std::mem::take(&mut self.out);
+                self.visit(value);
+                let uses = std::mem::replace(&mut self.out, before);
+                self.locals.insert(*local, uses);
+                self.visit(body);
+            }
+            ExprKind::At { body, axis, index } => {
+                self.index(index);
+                self.within(&[*axis], |u| u.visit(body));
+            }
+            ExprKind::Reduce { axes, filter, body, .. } => self.within(axes, |u| {
+                filter.iter().for_each(|f| u.visit(f));
+                u.visit(body);
+            }),
+            ExprKind::Unary(_, a) => self.visit(a),
+            ExprKind::Binary(_, a, b) => [a, b].into_iter().for_each(|x| self.visit(x)),
+            ExprKind::If { condition, then, otherwise } => {
+                [condition, then, otherwise].into_iter().for_each(|x| self.visit(x));
+            }
+            ExprKind::List { items, .. } | ExprKind::Noise(_, items) => items.iter().for_each(|i| self.visit(i)),
+            ExprKind::Number(_) | ExprKind::Position(_) | ExprKind::Size(_) => {}
+        }
+    }
+
+    fn index(&mut self, i: &Index) {
+        if let Index::At(e) = i {
+            self.visit(e);
+        }
+    }
+
+    fn within(&mut self, axes: &[AxisId], f: impl FnOnce(&mut Uses)) {
+        let before = self.moved.len();
+        self.moved.extend_from_slice(axes);
+        f(self);
+        self.moved.truncate(before);
+    }
 }
 
 impl<'a> Checker<'a, '_> {
@@ -112,27 +174,22 @@ impl<'a> Checker<'a, '_> {
 
     /// What the value of a step depends on. That of a latent which is not noncentred is its own.
     fn needs_of(&self, step: &Step) -> Vec<Use> {
-        let mut out = vec![];
-        let mut note = |e: &Expr| {
-            walk(e, &mut |e| {
-                if let ExprKind::Read { var, index } = &e.kind {
-                    out.push(Use { of: *var, index: index.clone(), span: e.span });
-                }
-            });
-        };
+        let mut found = Uses::default();
         match step {
-            Step::Let { value, .. } | Step::Factor { value, .. } => note(value),
+            Step::Let { value, .. } | Step::Factor { value, .. } => found.visit(value),
             Step::Latent { var, dist, centering, .. } => {
                 if *centering == Centering::Noncentered || self.hir.discrete(*var).is_some() {
-                    dist.args.iter().for_each(|a| note(&a.2));
+                    dist.args.iter().for_each(|a| found.visit(&a.2));
                 }
                 let span = self.hir.var(*var).span;
-                reads(&self.hir.var(*var).constraint, &mut |v| out.push(Use { of: v, index: vec![], span }));
+                reads(&self.hir.var(*var).constraint, &mut |v| {
+                    found.out.push(Use { of: v, index: vec![], span, moved: vec![] })
+                });
             }
-            Step::Observe { dist, .. } => dist.args.iter().for_each(|a| note(&a.2)),
+            Step::Observe { dist, .. } => dist.args.iter().for_each(|a| found.visit(&a.2)),
             Step::Param { .. } => {}
         }
-        out
+        found.out
     }
 
     /// Definitions that need each other: one plate is walked by all, in one order, and what is read of it lies behind.
@@ -223,6 +280,7 @@ impl<'a> Checker<'a, '_> {
     fn is_behind(&self, u: &Use, walked: AxisId, read: AxisId, before: bool) -> bool {
         let dim = self.hir.var(u.of).axes.iter().position(|a| *a == read);
         match dim.and_then(|d| u.index.get(d)) {
+            Some(_) if u.moved.contains(&walked) => false,
             Some(Index::At(e)) => self.as_lag(e).is_some_and(|l| l.axis == walked),
             Some(Index::Axis(a)) => *a == walked && before,
             Some(Index::Label(..)) | None => false,

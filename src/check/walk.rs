@@ -28,6 +28,14 @@ pub(super) struct Lag<'e> {
     pub by: &'e Expr,
 }
 
+impl Env {
+    /// Nothing is known of this axis: it is another cell from here on.
+    pub(super) fn forget(&mut self, axis: AxisId) {
+        self.past.retain(|p| p.axis != axis);
+        self.walks.retain(|w| w.0 != axis);
+    }
+}
+
 impl<'a> Checker<'a, '_> {
     /// The walk that `by` and `along` ask for, of the plate of `axis`; the plate's own order needs none.
     pub(super) fn walk_given(&mut self, a: &'a ast::Axis, axis: AxisId, env: &mut Env) -> Option<()> {
@@ -157,6 +165,11 @@ impl<'a> Checker<'a, '_> {
             _ => None,
         };
         let Some(axis) = binder else {
+            if let A::Name(n) = &args[0].value.kind
+                && self.hidden_index(n, args[0].value.span, env)
+            {
+                return bad(e.span);
+            }
             let said = match &args[0].value.kind {
                 A::Name(n) => format!("`{n}` is no index name here"),
                 _ => "this is no index name".into(),
@@ -189,6 +202,22 @@ impl<'a> Checker<'a, '_> {
             }
         };
         binary(BinOp::Less, step, k, Ty::Bool, e.span)
+    }
+
+    /// Say that a reduction over its plate hides an index name.
+    pub(super) fn hidden_index(&mut self, name: &str, span: Span, env: &Env) -> bool {
+        let Some((_, plate)) = env.hidden.iter().rev().find(|h| h.0 == name) else { return false };
+        let plate = self.hir.plate(*plate).name.clone();
+        self.diags.push(
+            Code::NOT_AN_INDEX_NAME
+                .at(
+                    span,
+                    format!("`over {plate}` goes through all cells of `{plate}`, and `{name}` is a single one of them"),
+                )
+                .here("which cell?")
+                .help(format!("name the cells that the sum goes through: `over k in {plate}`")),
+        );
+        true
     }
 
     /// Whether a number of steps is whole, known before fitting, and at least `least`.
@@ -233,6 +262,9 @@ impl<'a> Checker<'a, '_> {
         let (base, parts) = lag_parts(e)?;
         let A::Name(name) = &base.kind else { return None };
         let Some(axis) = env.binders.iter().rev().find(|(b, _)| b == name).map(|b| b.1) else {
+            if self.hidden_index(name, base.span, env) {
+                return Some(bad(e.span));
+            }
             let local = env.locals.iter().any(|(l, _)| l == name) || env.plates.iter().any(|(p, _)| p == name);
             let value = self.names.get(name).is_some_and(|n| n.var.is_some() || !n.ambiguous.is_empty());
             if local || value || env.closed() || self.poisoned.contains(name) || self.names.later.contains_key(name) {
