@@ -55,6 +55,13 @@ impl Uses {
                 filter.iter().for_each(|f| u.visit(f));
                 u.visit(body);
             }),
+            // A whole matrix is read at all its cells, whatever the cell at hand.
+            ExprKind::Matrix { matrix, axes, vector, .. } => {
+                self.within(axes, |u| u.visit(matrix));
+                if let Some((axis, v)) = vector {
+                    self.within(&[*axis], |u| u.visit(v));
+                }
+            }
             ExprKind::Unary(_, a) => self.visit(a),
             ExprKind::Binary(_, a, b) => [a, b].into_iter().for_each(|x| self.visit(x)),
             ExprKind::If { condition, then, otherwise } => {
