@@ -1,6 +1,7 @@
 //! The value of an expression that depends on data alone: plate sizes, bounds, constants.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use super::resolve::Resolved;
 use crate::hir::{AxisId, Expr, ExprKind, Hir, Index, LocalId, Reduction, VarKind};
@@ -21,7 +22,14 @@ pub struct Eval<'a> {
     pub hir: &'a Hir,
     pub known: &'a Resolved,
     pub cell: Vec<(AxisId, usize)>,
-    pub locals: HashMap<LocalId, f64>,
+    locals: HashMap<LocalId, Local>,
+}
+
+/// A bound value: a number, or a formula whose cell its use decides (`mean(x over P)` of an argument `x`).
+#[derive(Clone)]
+enum Local {
+    Number(f64),
+    Varies(Rc<Expr>),
 }
 
 impl<'a> Eval<'a> {
@@ -46,10 +54,16 @@ impl<'a> Eval<'a> {
                 }
                 values.numbers[at]
             }
-            ExprKind::Local(l) => self.locals.get(l).copied().ok_or(Stop::NotYet)?,
+            ExprKind::Local(l) => match self.locals.get(l).cloned().ok_or(Stop::NotYet)? {
+                Local::Number(x) => x,
+                Local::Varies(value) => self.eval(&value)?,
+            },
             ExprKind::Bind { local, value, body } => {
-                let x = self.eval(value)?;
-                self.locals.insert(*local, x);
+                let value = match value.axes.is_empty() {
+                    true => Local::Number(self.eval(value)?),
+                    false => Local::Varies(Rc::new((**value).clone())),
+                };
+                self.locals.insert(*local, value);
                 self.eval(body)?
             }
             ExprKind::Position(axis) => self.at(*axis)? as f64,

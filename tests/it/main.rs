@@ -25,4 +25,5 @@ mod reproducible;
 mod simulate;
 mod support;
 mod syntax;
+mod textbook;
 mod transforms;
