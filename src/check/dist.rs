@@ -150,6 +150,9 @@ impl<'a> Checker<'a, '_> {
             bound.push((local.id, param.name.name.clone(), v));
             inner.locals.push((param.name.name.clone(), local));
         }
+        if form.params.iter().any(|p| MatrixKind::of(&p.ty.base.name).is_some()) {
+            bound.iter().try_for_each(|a| self.same_for_all_classes(&a.2))?;
+        }
         let support = self.support(form, &inner);
         self.check_observed(name, name_span, &support, drawn)?;
         self.empty_support(name, e.span, &support, &inner)?;

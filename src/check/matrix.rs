@@ -195,6 +195,19 @@ impl<'a> Checker<'a, '_> {
         self.diags.push(d);
     }
 
+    /// Matrices are factored once, not once per value of a latent that is summed out.
+    pub(super) fn same_for_all_classes(&mut self, v: &Expr) -> Option<()> {
+        let Some((z, span)) = self.discrete_in(v) else { return Some(()) };
+        let z = self.hir.var(z);
+        let d = Code::CANNOT_SUM_OUT
+            .at(span, format!("what is computed with whole matrices cannot depend on the discrete latent `{}`", z.name))
+            .here("summed out")
+            .label(z.span, "declared here")
+            .help(format!("use a matrix, a mean and scales that are the same for every value of `{}`", z.name));
+        self.diags.push(d);
+        None
+    }
+
     /// `cholesky(A)`, `solve_lower(L, b)`.
     pub(super) fn matrix_function(
         &mut self,
@@ -223,6 +236,10 @@ impl<'a> Checker<'a, '_> {
             self.numeric(v, "solve for this")
         });
         let (false, Some(axes)) = (is_bad(&matrix), self.pair(&matrix.axes)) else { return bad(e.span) };
+        let operands = std::iter::once(&matrix).chain(&vector);
+        if !operands.cloned().collect::<Vec<_>>().iter().all(|v| self.same_for_all_classes(v).is_some()) {
+            return bad(e.span);
+        }
         let matrix = self.numeric(matrix, "use this as a matrix");
         let rest = minus(&matrix.axes, &axes);
         let (vector, free) = match vector {
