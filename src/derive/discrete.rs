@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::chain::Lag;
 use super::joint::*;
 use super::translate::Translator;
 use crate::diag::{Code, Diagnostic};
@@ -31,26 +32,30 @@ pub enum Purpose {
 
 /// A discrete latent as it is summed out.
 #[derive(Clone, Debug)]
-struct Summed {
-    slot: SlotId,
-    var: VarId,
-    axes: Vec<AxisId>,
-    plate: PlateId,
+pub(super) struct Summed {
+    pub slot: SlotId,
+    pub var: VarId,
+    pub axes: Vec<AxisId>,
+    pub plate: PlateId,
     /// Over its values.
-    axis: AxisId,
-    value: NodeId,
+    pub axis: AxisId,
+    pub value: NodeId,
 }
 
 /// A term that depends on discrete latents.
 #[derive(Clone, Debug)]
-struct Factor {
-    name: String,
-    axes: Vec<AxisId>,
-    filter: Option<NodeId>,
-    value: NodeId,
-    span: Span,
+pub(super) struct Factor {
+    pub name: String,
+    pub axes: Vec<AxisId>,
+    pub filter: Option<NodeId>,
+    pub value: NodeId,
+    pub span: Span,
     /// Which cell of each.
-    reads: Vec<(SlotId, Vec<Ix>)>,
+    pub reads: Vec<(SlotId, Vec<Ix>)>,
+    /// It depends also on the cell before that of one of them.
+    pub lag: Option<Lag>,
+    /// That one's own prior.
+    pub prior: bool,
 }
 
 impl Translator<'_> {
@@ -64,7 +69,7 @@ impl Translator<'_> {
     pub(super) fn kept(&mut self, slot: SlotId, value: NodeId) -> NodeId {
         let SlotKind::Discrete(var) = self.joint.slot(slot).kind else { unreachable!("made by `discrete`") };
         let z = self.summed_latent(slot, var);
-        let (axis, body) = (z.axis, self.joint.with_values(value, &[z], &mut HashMap::new()));
+        let (axis, body) = (z.axis, self.joint.with_values(value, &[z]));
         self.joint.intern(Node::Reduce { op: Fold::LogSumExp, axes: vec![axis], filter: None, body })
     }
 
@@ -104,7 +109,9 @@ impl Translator<'_> {
                 return self.joint.problems.push(problem);
             };
             let z = latents.remove(best);
-            self.eliminate(&z, &mut factors, fold);
+            if let Err(problem) = self.eliminate(&z, &mut factors, fold) {
+                return self.joint.problems.push(problem);
+            }
         }
     }
 
@@ -131,7 +138,7 @@ impl Translator<'_> {
         Summed { slot, var, axes: v.axes, plate: d.plate, axis, value }
     }
 
-    fn fresh_axis(&mut self, plate: PlateId, name: &str) -> AxisId {
+    pub(super) fn fresh_axis(&mut self, plate: PlateId, name: &str) -> AxisId {
         self.hir.axes.push(AxisInfo { plate, name: name.into() });
         AxisId(self.hir.axes.len() as u32 - 1)
     }
@@ -145,18 +152,36 @@ impl Translator<'_> {
         if let Some((slot, axis)) = inside {
             return Err(self.reduced(find(slot), axis, term));
         }
-        for (i, (slot, index)) in reads.iter().enumerate() {
-            let computed = index.iter().any(|ix| matches!(ix, Ix::At(n) if self.depends_on_discrete(*n)));
-            if computed || reads[..i].iter().any(|r| r.0 == *slot) {
-                return Err(self.two_cells(find(*slot), computed, term));
+        let (mut value, mut lag, mut prior) = (term.value, None, false);
+        for (slot, index) in &reads {
+            if index.iter().any(|ix| matches!(ix, Ix::At(n) if self.depends_on_discrete(*n))) {
+                return Err(self.two_cells(find(*slot), true, term));
+            }
+        }
+        for z in latents {
+            let own: Vec<Vec<Ix>> = reads.iter().filter(|r| r.0 == z.slot).map(|r| r.1.clone()).collect();
+            match own.as_slice() {
+                [] | [_] => {}
+                [a, b] if lag.is_none() => {
+                    let Some((current, found)) = self.lag(z, a, b) else {
+                        return Err(self.two_cells(z, false, term));
+                    };
+                    let earlier = if current == *a { b } else { a };
+                    value = self.with_previous(value, earlier, z, &found);
+                    reads.retain(|r| r.0 != z.slot || r.1 == current);
+                    prior = term.kind == TermKind::Prior
+                        && term.name.starts_with(&format!("{} ~ ", self.hir.var(z.var).name));
+                    lag = Some(found);
+                }
+                _ => return Err(self.two_cells(z, false, term)),
             }
         }
         if reads.is_empty() {
             return Ok(None);
         }
-        let value = self.joint.with_values(term.value, latents, &mut HashMap::new());
+        let value = self.joint.with_values(value, latents);
         let Term { name, axes, filter, span, .. } = term.clone();
-        Ok(Some(Factor { name, axes, filter, value, span, reads }))
+        Ok(Some(Factor { name, axes, filter, value, span, reads, lag, prior }))
     }
 
     /// The cells of discrete latents that an expression reads; `inside`: one that a reduction in it runs over.
@@ -206,15 +231,35 @@ impl Translator<'_> {
         self.joint.unconstrained.push(Unconstrained { var: z.var, slot, point: false, start: None, axes });
         let index = z.axes.iter().map(|a| Ix::Axis(*a)).collect();
         let span = self.hir.var(z.var).span;
-        Factor { name, axes: z.axes.clone(), filter: None, value, span, reads: vec![(z.slot, index)] }
+        Factor {
+            name,
+            axes: z.axes.clone(),
+            filter: None,
+            value,
+            span,
+            reads: vec![(z.slot, index)],
+            lag: None,
+            prior: false,
+        }
     }
 
     /// The cells of other latents that share factors with a cell of this one, in terms of its own axes; `None` if there
     /// are several of one latent.
     fn neighbours(&self, z: &Summed, factors: &[Factor]) -> Option<Vec<(SlotId, Vec<Ix>)>> {
         let mut near: Vec<(SlotId, Vec<Ix>)> = vec![];
+        let mut walked = None;
         for f in factors {
             let Some((_, own)) = f.reads.iter().find(|r| r.0 == z.slot) else { continue };
+            if let Some(lag) = &f.lag {
+                // Another latent's chain ties many cells of this one; and its own is a chain of plain cells only.
+                if lag.slot != z.slot || own.iter().any(|ix| !matches!(ix, Ix::Axis(_))) {
+                    return None;
+                }
+                if walked.is_some_and(|(order, dim)| (order, dim) != (lag.order, lag.dim)) {
+                    return None;
+                }
+                walked = Some((lag.order, lag.dim));
+            }
             for (slot, index) in f.reads.iter().filter(|r| r.0 != z.slot) {
                 let index = self.in_terms_of(index, own, &z.axes)?;
                 match near.iter().find(|n| n.0 == *slot) {
@@ -224,7 +269,15 @@ impl Translator<'_> {
                 }
             }
         }
-        Some(near)
+        // All cells of a chain together share factors with these, so that they cannot differ along it.
+        let along = |ix: &Ix, t: AxisId| match ix {
+            Ix::Axis(a) => *a == t,
+            Ix::At(n) => self.joint.varies_over(*n, t),
+            Ix::Label(..) => false,
+        };
+        let differ =
+            |(_, dim): (Option<SlotId>, usize)| near.iter().flat_map(|n| &n.1).any(|ix| along(ix, z.axes[dim]));
+        if walked.is_some_and(differ) { None } else { Some(near) }
     }
 
     /// An index beside another, `own`, as a function of the axes that stand in the place of `own`.
@@ -245,41 +298,86 @@ impl Translator<'_> {
         index.iter().map(one).collect()
     }
 
-    fn eliminate(&mut self, z: &Summed, factors: &mut Vec<Factor>, fold: Fold) {
+    fn eliminate(&mut self, z: &Summed, factors: &mut Vec<Factor>, fold: Fold) -> Result<(), Diagnostic> {
         let others = self.neighbours(z, factors).expect("chosen because it has them");
         let (mine, rest): (Vec<Factor>, Vec<Factor>) =
             std::mem::take(factors).into_iter().partition(|f| f.reads.iter().any(|r| r.0 == z.slot));
         *factors = rest;
         let v = self.hir.var(z.var).clone();
+        if let Some(dim) = mine.iter().find_map(|f| f.lag.as_ref().map(|l| l.dim)) {
+            return self.sum_out_chain(z, mine, others, dim, factors, fold);
+        }
         let mut total = None;
         for f in &mine {
             let part = self.aligned(f, z);
             total = Some(total.map_or(part, |t| self.joint.binary(BinOp::Add, t, part)));
         }
         let mut total = total.expect("a latent has its prior");
-        let values = |t: &Self, slots: &[(SlotId, Vec<Ix>)]| -> Vec<AxisId> {
-            slots.iter().map(|s| t.value_axis(s.0)).collect()
-        };
-        let over = values(self, &others);
+        let over: Vec<AxisId> = others.iter().map(|o| self.value_axis(o.0)).collect();
         // Sums inside would be computed again for each pass of the log-sum-exp.
         if self.joint.holds_reduction(total) {
             let axes: Vec<AxisId> = z.axes.iter().chain([&z.axis]).chain(&over).copied().collect();
             total = self.stored(format!("log p of {}", v.name), &axes, total, v.span);
         }
         let sum = self.joint.intern(Node::Reduce { op: fold, axes: vec![z.axis], filter: None, body: total });
-        let tables = std::iter::once(z.plate).chain(over.iter().map(|a| self.hir.axis(*a).plate)).collect();
+        self.note(z, &others, false);
+        self.passed_on(z, z.axes.clone(), sum, others, factors);
+        Ok(())
+    }
+
+    fn sum_out_chain(
+        &mut self,
+        z: &Summed,
+        mine: Vec<Factor>,
+        others: Vec<(SlotId, Vec<Ix>)>,
+        dim: usize,
+        factors: &mut Vec<Factor>,
+        fold: Fold,
+    ) -> Result<(), Diagnostic> {
+        let over: Vec<AxisId> = others.iter().map(|o| self.value_axis(o.0)).collect();
+        let sum = self.eliminate_chain(z, &mine, &over, fold)?;
+        self.note(z, &others, true);
+        if others.is_empty() {
+            self.passed_on(z, z.axes.clone(), sum, others, factors);
+            return Ok(());
+        }
+        let t = z.axes[dim];
+        let whole = self.joint.intern(Node::Reduce { op: Fold::Sum, axes: vec![t], filter: None, body: sum });
+        let rest = z.axes.iter().copied().filter(|a| *a != t).collect();
+        self.passed_on(z, rest, whole, others, factors);
+        Ok(())
+    }
+
+    /// Remember what was summed out, over which tables.
+    fn note(&mut self, z: &Summed, others: &[(SlotId, Vec<Ix>)], chain: bool) {
+        let over: Vec<AxisId> = others.iter().map(|o| self.value_axis(o.0)).collect();
+        let steps = std::iter::repeat_n(z.plate, if chain { 2 } else { 1 });
+        let tables = steps.chain(over.iter().map(|a| self.hir.axis(*a).plate)).collect();
         let names = std::iter::once(z.slot).chain(others.iter().map(|o| o.0));
         let names = names.map(|s| self.joint.slot(s).name.clone()).collect();
-        self.joint.eliminated.push(Eliminated { names, axes: z.axes.clone(), tables, span: v.span });
-        let name = format!("{} summed out", v.name);
+        let span = self.hir.var(z.var).span;
+        self.joint.eliminated.push(Eliminated { names, axes: z.axes.clone(), tables, chain, span });
+    }
+
+    /// What is left of a latent: a term, or a factor of the latents that shared factors with it.
+    fn passed_on(
+        &mut self,
+        z: &Summed,
+        axes: Vec<AxisId>,
+        value: NodeId,
+        others: Vec<(SlotId, Vec<Ix>)>,
+        factors: &mut Vec<Factor>,
+    ) {
+        let span = self.hir.var(z.var).span;
+        let name = format!("{} summed out", self.hir.var(z.var).name);
         if others.is_empty() {
-            let (axes, span) = (z.axes.clone(), v.span);
-            self.joint.terms.push(Term { name, kind: TermKind::Likelihood, axes, filter: None, value: sum, span });
+            self.joint.terms.push(Term { name, kind: TermKind::Likelihood, axes, filter: None, value, span });
             return;
         }
-        let axes: Vec<AxisId> = z.axes.iter().chain(&over).copied().collect();
-        let value = self.stored(name.clone(), &axes, sum, v.span);
-        factors.push(Factor { name, axes: z.axes.clone(), filter: None, value, span: v.span, reads: others });
+        let values = others.iter().map(|o| self.value_axis(o.0));
+        let cells: Vec<AxisId> = axes.iter().copied().chain(values).collect();
+        let value = self.stored(name.clone(), &cells, value, span);
+        factors.push(Factor { name, axes, filter: None, value, span, reads: others, lag: None, prior: false });
     }
 
     fn value_axis(&self, slot: SlotId) -> AxisId {
@@ -287,7 +385,7 @@ impl Translator<'_> {
     }
 
     /// Store an expression, and read it back.
-    fn stored(&mut self, name: String, axes: &[AxisId], value: NodeId, span: Span) -> NodeId {
+    pub(super) fn stored(&mut self, name: String, axes: &[AxisId], value: NodeId, span: Span) -> NodeId {
         let slot = self.slot(name, self.plates(axes), SlotKind::Defined);
         let def =
             Def { slot, axes: axes.to_vec(), value, span, var: None, report_only: false, walk: None, scatter: None };
@@ -296,7 +394,7 @@ impl Translator<'_> {
     }
 
     /// A factor per cell of the latent: over further axes it is multiplied out.
-    fn aligned(&mut self, f: &Factor, z: &Summed) -> NodeId {
+    pub(super) fn aligned(&mut self, f: &Factor, z: &Summed) -> NodeId {
         let own = &f.reads.iter().find(|r| r.0 == z.slot).expect("it is a factor of the latent").1;
         let axes: Vec<AxisId> =
             own.iter().filter_map(|ix| if let Ix::Axis(a) = ix { Some(*a) } else { None }).collect();
@@ -448,43 +546,55 @@ fn fill(near: &[(SlotId, Vec<Ix>)], factors: &[Factor]) -> usize {
 
 impl Joint {
     /// The same with every discrete latent at the current cell of its values' axis.
-    fn with_values(&mut self, node: NodeId, latents: &[Summed], done: &mut HashMap<NodeId, NodeId>) -> NodeId {
+    fn with_values(&mut self, node: NodeId, latents: &[Summed]) -> NodeId {
+        let value = |n: &Node| match n {
+            Node::Read { slot, .. } => latents.iter().find(|z| z.slot == *slot).map(|z| z.value),
+            _ => None,
+        };
+        self.replaced(node, &value, &mut HashMap::new())
+    }
+
+    /// The same with other nodes in the place of some.
+    pub(super) fn replaced(
+        &mut self,
+        node: NodeId,
+        by: &dyn Fn(&Node) -> Option<NodeId>,
+        done: &mut HashMap<NodeId, NodeId>,
+    ) -> NodeId {
         if let Some(&n) = done.get(&node) {
             return n;
         }
         let out = match self.node(node).clone() {
+            n if by(&n).is_some() => by(&n).expect("just seen"),
             n @ (Node::Const(_) | Node::Size(_) | Node::Position(_) | Node::Matrix { .. }) => self.intern(n),
-            Node::Read { slot, index } => match latents.iter().find(|z| z.slot == slot) {
-                Some(z) => z.value,
-                None => {
-                    let mut at = |ix: Ix| {
-                        let Ix::At(n) = ix else { return ix };
-                        let n = self.with_values(n, latents, done);
-                        match self.node(n) {
-                            Node::Position(a) if latents.iter().any(|z| z.axis == *a) => Ix::Axis(*a),
-                            _ => Ix::At(n),
-                        }
-                    };
-                    let index = index.into_iter().map(&mut at).collect();
-                    self.intern(Node::Read { slot, index })
-                }
-            },
+            Node::Read { slot, index } => {
+                let mut at = |ix: Ix| {
+                    let Ix::At(n) = ix else { return ix };
+                    let n = self.replaced(n, by, done);
+                    match self.node(n) {
+                        Node::Position(a) => Ix::Axis(*a),
+                        _ => Ix::At(n),
+                    }
+                };
+                let index = index.into_iter().map(&mut at).collect();
+                self.intern(Node::Read { slot, index })
+            }
             Node::Unary(op, a) => {
-                let a = self.with_values(a, latents, done);
+                let a = self.replaced(a, by, done);
                 self.unary(op, a)
             }
             Node::Binary(op, a, b) => {
-                let (a, b) = (self.with_values(a, latents, done), self.with_values(b, latents, done));
+                let (a, b) = (self.replaced(a, by, done), self.replaced(b, by, done));
                 self.binary(op, a, b)
             }
             Node::Select(c, t, o) => {
-                let c = self.with_values(c, latents, done);
-                let (t, o) = (self.with_values(t, latents, done), self.with_values(o, latents, done));
+                let c = self.replaced(c, by, done);
+                let (t, o) = (self.replaced(t, by, done), self.replaced(o, by, done));
                 self.intern(Node::Select(c, t, o))
             }
             Node::Reduce { op, axes, filter, body } => {
-                let body = self.with_values(body, latents, done);
-                let filter = filter.map(|f| self.with_values(f, latents, done));
+                let body = self.replaced(body, by, done);
+                let filter = filter.map(|f| self.replaced(f, by, done));
                 self.intern(Node::Reduce { op, axes, filter, body })
             }
         };

@@ -155,6 +155,8 @@ pub struct Eliminated {
     pub names: Vec<String>,
     pub axes: Vec<AxisId>,
     pub tables: Vec<PlateId>,
+    /// Along one of the axes, cell after cell.
+    pub chain: bool,
     pub span: Span,
 }
 

@@ -1,6 +1,7 @@
 //! The log joint and the guide programs, from the checked model.
 
 mod bijector;
+mod chain;
 mod discrete;
 mod factor;
 pub mod guide;

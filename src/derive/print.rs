@@ -50,8 +50,9 @@ pub fn print(joint: &Joint, hir: &Hir) -> String {
         let plate = |p: &PlateId| hir.plate(*p).name.clone();
         let tables: Vec<String> = e.tables.iter().map(plate).collect();
         let of = if e.names.len() == 1 { String::new() } else { format!(", given {}", e.names[1..].join(", ")) };
-        let _ =
-            writeln!(out, "# {}{} summed out{of}: a table over {}", e.names[0], plates(&e.axes), tables.join(" × "));
+        let along = if e.chain { ", cell after cell" } else { "" };
+        let (name, axes, tables) = (&e.names[0], plates(&e.axes), tables.join(" × "));
+        let _ = writeln!(out, "# {name}{axes} summed out{of}{along}: a table over {tables}");
     }
     for t in &joint.terms {
         let over = if t.axes.is_empty() {
