@@ -94,7 +94,7 @@ impl<'a> Checker<'a, '_> {
     /// The first continuous latent (or a value that depends on one) that an expression reads.
     pub(super) fn smooth_in(&self, e: &Expr) -> Option<(VarId, Span)> {
         self.find_read(e, &|v| match self.hir.var(v).kind {
-            VarKind::Latent => self.hir.discrete(v).is_none(),
+            VarKind::Latent => self.hir.var(v).ty == Ty::Real,
             VarKind::Param { .. } => true,
             VarKind::Let | VarKind::Report => self.smooth.contains(&v),
             // Its empty cells may be latents.
@@ -105,7 +105,8 @@ impl<'a> Checker<'a, '_> {
 
     /// The first discrete latent (or a value that depends on one) that an expression reads.
     pub(super) fn discrete_in(&self, e: &Expr) -> Option<(VarId, Span)> {
-        self.find_read(e, &|v| self.hir.discrete(v).is_some() || self.summed.contains(&v))
+        let latent = |v: &Var| matches!(v.kind, VarKind::Latent) && v.ty != Ty::Real;
+        self.find_read(e, &|v| latent(self.hir.var(v)) || self.summed.contains(&v))
     }
 
     fn find_read(&self, e: &Expr, wanted: &dyn Fn(VarId) -> bool) -> Option<(VarId, Span)> {

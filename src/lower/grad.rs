@@ -244,6 +244,13 @@ impl Step<'_> {
 
     fn reduce(&mut self, op: ReduceOp, over: LoopId, body: E) {
         let (zero, one) = (self.arena.number(0.0), self.arena.number(1.0));
+        let mut scope = self.inner(self.of);
+        // Where the reduction binds a loop of the kernel again, the adjoint is of every cell of that loop outside.
+        if self.loops.contains(&over) {
+            self.g = self.arena.sum(over, self.g);
+        } else {
+            scope.push(over);
+        }
         let value = match op {
             ReduceOp::Sum => self.g,
             // The cells that attain the extreme share the adjoint.
@@ -266,8 +273,6 @@ impl Step<'_> {
                 self.arena.mul(self.g, partial)
             }
         };
-        let mut scope = self.inner(self.of);
-        scope.push(over);
         scope.sort_unstable();
         let over = without(&scope, &self.inner(body));
         self.adj.add(self.arena, body, over, value, self.mask);

@@ -190,7 +190,7 @@ fn latent(name: &'static str, table: usize, ty: &'static str, dist: &str, values
 /// indices, numbers and conditions, in priors and densities.
 #[test]
 fn random_models_equal_enumeration() {
-    for seed in 0..10 {
+    for seed in 0..6 {
         let mut stream = Stream::new(seed, "test", "models");
         let mut coin = || stream.uniform() < 0.5;
         let (class, flag, part, count, nested, spread) = (coin(), coin(), true, coin(), coin(), coin());
@@ -255,6 +255,83 @@ fn inner_plates_are_multiplied_first() {
                 Latent { head: "rows".into(), ..latent("z", 0, "part", "Categorical(w)", THREE) },
                 Latent { head: "rows".into(), ..latent("b", 0, "bool", "Bernoulli(0.6)", BOOL) },
             ],
+        };
+        check(&model, seed);
+    }
+}
+
+/// Chains in the plate's order, with several emissions, transitions by covariates, a class for the whole chain, and
+/// densities that read two steps.
+#[test]
+fn chains_equal_enumeration() {
+    let start = "if first(t) then Categorical(logit: 0) else";
+    let cases: [(&str, &str, &[&str], usize); 5] = [
+        ("Categorical(theta[z[t-1]])", "observe y ~ Normal(m[z], 1)\n", TWO, 8),
+        ("Categorical(theta[z[t-1]])", "observe y ~ Normal(m[z], 1)\nobserve x ~ Normal(z, 0.5)\n", THREE, 5),
+        (
+            "Categorical(logit: if z[t-1] == z[t-1] then m * x + s * m[z[t-1]] else 0)",
+            "observe y ~ Normal(m[z], 1)\n",
+            TWO,
+            6,
+        ),
+        (
+            "Categorical(theta[z[t-1]])",
+            "observe y[t in rows where not first(t)] ~ Normal(m[z[t]] - s * m[z[t-1]], 1)\n",
+            TWO,
+            5,
+        ),
+        (
+            "Categorical(theta[z[t-1]])",
+            "observe y[t in rows where not first(t)] ~ Normal(s * m[z[t-1]], 1)\n",
+            THREE,
+            4,
+        ),
+    ];
+    for (seed, (step, after, values, n)) in cases.into_iter().enumerate() {
+        let mut stream = Stream::new(seed as u64, "test", "chain");
+        let rows = (0..n).map(|_| format!("{:.3},{:.3}", stream.normal(), stream.normal())).collect();
+        let model = Model {
+            before: format!(
+                "plate state = {}\nlatent theta[i in state] over state ~ Dirichlet(1)\nlatent m[state] ~ Normal(0, 2)\nlatent s ~ Normal(0, 1)\n",
+                values.len()
+            ),
+            after: after.into(),
+            tables: vec![Table { name: "rows", columns: "x: real, y: real", header: "x,y", rows }],
+            latents: vec![Latent {
+                head: "t in rows".into(),
+                ..latent("z", 0, "state", &format!("{start} {step}"), values)
+            }],
+        };
+        check(&model, seed as u64);
+    }
+}
+
+/// A chain per animal, in the order of the occasions, with an absorbing state: capture and recapture.
+#[test]
+fn chains_of_groups_equal_enumeration() {
+    for seed in 0..2 {
+        let mut stream = Stream::new(seed, "test", "groups");
+        let cell = |i: usize| format!("a{},{},{:.3}", i % 3, (7 * i) % 11, stream.normal());
+        let rows = (0..6).map(cell).collect();
+        let model = Model {
+            before: "latent s ~ Normal(0, 1)\nlatent p ~ Beta(1, 1)\n".into(),
+            after: "observe y ~ Normal(if z then s else 0, 0.5 + p)\n".into(),
+            tables: vec![Table {
+                name: "rows",
+                columns: "animal: category, time: int, y: real",
+                header: "animal,time,y",
+                rows,
+            }],
+            latents: vec![Latent {
+                head: "t in rows by animal along time".into(),
+                ..latent(
+                    "z",
+                    0,
+                    "bool",
+                    "if first(t) then Bernoulli(0.9) else Bernoulli(if z[t-1] then p else 0.05)",
+                    BOOL,
+                )
+            }],
         };
         check(&model, seed);
     }
