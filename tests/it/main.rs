@@ -24,6 +24,7 @@ mod posteriors;
 mod programs;
 mod reproducible;
 mod simulate;
+mod states;
 mod support;
 mod syntax;
 mod textbook;
