@@ -173,10 +173,6 @@ fn check(model: &Model, seed: u64) {
     }
 }
 
-fn numbers(stream: &mut Stream, n: usize) -> Vec<String> {
-    (0..n).map(|_| format!("{:.3}", stream.normal())).collect()
-}
-
 const BOOL: &[&str] = &["0", "1"];
 const TWO: &[&str] = &["1", "2"];
 const THREE: &[&str] = &["1", "2", "3"];
