@@ -186,6 +186,8 @@ pub enum VarKind {
     Column(Column),
     /// `data D: real` beside the tables; the default if one is written.
     DataValue {
+        /// Its key in a JSON file.
+        key: String,
         default: Option<Expr>,
     },
     /// `const K = 3`; `--set` may override.

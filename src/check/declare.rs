@@ -93,6 +93,15 @@ impl<'a> Checker<'a, '_> {
         if is_bad(&v) {
             return self.poison(name);
         }
+        if let Some(&axis) = v.axes.first() {
+            let plate = self.plate_name(axis).to_string();
+            let d = Code::CONST_NOT_CONSTANT
+                .at(v.span, format!("`{}` is one number, and this varies over `{plate}`", name.name))
+                .here("several values")
+                .help(format!("pick one, sum them up, or write `let {} = …`", name.name));
+            self.diags.push(d);
+            return self.poison(name);
+        }
         if let Some((var, span)) = self.first_column(&v) {
             let column = self.hir.var(var);
             let d = Code::CONST_NOT_CONSTANT
@@ -158,20 +167,57 @@ impl<'a> Checker<'a, '_> {
         from: Option<&ColumnSource>,
         default: Option<&'a ast::Expr>,
     ) {
-        let later = match (ty.axes.first(), from) {
-            (Some(axis), _) => Some((axis.span, "an array")),
-            (_, Some(source)) => Some((source_span(source), "another name in the file")),
-            _ if ty.optional => Some((ty.span, "a missing value")),
-            _ => None,
-        };
-        if let Some((span, what)) = later {
+        if ty.optional {
             self.diags.push(
-                Code::NOT_YET_ARRAY
-                    .at(span, format!("{what} beside a table is not part of this version of the language"))
-                    .here("parsed, but without meaning so far")
-                    .help("put the values in a table of their own: `data rows { x: real }`"),
+                Code::UNKNOWN_TYPE
+                    .at(ty.span, "a data value has no missing cells")
+                    .here("`?` is for columns")
+                    .help(format!("write `{}`, or make the values a table: `data rows {{ x: real? }}`", ty.base.name)),
             );
             return names.iter().for_each(|n| self.poison(n));
+        }
+        let key = match from {
+            None => None,
+            Some(ColumnSource::Name(t)) if !t.value.contains('*') && names.len() == 1 => Some(t.value.clone()),
+            Some(source) => {
+                let d = Code::VECTOR_SOURCE
+                    .at(source_span(source), "a data value is read from a single key")
+                    .here(if names.len() > 1 { "one key for several names" } else { "several keys" });
+                self.diags.push(if names.len() > 1 {
+                    d.help("declare each name by itself, with its own `from`")
+                } else {
+                    d.help("name one key; several columns make a vector column of a table: `data rows { x: real[k] from \"x*\" }`")
+                });
+                return names.iter().for_each(|n| self.poison(n));
+            }
+        };
+        let mut axes: Vec<AxisId> = vec![];
+        for a in &ty.axes {
+            let Some(axis) = self.axis_named(&a.plate, &Env::default()) else {
+                return names.iter().for_each(|n| self.poison(n));
+            };
+            if a.by.is_some() || a.along.is_some() || a.filter.is_some() || a.without.is_some() {
+                let d =
+                    Code::BINDER_MISPLACED.at(a.span, "a type names its plate and nothing more").here("not in a type");
+                self.diags.push(d.help(format!("write `[{}]`", a.plate.name)));
+                return names.iter().for_each(|n| self.poison(n));
+            }
+            let taken = axes.iter().any(|x| self.plate_of(*x) == self.plate_of(axis));
+            axes.push(match (&a.index, taken) {
+                (Some(index), true) => {
+                    let plate = self.plate_of(axis);
+                    self.add_axis(plate, &index.name)
+                }
+                (None, true) => {
+                    let d = Code::SAME_PLATE_TWICE
+                        .at(a.span, format!("`{}` stands twice in this type", a.plate.name))
+                        .here("the second time")
+                        .help(format!("name the two indices: `[i in {0}, j in {0}]`", a.plate.name));
+                    self.diags.push(d);
+                    return names.iter().for_each(|n| self.poison(n));
+                }
+                (_, false) => axis,
+            });
         }
         let kind = match ty.base.name.as_str() {
             "real" => Ty::Real,
@@ -185,8 +231,10 @@ impl<'a> Checker<'a, '_> {
         let env = Env { scope: Scope::Constant, ..Env::default() };
         let constraint = self.constraint(ty, &env);
         self.known_ends(&constraint, "the range of a data value");
+        let list_axis = if let [one] = axes.as_slice() { Some(*one) } else { None };
+        let inner = Env { list_axis, context: sorted(&axes), ..env.clone() };
         let default = default.map(|d| {
-            let v = self.expr(d, &env);
+            let v = self.expr(d, &inner);
             let v = self.numeric(v, "use this as a default");
             if let Some((var, span)) = self.first_column(&v) {
                 self.diags.push(
@@ -204,8 +252,11 @@ impl<'a> Checker<'a, '_> {
                 name: name.name.clone(),
                 span: name.span,
                 ty: kind,
-                kind: VarKind::DataValue { default: default.clone() },
-                axes: vec![],
+                kind: VarKind::DataValue {
+                    key: key.clone().unwrap_or_else(|| name.name.clone()),
+                    default: default.clone(),
+                },
+                axes: axes.clone(),
                 joint: 0,
                 constraint: constraint.clone(),
             });
@@ -338,6 +389,18 @@ impl<'a> Checker<'a, '_> {
             );
             return None;
         }
+        if let Some(&axis) = v.axes.first() {
+            let over = self.plate_name(axis).to_string();
+            let d = Code::PLATE_SIZE
+                .at(
+                    value.span,
+                    format!("the size of the plate `{}` is one number, and this varies over `{over}`", plate.name),
+                )
+                .here("several values")
+                .help("use a constant, a single `data` value or `size(plate)`");
+            self.diags.push(d);
+            return None;
+        }
         if !whole {
             self.diags.push(
                 Code::PLATE_SIZE
@@ -387,7 +450,7 @@ impl<'a> Checker<'a, '_> {
                     todo.extend(self.plate_ends(q));
                 }
                 for v in vars.into_iter().filter(|v| read.insert(*v)) {
-                    if let VarKind::Const { value } | VarKind::DataValue { default: Some(value) } =
+                    if let VarKind::Const { value } | VarKind::DataValue { default: Some(value), .. } =
                         &self.hir.var(v).kind
                     {
                         todo.push(value.clone());

@@ -1,15 +1,18 @@
 //! Which file holds which table.
 
 use super::DataFile;
+use super::header;
+use super::json::{Columns, Keys};
 use crate::diag::{Code, Diags, nearest};
-use crate::hir::Hir;
+use crate::hir::{Column, Hir, Table, VarKind};
 
 /// The file of each table, by `TableId`. `table=file` names its table; one file without a name goes to the only table left.
-pub fn files<'a>(hir: &Hir, files: &'a [DataFile], diags: &mut Diags) -> Vec<Option<&'a DataFile>> {
+/// `keys`: JSON files are given as well, in which a table without a file may have its columns.
+pub fn files<'a>(hir: &Hir, files: &[&'a DataFile], keys: bool, diags: &mut Diags) -> Vec<Option<&'a DataFile>> {
     let mut of_table: Vec<Option<&DataFile>> = vec![None; hir.tables.len()];
     let names = || hir.tables.iter().map(|t| t.name.as_str());
     let mut rejected = false;
-    for file in files {
+    for &file in files {
         let Some(table) = &file.table else { continue };
         let given = format!("{table}={}", file.name);
         let Some(i) = hir.tables.iter().position(|t| t.name == *table) else {
@@ -36,10 +39,11 @@ pub fn files<'a>(hir: &Hir, files: &'a [DataFile], diags: &mut Diags) -> Vec<Opt
         of_table[i] = Some(file);
     }
 
-    let unnamed: Vec<&DataFile> = files.iter().filter(|f| f.table.is_none()).collect();
+    let unnamed: Vec<&DataFile> = files.iter().copied().filter(|f| f.table.is_none()).collect();
     let open: Vec<usize> = (0..hir.tables.len()).filter(|&i| of_table[i].is_none()).collect();
     match (unnamed.as_slice(), open.as_slice()) {
         ([file], [table]) => of_table[*table] = Some(file),
+        ([], _) if keys => {}
         ([], open) => {
             // After a misspelt table name, the missing file is the same mistake.
             for &i in open.iter().filter(|_| !rejected) {
@@ -97,6 +101,30 @@ pub fn files<'a>(hir: &Hir, files: &'a [DataFile], diags: &mut Diags) -> Vec<Opt
         }
     }
     of_table
+}
+
+/// The JSON file with the columns of a table that has no file of its own: one that has some of them.
+pub fn keys<'k>(hir: &Hir, table: &Table, keys: &'k [Keys], diags: &mut Diags) -> Option<&'k Keys> {
+    let named = |k: &Keys| {
+        let columns = Columns::of(k);
+        table.columns.iter().any(|&c| match &hir.var(c).kind {
+            VarKind::Column(Column { from, .. }) => header::matches(from, &columns.header),
+            _ => false,
+        })
+    };
+    if let Some(found) = keys.iter().find(|k| named(k)) {
+        return Some(found);
+    }
+    let first = keys.first()?; // without any, the missing file has been reported
+    let listed = listed(first.entries.iter().map(|(k, _)| k.as_str()));
+    diags.push(
+        Code::DATA_NO_FILE
+            .at(table.span, format!("`{}` has none of the columns of the table `{}`", first.file, table.name))
+            .here("its rows come from a file")
+            .note(format!("its keys are: {listed}"))
+            .help(format!("give the table a file of its own: `{0}={0}.csv`", table.name)),
+    );
+    None
 }
 
 /// `a`, `b` and 3 more.

@@ -68,6 +68,37 @@ pub fn is_whole(x: f64) -> bool {
     x.fract() == 0.0 && x.abs() <= 9_007_199_254_740_992.0
 }
 
+/// How places in a file are called.
+#[derive(Clone, Debug, Default)]
+pub enum Origin {
+    /// `houses.csv:12:3`
+    #[default]
+    Text,
+    /// `data.json: y[12]`; per column its name, and whether it is one of a matrix.
+    Keys(Vec<(String, bool)>),
+}
+
+impl Origin {
+    /// A cell: line and number of the column, both from 1.
+    pub fn cell(&self, file: &str, line: u64, column: usize) -> String {
+        match self {
+            Origin::Text => format!("{file}:{line}:{column}"),
+            Origin::Keys(header) => {
+                let (name, matrix) = &header[column - 1];
+                format!("{file}: {}", super::json::place(name, line, *matrix))
+            }
+        }
+    }
+
+    /// A row.
+    pub fn row(&self, file: &str, line: u64) -> String {
+        match self {
+            Origin::Text => format!("{file}:{line}"),
+            Origin::Keys(_) => format!("{file}: row {line}"),
+        }
+    }
+}
+
 /// Where a cell stands: line of the file, number of the column (both from 1), and its text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -104,10 +135,10 @@ impl Problems {
     }
 
     /// The diagnostic with these places: `houses.csv:12:3: "abc"`.
-    pub fn show(&self, file: &str, mut d: Diagnostic) -> Diagnostic {
+    pub fn show(&self, file: &str, origin: &Origin, mut d: Diagnostic) -> Diagnostic {
         for p in &self.first {
             let text = if p.text.is_empty() { "empty".to_owned() } else { quoted(&p.text) };
-            d = d.place(format!("{file}:{}:{}: {text}", p.line, p.column));
+            d = d.place(format!("{}: {text}", origin.cell(file, p.line, p.column)));
         }
         let rest = self.count - self.first.len();
         if rest > 0 { d.note(and_more(rest, "cell")) } else { d }

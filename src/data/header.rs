@@ -53,6 +53,19 @@ pub fn find(var: &Var, column: &Column, header: &[String], file: &str, diags: &m
     }
 }
 
+/// Whether a header has any of the columns that a declaration reads.
+pub fn matches(from: &From, header: &[String]) -> bool {
+    header.iter().any(|h| match from {
+        From::Name(name) => h == name,
+        From::List(names) => names.contains(h),
+        From::Range(first, last) => h == first || h == last,
+        From::Pattern(pattern) => {
+            let (before, after) = pattern.split_once('*').unwrap_or((pattern, ""));
+            h.len() > before.len() + after.len() && h.starts_with(before) && h.ends_with(after)
+        }
+    })
+}
+
 struct Search<'a> {
     var: &'a Var,
     header: &'a [String],

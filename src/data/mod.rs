@@ -1,4 +1,4 @@
-//! Data in: CSV files, checked against what the model declares, bound to its plates.
+//! Data in: CSV and JSON files, checked against what the model declares, bound to its plates.
 
 mod assign;
 pub mod bound;
@@ -6,6 +6,7 @@ mod cells;
 mod eval;
 mod header;
 mod inputs;
+mod json;
 mod observed;
 mod order;
 mod ranges;
@@ -14,6 +15,7 @@ mod sets;
 mod sheet;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use bound::{Bound, PlateData, Values};
 pub use inputs::{DataFile, Inputs};
@@ -28,10 +30,28 @@ pub fn bind(hir: &Hir, inputs: &Inputs, diags: &mut Diags) -> Option<Bound> {
     let before = errors(diags);
 
     let sets = sets::read(hir, &inputs.sets, diags);
-    let files = assign::files(hir, &inputs.files, diags);
-    let sheets: Vec<_> = hir.tables.iter().zip(files).map(|(t, file)| sheet::read(hir, t, file?, diags)).collect();
+    // A JSON file without a table gives keys to everything that no other file holds.
+    let (keys, files): (Vec<&DataFile>, Vec<&DataFile>) =
+        inputs.files.iter().partition(|f| f.table.is_none() && json::is_json(f));
+    let given = keys.len();
+    let keys: Vec<_> = keys.into_iter().filter_map(|f| json::read(f, diags)).collect();
+    values::repeated(&keys, diags);
+    if keys.len() < given {
+        return None; // what such a file may hold cannot be missed
+    }
+    let files = assign::files(hir, &files, given > 0, diags);
+    let mut sheets = vec![];
+    for (table, file) in hir.tables.iter().zip(files) {
+        sheets.push(match file {
+            Some(file) if json::is_json(file) => {
+                json::read(file, diags).and_then(|keys| sheet::from_keys(hir, table, &keys, diags))
+            }
+            Some(file) => sheet::read(hir, table, file, diags),
+            None => assign::keys(hir, table, &keys, diags).and_then(|keys| sheet::from_keys(hir, table, keys, diags)),
+        });
+    }
     // Sizes and labels are resolved even after errors, so that cells are checked against them in the same run.
-    let known = resolve::resolve(hir, &sheets, &sets, diags);
+    let known = resolve::resolve(hir, &sheets, &sets, &keys, diags);
     ranges::check(hir, &known, &sheets, diags);
     if errors(diags) > before {
         return None;

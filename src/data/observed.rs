@@ -87,7 +87,7 @@ impl Search<'_> {
             if let PlateKind::Rows(table) = self.hir.plate(plate).kind
                 && let Some(sheet) = &self.sheets[table.0 as usize]
             {
-                at = format!("{}:{}: ", sheet.file, sheet.lines[*i]);
+                at = format!("{}: ", sheet.origin.row(&sheet.file, sheet.lines[*i]));
             }
         }
         self.places.push(format!("{at}{x}"));

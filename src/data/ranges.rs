@@ -140,7 +140,7 @@ fn report(
         .at(var.span, format!("{} of `{}` {verb} not {range}", problems.cells(), var.name))
         .here(format!("declared {range}"))
         .help("mend the cells, or widen the range");
-    problems.show(&sheet.file, d)
+    problems.show(&sheet.file, &sheet.origin, d)
 }
 
 /// `> 0`, `in (0, 1)`, with the values of the ends.

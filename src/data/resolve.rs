@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use super::assign::listed;
 use super::bound::{Bound, PlateData, Values};
-use super::cells::{Problems, counted, quoted};
+use super::cells::{Origin, Problems, counted, quoted};
 use super::eval::{Eval, Stop};
+use super::json::{Keys, Value};
 use super::order;
 use super::sets::Set;
 use super::sheet::{MISSING, Part, Sheet, SheetColumn, Words};
+use super::values;
 use crate::diag::{Code, Diags, nearest};
 use crate::hir::{Column, Content, Expr, Hir, Plate, PlateId, PlateKind, TableId, Ty, Var, VarId, VarKind};
 
@@ -64,7 +66,13 @@ enum Try<T> {
 }
 
 /// Size every plate and place every value that can be, reporting what cannot.
-pub fn resolve(hir: &Hir, sheets: &[Option<Sheet>], sets: &HashMap<VarId, Option<Set>>, diags: &mut Diags) -> Resolved {
+pub fn resolve(
+    hir: &Hir,
+    sheets: &[Option<Sheet>],
+    sets: &HashMap<VarId, Option<Set>>,
+    keys: &[Keys],
+    diags: &mut Diags,
+) -> Resolved {
     let mut known = Resolved { plates: vec![None; hir.plates.len()], values: HashMap::new() };
     let mut failed_plates: HashSet<PlateId> = HashSet::new();
     let mut failed_vars: HashSet<VarId> = HashSet::new();
@@ -77,7 +85,7 @@ pub fn resolve(hir: &Hir, sheets: &[Option<Sheet>], sets: &HashMap<VarId, Option
             if known.plates[i].is_some() || failed_plates.contains(&id) {
                 continue;
             }
-            match (Resolver { hir, sheets, known: &known, diags }).plate(plate) {
+            match (Resolver { hir, sheets, keys, known: &known, diags }).plate(plate) {
                 Try::Done(data) => known.plates[i] = Some(data),
                 Try::NotYet => continue,
                 Try::Failed => _ = failed_plates.insert(id),
@@ -89,12 +97,15 @@ pub fn resolve(hir: &Hir, sheets: &[Option<Sheet>], sets: &HashMap<VarId, Option
             if known.values.contains_key(&id) || failed_vars.contains(&id) {
                 continue;
             }
-            let mut resolver = Resolver { hir, sheets, known: &known, diags };
+            let mut resolver = Resolver { hir, sheets, keys, known: &known, diags };
             let value = match &var.kind {
                 VarKind::Column(column) => resolver.column(id, var, column),
                 VarKind::Const { .. } | VarKind::DataValue { .. } if matches!(sets.get(&id), Some(None)) => Try::Failed,
                 VarKind::Const { value } => resolver.scalar(var, Some(value), set(id)),
-                VarKind::DataValue { default } => resolver.scalar(var, default.as_ref(), set(id)),
+                VarKind::DataValue { key, default } => match (set(id), values::find(keys, key)) {
+                    (None, Some((file, value))) => resolver.given(var, key, file, value),
+                    (set, _) => resolver.scalar(var, default.as_ref(), set),
+                },
                 VarKind::Order { walk, part } => match order::order(hir, *walk, *part, &known, resolver.diags) {
                     Some(values) => values.map_or(Try::Failed, Try::Done),
                     None => Try::NotYet,
@@ -118,6 +129,7 @@ pub fn resolve(hir: &Hir, sheets: &[Option<Sheet>], sets: &HashMap<VarId, Option
 struct Resolver<'a> {
     hir: &'a Hir,
     sheets: &'a [Option<Sheet>],
+    keys: &'a [Keys],
     known: &'a Resolved,
     diags: &'a mut Diags,
 }
@@ -266,8 +278,11 @@ impl Resolver<'_> {
                 Part::Numbers(_) => unreachable!("a key is read as words"),
             },
         };
-        let data =
-            PlateData { size, labels: labels.into(), file: sheet.file.clone(), lines: sheet.lines.as_slice().into() };
+        let lines: &[u64] = match sheet.origin {
+            Origin::Text => &sheet.lines,
+            Origin::Keys(_) => &[], // a row of JSON is named by its label
+        };
+        let data = PlateData { size, labels: labels.into(), file: sheet.file.clone(), lines: lines.into() };
         if let Some((var, column)) = key
             && let Part::Words(words) = &column.parts[0]
             && words.words.len() < words.ids.iter().filter(|&&id| id != MISSING).count()
@@ -288,7 +303,8 @@ impl Resolver<'_> {
                 Some(earlier) => {
                     let word = &words.words[id as usize];
                     if problems.is_empty() {
-                        example = format!("{} stands on line {} already", quoted(word), sheet.lines[earlier]);
+                        let place = sheet.origin.row(&sheet.file, sheet.lines[earlier]);
+                        example = format!("{} stands at {place} already", quoted(word));
                     }
                     problems.add(sheet.lines[row], field + 1, || word.clone());
                 }
@@ -300,7 +316,7 @@ impl Resolver<'_> {
             .here("a key names each row once")
             .note(example)
             .help(format!("remove the repeated rows; if `{}` groups rows, declare it `category`", var.name));
-        problems.show(&sheet.file, d)
+        problems.show(&sheet.file, &sheet.origin, d)
     }
 
     /// The levels of category columns, sorted: as numbers if all are.
@@ -333,6 +349,17 @@ impl Resolver<'_> {
         Try::Done(labelled(levels))
     }
 
+    /// A data value that a JSON file gives.
+    fn given(&mut self, var: &Var, key: &str, file: &str, value: &Value) -> Try<Values> {
+        let plates: Option<Vec<&PlateData>> =
+            var.axes.iter().map(|&a| self.known.plate(self.hir.axis(a).plate)).collect();
+        let Some(plates) = plates else { return Try::NotYet };
+        match values::numbers(var, key, file, value, &plates, self.diags) {
+            Some(values) => Try::Done(values),
+            None => Try::Failed,
+        }
+    }
+
     /// A `const` or a data scalar (in general one value per cell of its plates).
     fn scalar(&mut self, var: &Var, value: Option<&Expr>, set: Option<&Set>) -> Try<Values> {
         if let Some(set) = set {
@@ -354,7 +381,15 @@ impl Resolver<'_> {
                 Code::DATA_VALUE_MISSING
                     .at(var.span, format!("`{}` has no value", var.name))
                     .here("declared without one")
-                    .help(format!("give it: `--set {}=…`", var.name)),
+                    .help(match (&var.kind, var.axes.is_empty(), self.keys.first()) {
+                        (VarKind::DataValue { key, .. }, _, Some(keys)) => {
+                            format!("`{}` has no key `{key}`: add it, or give a default in the model", keys.file)
+                        }
+                        (VarKind::DataValue { key, .. }, false, None) => {
+                            format!("give it in a JSON file, as a list: `{{\"{key}\": […]}}`")
+                        }
+                        _ => format!("give it: `--set {}=…`", var.name),
+                    }),
             );
             return Try::Failed;
         };
@@ -443,7 +478,7 @@ impl Resolver<'_> {
             && !strangers.is_empty()
         {
             let d = self.stranger(var, plate, data, &strangers);
-            let d = strangers.show(&sheet.file, d);
+            let d = strangers.show(&sheet.file, &sheet.origin, d);
             self.diags.push(d);
             return Try::Failed;
         }

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::DataFile;
-use super::cells::{self, Cell, Problems, counted, quoted};
+use super::cells::{self, Cell, Origin, Problems, counted, quoted};
 use super::header::{self, Found};
+use super::json;
 use crate::diag::{Code, Diags};
 use crate::hir::{Content, Hir, Table, Var, VarId, VarKind};
 
@@ -13,7 +14,8 @@ use crate::hir::{Content, Hir, Table, Var, VarId, VarKind};
 pub struct Sheet {
     /// The file as the user typed it.
     pub file: String,
-    /// The line of the file that each row starts on.
+    pub origin: Origin,
+    /// The line of the file that each row starts on; rows from 1 where the file has no lines.
     pub lines: Vec<u64>,
     /// The columns that were found.
     pub columns: HashMap<VarId, SheetColumn>,
@@ -101,22 +103,7 @@ pub fn read(hir: &Hir, table: &Table, file: &DataFile, diags: &mut Diags) -> Opt
         return None;
     }
 
-    let mut columns: Vec<(VarId, Option<Found>)> = vec![];
-    let mut readers: Vec<Reader> = vec![];
-    for &id in &table.columns {
-        let var = hir.var(id);
-        let VarKind::Column(column) = &var.kind else { continue };
-        let found = header::find(var, column, &header, &file.name, diags);
-        for &field in found.iter().flat_map(|f| &f.fields) {
-            let part = match column.content {
-                Content::Real | Content::Int | Content::Bool | Content::Date => Part::Numbers(vec![]),
-                Content::Key | Content::Index(_) => Part::Words(Words::default()),
-            };
-            let (content, optional) = (column.content, column.optional);
-            readers.push(Reader { field, column: columns.len(), content, optional, part });
-        }
-        columns.push((id, found));
-    }
+    let (columns, mut readers) = readers(hir, table, &header, &file.name, diags);
     let mut trouble: Vec<Trouble> = columns.iter().map(|_| Trouble::default()).collect();
 
     let mut lines = Lines::new(text.as_bytes());
@@ -151,31 +138,121 @@ pub fn read(hir: &Hir, table: &Table, file: &DataFile, diags: &mut Diags) -> Opt
     }
     report_blank(&file.name, &blank, table, diags);
     ragged.report(&file.name, header.len(), table, diags);
-    let mut sheet = Sheet { file: file.name.clone(), lines: starts, columns: HashMap::new() };
+    Some(finish(hir, &file.name, Origin::Text, starts, columns, readers, &trouble, diags))
+}
+
+/// The columns of a table among the keys of a JSON file.
+pub fn from_keys(hir: &Hir, table: &Table, keys: &json::Keys, diags: &mut Diags) -> Option<Sheet> {
+    let data = json::Columns::of(keys);
+    let (columns, mut readers) = readers(hir, table, &data.header, &keys.file, diags);
+    let rows = readers.first().map(|r| data.rows(r.field))?;
+    let mut trouble: Vec<Trouble> = columns.iter().map(|_| Trouble::default()).collect();
+    let mut fits = true;
+    for reader in &readers {
+        let n = data.rows(reader.field);
+        if n != rows {
+            fits = false;
+            let first = &data.header[readers[0].field];
+            let name = &data.header[reader.field];
+            let d = Code::DATA_SHAPE
+                .at(hir.var(columns[reader.column].0).span, format!("`{name}` and `{first}` are not of the same length"))
+                .here("a column of the same table")
+                .place(format!("{}: {first}: {}", keys.file, counted(rows, "value")))
+                .place(format!("{}: {name}: {}", keys.file, counted(n, "value")))
+                .help("every column of a table has a value for each row; values of another length belong to another table");
+            diags.push(d);
+        }
+    }
+    if !fits {
+        return None;
+    }
+    if rows == 0 {
+        let d = Code::DATA_EMPTY
+            .at(table.span, format!("the lists of `{}` are empty", keys.file))
+            .here("the rows of this table")
+            .help("give lists with at least one value");
+        diags.push(d);
+        return None;
+    }
+    for reader in &mut readers {
+        for row in 0..rows {
+            match data.cell(reader.field, row) {
+                Ok(text) => reader.read(text, row as u64 + 1, &mut trouble[reader.column]),
+                Err(found) => {
+                    reader.part.push_missing();
+                    trouble[reader.column].unreadable.add(row as u64 + 1, reader.field + 1, || found);
+                }
+            }
+        }
+    }
+    let header = data.header.iter().enumerate().map(|(i, h)| (h.clone(), data.is_matrix(i))).collect();
+    let lines = (1..=rows as u64).collect();
+    Some(finish(hir, &keys.file, Origin::Keys(header), lines, columns, readers, &trouble, diags))
+}
+
+/// Where the columns of a table stand in a header, and a reader for each field.
+fn readers(
+    hir: &Hir,
+    table: &Table,
+    header: &[String],
+    file: &str,
+    diags: &mut Diags,
+) -> (Vec<(VarId, Option<Found>)>, Vec<Reader>) {
+    let mut columns: Vec<(VarId, Option<Found>)> = vec![];
+    let mut readers: Vec<Reader> = vec![];
+    for &id in &table.columns {
+        let var = hir.var(id);
+        let VarKind::Column(column) = &var.kind else { continue };
+        let found = header::find(var, column, header, file, diags);
+        for &field in found.iter().flat_map(|f| &f.fields) {
+            let part = match column.content {
+                Content::Real | Content::Int | Content::Bool | Content::Date => Part::Numbers(vec![]),
+                Content::Key | Content::Index(_) => Part::Words(Words::default()),
+            };
+            let (content, optional) = (column.content, column.optional);
+            readers.push(Reader { field, column: columns.len(), content, optional, part });
+        }
+        columns.push((id, found));
+    }
+    (columns, readers)
+}
+
+/// What was read, with diagnostics for what is wrong with it.
+#[allow(clippy::too_many_arguments)]
+fn finish(
+    hir: &Hir,
+    file: &str,
+    origin: Origin,
+    lines: Vec<u64>,
+    columns: Vec<(VarId, Option<Found>)>,
+    readers: Vec<Reader>,
+    trouble: &[Trouble],
+    diags: &mut Diags,
+) -> Sheet {
+    let mut sheet = Sheet { file: file.to_owned(), origin, lines, columns: HashMap::new() };
     let mut readers = readers.into_iter().peekable();
     for (i, (id, found)) in columns.into_iter().enumerate() {
         let mut parts = vec![];
         while let Some(reader) = readers.next_if(|r| r.column == i) {
             parts.push(reader.part);
         }
-        report(hir.var(id), &trouble[i], &file.name, diags);
+        report(hir.var(id), &trouble[i], file, &sheet.origin, diags);
         if let Some(found) = found {
             sheet.columns.insert(id, SheetColumn { found, parts });
         }
     }
-    Some(sheet)
+    sheet
 }
 
 /// The file's text without a byte-order mark, or why it is not text.
 fn text_of<'a>(file: &'a DataFile, diags: &mut Diags) -> Option<&'a str> {
     let bytes = &file.bytes;
-    let magic: [(&[u8], &str); 6] = [
+    let magic: [(&[u8], &str); 5] = [
         (b"PK\x03\x04", "a spreadsheet or a zip archive: save the sheet as CSV"),
         (b"\x1f\x8b", "compressed: unpack it first"),
         (b"PAR1", "a Parquet file: write it as CSV"),
         (b"\xff\xfe", "UTF-16 text: save it as CSV in UTF-8"),
         (b"\xfe\xff", "UTF-16 text: save it as CSV in UTF-8"),
-        (b"{", "a JSON file: write its arrays as the columns of a CSV file"),
     ];
     let bad = |why: String| Code::DATA_NOT_TEXT.plain(format!("`{}` is not a CSV file in UTF-8", file.name)).help(why);
     if let Some((_, what)) = magic.iter().find(|(start, _)| bytes.starts_with(start)) {
@@ -280,7 +357,7 @@ impl Reader {
     }
 }
 
-fn report(var: &Var, trouble: &Trouble, file: &str, diags: &mut Diags) {
+fn report(var: &Var, trouble: &Trouble, file: &str, origin: &Origin, diags: &mut Diags) {
     let VarKind::Column(column) = &var.kind else { return };
     let name = &var.name;
     if !trouble.missing.is_empty() {
@@ -297,7 +374,7 @@ fn report(var: &Var, trouble: &Trouble, file: &str, diags: &mut Diags) {
                 ),
                 Content::Key | Content::Date => "fill the cells, or leave the rows out of the file".into(),
             });
-        diags.push(p.show(file, d));
+        diags.push(p.show(file, origin, d));
     }
     if !trouble.unreadable.is_empty() {
         let p = &trouble.unreadable;
@@ -308,7 +385,7 @@ fn report(var: &Var, trouble: &Trouble, file: &str, diags: &mut Diags) {
             .at(var.span, format!("{} of `{name}` {verb} {what}", p.cells()))
             .here(format!("declared `{}` here", word(column.content)))
             .help(help);
-        diags.push(p.show(file, d));
+        diags.push(p.show(file, origin, d));
     }
     if !trouble.not_whole.is_empty() {
         let p = &trouble.not_whole;
@@ -317,7 +394,7 @@ fn report(var: &Var, trouble: &Trouble, file: &str, diags: &mut Diags) {
             .at(var.span, format!("{} of `{name}` {what}", p.cells()))
             .here("declared `int` here")
             .help(format!("declare `{name}: real`, or mend the cells"));
-        diags.push(p.show(file, d));
+        diags.push(p.show(file, origin, d));
     }
 }
 
@@ -339,7 +416,8 @@ fn unreadable(content: Content, text: &str) -> ((&'static str, &'static str), St
     let what = match content {
         Content::Bool => ("true or false", "true or false"),
         Content::Date => ("a date", "dates"),
-        Content::Real | Content::Int | Content::Key | Content::Index(_) => ("a number", "numbers"),
+        Content::Real | Content::Int => ("a number", "numbers"),
+        Content::Key | Content::Index(_) => ("a label", "labels"),
     };
     let help = if missing.contains(&text.to_ascii_lowercase().as_str()) {
         format!("if {} stands for a missing value, fill the cells, or leave the rows out of the file", quoted(text))

@@ -467,7 +467,7 @@ fn sizes_follow_constants_and_other_plates() {
 #[test]
 fn set_values_are_checked() {
     let mut m = Model::default();
-    let d = m.var("D", VarKind::DataValue { default: None }, vec![], Ty::Real);
+    let d = m.var("D", VarKind::DataValue { key: "D".into(), default: None }, vec![], Ty::Real);
     m.constrain(d, Constraint::Interval { lower: number(0.0), upper: number(1.0), open: false });
     m.var("Deep", VarKind::Const { value: number(0.0) }, vec![], Ty::Bool);
     m.var("mu", VarKind::Latent, vec![], Ty::Real);

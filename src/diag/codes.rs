@@ -168,7 +168,7 @@ codes! {
     NOT_YET_NET "V0608" error "a net";
     NOT_YET_GUIDE "V0609" error "a guide of a later version";
     NOT_YET_FIT_OPTION "V0610" error "a fit option of a later version";
-    NOT_YET_ARRAY "V0612" error "an array or a renamed value beside a table";
+    // V0612 was "an array or a renamed value beside a table" and stays unused.
     // V07xx: data files
     DATA_NO_FILE "V0701" error "a table has no data file";
     DATA_EXTRA_FILE "V0702" error "a data file that no table takes";
@@ -194,6 +194,8 @@ codes! {
     DATA_VALUE_MISSING "V0722" error "a data value is not given";
     WALK_TIES "V0740" error "rows that a walk cannot order";
     NOT_FROM_DATA "V0723" error "a range or size that the data do not give";
+    DATA_NOT_JSON "V0751" error "a JSON file that cannot be read";
+    DATA_SHAPE "V0752" error "values whose number does not fit";
     // V08xx: numbers at run time
     NONFINITE_START "V0801" error "a log joint that is not finite where the fit starts";
     NONFINITE_GRADIENT "V0802" error "a gradient that is not finite where the fit starts";

@@ -11,6 +11,7 @@ mod fences;
 mod format;
 mod fuzz;
 mod golden;
+mod json;
 mod kernels;
 mod library;
 mod logdensity;
