@@ -17,8 +17,9 @@ use crate::lower::{
     self, Layout,
     graph::{Graph, Stmt},
 };
+use crate::prim::ode::{Failure, Reason};
 use crate::report::{self, Dim, FileHash, FitReport, ReportKind, ReportVar, Trace};
-use crate::run::{self, Model, NonFinite};
+use crate::run::{self, Cause, Model, NonFinite};
 use crate::source::{FileId, Sources};
 use crate::syntax::{self, ast::Ast};
 pub use discrete::discrete;
@@ -220,8 +221,8 @@ pub fn fit(
 /// How many draws of the guide are weighed: many where that costs little, none where it would cost more than the fit.
 fn proposals(graph: &Graph) -> usize {
     let cells = |r: &lower::graph::Region| {
-        let matrices = r.body.iter().map(|s| if let Stmt::Matrix(call) = s { call.cost() } else { 0 });
-        r.loops.iter().map(|l| l.size).product::<usize>() + 1 + matrices.sum::<usize>()
+        let calls = r.body.iter().map(|s| if let Stmt::Call(call) = s { call.cost() } else { 0 });
+        r.loops.iter().map(|l| l.size).product::<usize>() + 1 + calls.sum::<usize>()
     };
     let work: usize = graph.value.iter().map(cells).sum();
     match 400_000_000 / work.max(1) {
@@ -334,8 +335,11 @@ fn check_draws(report: &FitReport) -> Option<String> {
 /// Say which declaration and which row make the log joint non-finite.
 fn explain_nonfinite(session: &mut Session, compiled: &Compiled, theta: &[f64]) {
     match run::trace_nonfinite(compiled.model.graph(), theta) {
-        Some(found) if found.indefinite => session.diags.push(indefinite(compiled, &found, theta)),
-        Some(found) => session.diags.push(nonfinite(compiled, &found)),
+        Some(found) => session.diags.push(match found.cause {
+            Cause::Arithmetic => nonfinite(compiled, &found),
+            Cause::Indefinite => indefinite(compiled, &found, theta),
+            Cause::Ode(failure) => unsolved(compiled, &found, failure, theta),
+        }),
         None => session.diags.push(
             Code::NONFINITE_GRADIENT
                 .plain(
@@ -384,6 +388,37 @@ fn indefinite(compiled: &Compiled, found: &NonFinite, theta: &[f64]) -> crate::d
         Some(span) => Code::NOT_POSITIVE_DEFINITE.at(span, message).here("needs the factor"),
         None => Code::NOT_POSITIVE_DEFINITE.plain(message),
     };
+    let d = at_values(compiled, theta, d);
+    d.help("add a small number to the diagonal, `… + (if i == j then 1e-8 else 0)`, and check that the formula is the same for [i, j] and [j, i]")
+}
+
+/// A differential equation that could not be solved.
+fn unsolved(compiled: &Compiled, found: &NonFinite, failure: Failure, theta: &[f64]) -> crate::diag::Diagnostic {
+    let t = failure.time;
+    let (what, help) = match failure.reason {
+        Reason::TooManySteps => (
+            format!("it takes too many steps: it came to time {t:.6} only"),
+            "a stiff system needs `method: \"stiff\"`; a coarser `tolerance:` takes fewer steps",
+        ),
+        Reason::StepTooSmall => (
+            format!("the solution grows without bound, or changes too fast to follow, at time {t:.6}"),
+            "check the signs of the rates, and give the arguments priors under which the state stays bounded; a stiff system needs `method: \"stiff\"`",
+        ),
+        Reason::NotFinite => (
+            "the start or its rate is not a number".to_string(),
+            "check the start, and that the rates are defined there: a division by 0, a logarithm of 0",
+        ),
+    };
+    let message = format!("an `ode` cannot be solved at any starting point of the fit: {what}");
+    let d = match found.span {
+        Some(span) => Code::ODE_FAILED.at(span, message).here(format!("fails at time {t:.6}")),
+        None => Code::ODE_FAILED.plain(message),
+    };
+    at_values(compiled, theta, d).help(help)
+}
+
+/// With the values of the single latents.
+fn at_values(compiled: &Compiled, theta: &[f64], d: crate::diag::Diagnostic) -> crate::diag::Diagnostic {
     let mut reporter = compiled.model.reporter();
     reporter.run(theta);
     let single = |v: &VarId| {
@@ -399,6 +434,5 @@ fn indefinite(compiled: &Compiled, found: &NonFinite, theta: &[f64]) -> crate::d
         })
         .take(8)
         .collect();
-    let d = if values.is_empty() { d } else { d.note(format!("at {}", values.join(", "))) };
-    d.help("add a small number to the diagonal, `… + (if i == j then 1e-8 else 0)`, and check that the formula is the same for [i, j] and [j, i]")
+    if values.is_empty() { d } else { d.note(format!("at {}", values.join(", "))) }
 }

@@ -3,6 +3,7 @@
 use crate::source::Span;
 
 pub use crate::lower::graph::{BinOp, UnOp};
+use crate::prim::ode::Method;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct PlateId(pub u32);
@@ -441,6 +442,8 @@ pub enum ExprKind {
         /// The right side of a solve, with the axis along it, bound here; the solution varies over one of that name.
         vector: Option<(AxisId, Box<Expr>)>,
     },
+    /// The solution of an initial-value problem, over its `batch`, `time` and `state`.
+    Ode(Box<Ode>),
     /// A draw of base noise with these parameters, in `sample` bodies only. One draw per cell of the expression's axes.
     Noise(Noise, Vec<Expr>),
 }
@@ -451,6 +454,46 @@ pub enum MatrixFn {
     Cholesky,
     /// `x` in `L x = b`, or in `Lᵀ x = b`, of a lower triangle.
     Solve { transposed: bool },
+}
+
+/// `ode(f, z0, t0, times, …)`: dz/dt = `rate` from `start` at `t0`, one problem per cell of `batch`.
+#[derive(Clone, Debug)]
+pub struct Ode {
+    pub method: Method,
+    /// What the error of a step may be, relative to values above 1.
+    pub tolerance: f64,
+    /// What the state varies over; `None`: it is one number.
+    pub state: Option<AxisId>,
+    /// What the times vary over; `None`: each cell of `batch` has a time of its own.
+    pub time: Option<AxisId>,
+    pub batch: Vec<AxisId>,
+    pub start: Expr,
+    /// Data only, like the times.
+    pub t0: Expr,
+    pub times: Expr,
+    pub args: Vec<OdeArg>,
+    /// The time and the state inside `rate`.
+    pub t: LocalId,
+    pub z: LocalId,
+    /// In terms of these, the arguments, and known values.
+    pub rate: Expr,
+}
+
+/// A further argument of the function that gives the rates.
+#[derive(Clone, Debug)]
+pub struct OdeArg {
+    pub local: LocalId,
+    pub name: String,
+    /// What it varies over inside `rate`.
+    pub axes: Vec<AxisId>,
+    pub value: Expr,
+}
+
+impl Ode {
+    /// Everything that it is given: start, times and arguments.
+    pub fn inputs(&self) -> impl Iterator<Item = &Expr> {
+        [&self.start, &self.t0, &self.times].into_iter().chain(self.args.iter().map(|a| &a.value))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,10 +12,13 @@ use plain::Plain;
 use vic::driver::{self, FitRequest, Session};
 use vic::infer::{GuideKind, Target};
 
+/// Writes the gradient and gives the value.
+type Run<'a> = Box<dyn FnMut(&mut [f64]) -> f64 + 'a>;
+
 /// One way to compute value and gradient.
 struct Contender<'a> {
     name: &'static str,
-    run: Box<dyn FnMut(&mut [f64]) -> f64 + 'a>,
+    run: Run<'a>,
     /// Every how many rounds it takes part; slow ones seldom.
     every: usize,
     times: Vec<f64>,

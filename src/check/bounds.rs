@@ -56,7 +56,7 @@ pub fn range(hir: &Hir, e: &Expr, locals: &dyn Fn(LocalId) -> Range) -> Range {
         },
         ExprKind::Unary(op, a) => unary(*op, r(a)),
         ExprKind::Binary(op, a, b) => binary(*op, r(a), r(b), a.is_same_as(b)),
-        ExprKind::Noise(..) | ExprKind::Matrix { .. } => Range::ALL,
+        ExprKind::Noise(..) | ExprKind::Matrix { .. } | ExprKind::Ode(_) => Range::ALL,
     }
 }
 

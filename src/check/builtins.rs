@@ -11,6 +11,8 @@ pub enum Builtin {
     Reduce(Reduction),
     /// `size(plate)`
     Size,
+    /// `ode(f, z0, t0, times, …)`
+    Ode,
     Noise(NoiseKind),
     Matrix(MatrixFn),
 }
@@ -92,6 +94,12 @@ pub const BUILTINS: &[(&str, Builtin, &str, &str)] = &[
         "solve_lower_transposed(L, b)",
         "x in L\u{1d40} x = b, for a lower triangle L",
     ),
+    (
+        "ode",
+        Builtin::Ode,
+        "ode(f, z0, t0, times, …)",
+        "solution of dz/dt = f(t, z, …) from z0 at t0, at each of the times",
+    ),
     ("std_normal", Builtin::Noise(NoiseKind::Fixed(Noise::Normal, 0)), "std_normal()", "a standard normal draw"),
     ("std_uniform", Builtin::Noise(NoiseKind::Fixed(Noise::Uniform, 0)), "std_uniform()", "a uniform draw on (0, 1)"),
     ("std_gamma", Builtin::Noise(NoiseKind::Fixed(Noise::Gamma, 1)), "std_gamma(shape)", "a gamma draw with rate 1"),
@@ -119,7 +127,6 @@ pub fn constant(name: &str) -> Option<f64> {
 
 /// Functions whose meaning comes with later parts of the language, with what to write until then.
 pub const LATER: &[(&str, &str)] = &[
-    ("ode", "solve for the values in closed form, or give them as data"),
     ("dense", "write the layers as sums, with the weights as latents"),
     ("head", "write the layers as sums, with the weights as latents"),
     ("conv", "write the layers as sums, with the weights as latents"),

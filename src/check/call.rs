@@ -113,7 +113,9 @@ impl<'a> Checker<'a, '_> {
         args: &'a [Arg],
         env: &Env,
     ) -> Expr {
-        if let Some(named) = args.iter().find_map(|a| a.name.as_ref()) {
+        if b != Builtin::Ode
+            && let Some(named) = args.iter().find_map(|a| a.name.as_ref())
+        {
             self.diags.push(
                 Code::NAMED_ARGUMENT_MISPLACED
                     .at(named.span, format!("`{name}` takes its arguments by position, without names"))
@@ -196,6 +198,7 @@ impl<'a> Checker<'a, '_> {
             },
             Builtin::Size => self.size(e, args, env),
             Builtin::Matrix(function) => self.matrix_function(e, name, function, args, env),
+            Builtin::Ode => self.ode(e, args, env),
             Builtin::Noise(kind) => self.noise(e, name, kind, plates, args, env),
         }
     }

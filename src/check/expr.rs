@@ -805,6 +805,10 @@ pub(crate) fn walk(e: &Expr, f: &mut dyn FnMut(&Expr)) {
                 walk(v, f);
             }
         }
+        ExprKind::Ode(ode) => {
+            ode.inputs().for_each(|e| walk(e, f));
+            walk(&ode.rate, f);
+        }
         ExprKind::Number(_) | ExprKind::Local(_) | ExprKind::Position(_) | ExprKind::Size(_) => {}
     }
 }

@@ -77,7 +77,10 @@ impl<'a> Checker<'a, '_> {
             return bad(e.span);
         }
         let broken = self.broken_bodies.contains(&f.name.span);
-        let Some(matched) = self.match_arguments(e.span, name, f.params, args, f.name.span) else { return bad(e.span) };
+        let Some(matched) = self.match_arguments(e.span, name, f.params, &args.iter().collect::<Vec<_>>(), f.name.span)
+        else {
+            return bad(e.span);
+        };
         let values: Vec<Expr> = f.params.iter().zip(&matched).map(|(p, a)| self.passed(p, &a.value, env)).collect();
         if broken || values.iter().any(is_bad) || self.budget.exhausted {
             return bad(e.span);
@@ -188,7 +191,7 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// Which axis each plate parameter of a function stands for: given in `[ ]`, or the one plate that an argument varies over.
-    fn bind_plates(
+    pub(super) fn bind_plates(
         &mut self,
         span: Span,
         f: FnDecl<'a>,
@@ -300,7 +303,7 @@ impl<'a> Checker<'a, '_> {
         span: Span,
         name: &str,
         params: &'a [ast::Param],
-        args: &'a [Arg],
+        args: &[&'a Arg],
         declared: Span,
     ) -> Option<Vec<&'a Arg>> {
         let signature = || {
@@ -317,7 +320,7 @@ impl<'a> Checker<'a, '_> {
         }
         let in_model = declared.file == span.file;
         let mut out: Vec<Option<&Arg>> = vec![None; params.len()];
-        for (i, arg) in args.iter().enumerate() {
+        for (i, &arg) in args.iter().enumerate() {
             let slot = match &arg.name {
                 None => Some(i).filter(|i| *i < params.len()),
                 Some(n) => match params.iter().position(|p| p.name.name == n.name) {

@@ -19,6 +19,7 @@ mod matrix;
 mod missing;
 mod mixture;
 mod names;
+mod ode;
 mod plates;
 mod print;
 mod recurrence;

@@ -62,6 +62,10 @@ impl Uses {
                     self.within(&[*axis], |u| u.visit(v));
                 }
             }
+            ExprKind::Ode(ode) => {
+                let axes: Vec<AxisId> = ode.state.into_iter().chain(ode.time).collect();
+                self.within(&axes, |u| ode.inputs().for_each(|x| u.visit(x)));
+            }
             ExprKind::Unary(_, a) => self.visit(a),
             ExprKind::Binary(_, a, b) => [a, b].into_iter().for_each(|x| self.visit(x)),
             ExprKind::If { condition, then, otherwise } => {

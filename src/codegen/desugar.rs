@@ -80,7 +80,7 @@ impl Pass {
                     ];
                     out.push(Stmt::Reduce { over: over.clone(), body, outs: vec![] });
                 }
-                Stmt::Store { .. } | Stmt::Accum { .. } | Stmt::Matrix(_) => out.push(stmt.clone()),
+                Stmt::Store { .. } | Stmt::Accum { .. } | Stmt::Call(_) => out.push(stmt.clone()),
             }
         }
         out

@@ -11,12 +11,13 @@ use cranelift_codegen::ir::types::{F64, F64X2, I32, I64};
 use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value};
 use cranelift_frontend::FunctionBuilder;
 
-use super::jit::Imports;
+use super::jit::{self, Imports};
+use super::ode::OdeCode;
 use super::ops::Scope;
 use super::plan::{Callee, Item, Lanes, Phase, Plan, identity};
 use super::walk::{for_uses, stride};
 use crate::lower::graph::{
-    Addr, AddrTerm, BinOp, BufId, BufKind, Direction, Graph, LoopId, Op, ReduceOp, Region, Stmt, ValId,
+    Addr, AddrTerm, BinOp, BufId, BufKind, Call, Direction, Graph, LoopId, Op, ReduceOp, Region, Stmt, ValId,
 };
 
 /// Numbers between one block buffer and the next beyond the block: buffers a multiple of 4096 bytes apart would seem to
@@ -34,6 +35,7 @@ pub struct Emitter<'a, 'f> {
     pub b: FunctionBuilder<'f>,
     pub imports: &'a mut Imports,
     graph: &'a Graph,
+    odes: &'a [Arc<OdeCode>],
     /// The address of the table of buffers.
     table: Value,
     counters: HashMap<LoopId, Value>,
@@ -56,11 +58,18 @@ struct Block<'a> {
 }
 
 impl<'a, 'f> Emitter<'a, 'f> {
-    pub fn new(b: FunctionBuilder<'f>, imports: &'a mut Imports, graph: &'a Graph, table: Value) -> Self {
+    pub fn new(
+        b: FunctionBuilder<'f>,
+        imports: &'a mut Imports,
+        graph: &'a Graph,
+        odes: &'a [Arc<OdeCode>],
+        table: Value,
+    ) -> Self {
         Emitter {
             b,
             imports,
             graph,
+            odes,
             table,
             counters: HashMap::new(),
             scalars: HashMap::new(),
@@ -346,10 +355,17 @@ impl<'a, 'f> Emitter<'a, 'f> {
                     self.accumulate(stmt, *buf, addr, *value, scope);
                 }
             }
-            Stmt::Matrix(call) => {
-                // The program keeps the call alive as long as its code.
-                let call = self.b.ins().iconst(I64, Arc::as_ptr(call) as i64);
-                self.imports.matrix(&mut self.b, &[call, self.table]);
+            Stmt::Call(call) => {
+                // The program keeps what its code points to.
+                let (routine, address) = match call {
+                    Call::Matrix(call) => (jit::matrix_routine(), Arc::as_ptr(call) as i64),
+                    Call::Ode(call) => {
+                        let code = self.odes.iter().find(|c| Arc::ptr_eq(&c.call, call));
+                        (jit::ode_routine(), Arc::as_ptr(code.expect("odes are compiled first")) as i64)
+                    }
+                };
+                let call = self.b.ins().iconst(I64, address);
+                self.imports.on_buffers(&mut self.b, routine, &[call, self.table]);
             }
             Stmt::Contract { .. } | Stmt::ContractT { .. } => {
                 unreachable!("contractions outside blocks are written as reductions")

@@ -127,7 +127,7 @@ impl Imports {
 
     /// Every routine there is.
     fn symbols(isa: Isa) -> Vec<Routine> {
-        let mut all = vec![vector::contract(isa), vector::contract_t(isa), matrix_routine()];
+        let mut all = vec![vector::contract(isa), vector::contract_t(isa), matrix_routine(), ode_routine()];
         let (one, block) = vector::pow(isa);
         all.extend([one, block]);
         for op in vector::FUNCTIONS {
@@ -164,9 +164,9 @@ impl Imports {
         self.routine(b, vector::contract(self.isa), &[I64; 7], None, args);
     }
 
-    /// An operation on matrices: the call, and the table of buffers.
-    pub fn matrix(&mut self, b: &mut FunctionBuilder, args: &[Value; 2]) {
-        self.routine(b, matrix_routine(), &[I64; 2], None, args);
+    /// An operation on whole buffers: what describes it, and the table of buffers.
+    pub fn on_buffers(&mut self, b: &mut FunctionBuilder, routine: Routine, args: &[Value; 2]) {
+        self.routine(b, routine, &[I64; 2], None, args);
     }
 
     pub fn contract_t(&mut self, b: &mut FunctionBuilder, args: &[Value; 7]) {
@@ -196,8 +196,12 @@ impl Imports {
     }
 }
 
-fn matrix_routine() -> Routine {
+pub fn matrix_routine() -> Routine {
     Routine { name: "matrix", address: run_matrix as *const u8 }
+}
+
+pub fn ode_routine() -> Routine {
+    Routine { name: "ode", address: super::ode::run_ode as *const u8 }
 }
 
 /// Run one matrix operation on the buffers of a table.

@@ -3,6 +3,7 @@
 mod desugar;
 mod emit;
 mod jit;
+mod ode;
 mod ops;
 mod plan;
 #[cfg(test)]
@@ -15,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use cranelift_codegen::ir::InstBuilder;
 
-use crate::lower::graph::{BufId, BufKind, Graph, MatrixCall, Region, Stmt};
+use crate::lower::graph::{BufId, BufKind, Call, Graph, Region, Stmt};
 use crate::run::Workspace;
 pub use jit::CompileError;
+use ode::{OdeCode, Systems};
 
 /// The compiled form of a graph: one function for each of its programs. Shared by threads; each brings a [`Workspace`].
 pub struct Kernels {
@@ -34,15 +36,17 @@ struct Program {
     /// Buffers to be 0 at the start.
     zeroed: Vec<BufId>,
     /// What the code points to.
-    _calls: Vec<Arc<MatrixCall>>,
+    _calls: Vec<Call>,
+    _odes: Vec<Arc<OdeCode>>,
 }
 
 /// Compile the three programs of a graph.
 pub fn compile(graph: &Graph) -> Result<Kernels, CompileError> {
     let start = Instant::now();
-    let value = program(graph, "value", &graph.value, false)?;
-    let gradient = program(graph, "gradient", &graph.gradient, false)?;
-    let report = program(graph, "report", &graph.report, false)?;
+    let systems = &mut Systems::new();
+    let value = program(graph, "value", &graph.value, false, systems)?;
+    let gradient = program(graph, "gradient", &graph.gradient, false, systems)?;
+    let report = program(graph, "report", &graph.report, false, systems)?;
     Ok(Kernels { value, gradient, report, time: start.elapsed() })
 }
 
@@ -51,20 +55,37 @@ pub fn listing(graph: &Graph) -> Result<String, CompileError> {
     let mut text = String::new();
     for (name, regions) in [("value", &graph.value), ("gradient", &graph.gradient), ("report", &graph.report)] {
         let start = Instant::now();
-        let program = program(graph, name, regions, true)?;
+        let program = program(graph, name, regions, true, &mut Systems::new())?;
         text += &format!("; {name}: compiled in {:.1} ms\n", start.elapsed().as_secs_f64() * 1e3);
         text += program.code.listing.as_deref().unwrap_or_default();
     }
     Ok(text)
 }
 
-fn program(graph: &Graph, name: &str, regions: &[Region], listing: bool) -> Result<Program, CompileError> {
+fn program(
+    graph: &Graph,
+    name: &str,
+    regions: &[Region],
+    listing: bool,
+    systems: &mut Systems,
+) -> Result<Program, CompileError> {
     let regions: Vec<Region> = regions.iter().map(|r| desugar::desugar(r, plan::lane_loop(r))).collect();
     let plans: Vec<plan::Plan> = regions.iter().map(plan::plan).collect();
+    let call = |s: &Stmt| match s {
+        Stmt::Call(call) => Some(call.clone()),
+        Stmt::Let(..)
+        | Stmt::Reduce { .. }
+        | Stmt::Contract { .. }
+        | Stmt::ContractT { .. }
+        | Stmt::Store { .. }
+        | Stmt::Accum { .. } => None,
+    };
+    let calls: Vec<Call> = regions.iter().flat_map(|r| &r.body).filter_map(call).collect();
+    let odes = ode::compile(&calls, systems)?;
     let mut scratch = 0;
     let code = jit::compile(name, listing, |b, imports, table| {
         let target = imports.target();
-        let mut emitter = emit::Emitter::new(b, imports, graph, table);
+        let mut emitter = emit::Emitter::new(b, imports, graph, &odes, table);
         for plan in &plans {
             emitter.region(plan);
         }
@@ -79,17 +100,7 @@ fn program(graph: &Graph, name: &str, regions: &[Region], listing: bool) -> Resu
     let is_zeroed = |b: &BufId| matches!(graph.buffers[b.0 as usize].kind, BufKind::Scratch { zeroed: true });
     let mut zeroed: Vec<BufId> = mentioned.into_iter().filter(is_zeroed).collect();
     zeroed.sort_unstable();
-    let call = |s: &Stmt| match s {
-        Stmt::Matrix(call) => Some(call.clone()),
-        Stmt::Let(..)
-        | Stmt::Reduce { .. }
-        | Stmt::Contract { .. }
-        | Stmt::ContractT { .. }
-        | Stmt::Store { .. }
-        | Stmt::Accum { .. } => None,
-    };
-    let _calls = regions.iter().flat_map(|r| &r.body).filter_map(call).collect();
-    Ok(Program { code, scratch, zeroed, _calls })
+    Ok(Program { code, scratch, zeroed, _calls: calls, _odes: odes })
 }
 
 impl Program {

@@ -309,7 +309,7 @@ impl<'r> Scheduler<'r> {
                     phases.push(Phase::Call { routine: Callee::Pow, args: vec![arg(a), arg(b)], outs: vec![*v] });
                 }
                 Stmt::Contract { .. } => phases.push(Phase::Contract { stmt, value: None }),
-                Stmt::Matrix(_) => unreachable!("a matrix operation stands outside of all loops"),
+                Stmt::Call(_) => unreachable!("a matrix operation stands outside of all loops"),
                 Stmt::ContractT { value, .. } => phases.push(Phase::Contract { stmt, value: Some(arg(value)) }),
                 Stmt::Reduce { over, body, outs } => self.reduce(over, body, outs, phases),
                 Stmt::Let(..) | Stmt::Store { .. } | Stmt::Accum { .. } => {
@@ -353,7 +353,7 @@ impl<'r> Scheduler<'r> {
             Stmt::Let(_, Op::Unary(op, _)) => is_inline(*op),
             Stmt::Let(_, Op::Binary(op, ..)) => *op != BinOp::Pow,
             Stmt::Let(..) | Stmt::Store { .. } | Stmt::Accum { .. } => true,
-            Stmt::Contract { .. } | Stmt::ContractT { .. } | Stmt::Matrix(_) => false,
+            Stmt::Contract { .. } | Stmt::ContractT { .. } | Stmt::Call(_) => false,
             Stmt::Reduce { body, .. } => body.iter().all(|s| self.fuses(s) && !has_effects(s)),
         }
     }

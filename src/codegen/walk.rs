@@ -41,7 +41,7 @@ impl Touched {
                 Stmt::Accum { buf, .. } => {
                     self.added.insert(*buf);
                 }
-                Stmt::Matrix(call) => {
+                Stmt::Call(call) => {
                     self.read.extend(call.buffers(Access::Read));
                     self.stored.extend(call.buffers(Access::Store));
                     self.added.extend(call.buffers(Access::Add));
@@ -56,7 +56,7 @@ pub fn has_effects(stmt: &Stmt) -> bool {
     match stmt {
         Stmt::Let(..) | Stmt::Contract { .. } => false,
         Stmt::Reduce { body, .. } => body.iter().any(has_effects),
-        Stmt::ContractT { .. } | Stmt::Store { .. } | Stmt::Accum { .. } | Stmt::Matrix(_) => true,
+        Stmt::ContractT { .. } | Stmt::Store { .. } | Stmt::Accum { .. } | Stmt::Call(_) => true,
     }
 }
 
@@ -73,7 +73,7 @@ pub fn for_uses(stmt: &Stmt, visit: &mut dyn FnMut(ValId)) {
             body.iter().for_each(|s| for_uses(s, visit));
             outs.iter().for_each(|(_, _, v)| visit(*v));
         }
-        Stmt::Contract { .. } | Stmt::Matrix(_) => {}
+        Stmt::Contract { .. } | Stmt::Call(_) => {}
         Stmt::ContractT { value, .. } | Stmt::Store { value, .. } | Stmt::Accum { value, .. } => visit(*value),
     }
 }
@@ -83,7 +83,7 @@ pub fn for_defs(stmt: &Stmt, visit: &mut dyn FnMut(ValId)) {
     match stmt {
         Stmt::Let(v, _) | Stmt::Contract { out: v, .. } => visit(*v),
         Stmt::Reduce { outs, .. } => outs.iter().for_each(|(v, _, _)| visit(*v)),
-        Stmt::ContractT { .. } | Stmt::Store { .. } | Stmt::Accum { .. } | Stmt::Matrix(_) => {}
+        Stmt::ContractT { .. } | Stmt::Store { .. } | Stmt::Accum { .. } | Stmt::Call(_) => {}
     }
 }
 
@@ -99,7 +99,7 @@ pub fn for_loops(stmt: &Stmt, visit: &mut dyn FnMut(LoopId)) {
             address_loops(&other.1, visit);
         }
         Stmt::Store { addr, .. } | Stmt::Accum { addr, .. } => address_loops(addr, visit),
-        Stmt::Matrix(_) => {}
+        Stmt::Call(_) => {}
     }
 }
 

@@ -104,6 +104,7 @@ impl<'a> Eval<'a> {
             }
             ExprKind::Matrix { .. } => return Err(Stop::Never(e.span, "it is computed from a whole matrix".into())),
             ExprKind::Noise(..) => return Err(Stop::Never(e.span, "it is random".into())),
+            ExprKind::Ode(_) => return Err(Stop::Never(e.span, "it is the solution of an equation".into())),
         })
     }
 

@@ -341,7 +341,7 @@ fn foreign_keys_find_their_rows() {
     let twice = "name,uranium\nA,1\nB,2\nA,3\nA,4\n";
     let text = m.refused(&[("houses=h.csv", "county\nA\n"), ("counties=c.csv", twice)]);
     has(&text, &["V0716 `name` does not tell the rows of `c.csv` apart", "c.csv:4:1: \"A\"", "c.csv:5:1"]);
-    has(&text, &["\"A\" stands on line 2 already"]);
+    has(&text, &["\"A\" stands at c.csv:2 already"]);
 }
 
 #[test]

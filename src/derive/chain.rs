@@ -200,6 +200,7 @@ impl Translator<'_> {
             | Node::Position(_)
             | Node::Size(_)
             | Node::Matrix { .. }
+            | Node::Ode { .. }
             | Node::Select(..)
             | Node::Reduce { .. } => None,
         }

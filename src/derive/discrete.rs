@@ -566,7 +566,9 @@ impl Joint {
         }
         let out = match self.node(node).clone() {
             n if by(&n).is_some() => by(&n).expect("just seen"),
-            n @ (Node::Const(_) | Node::Size(_) | Node::Position(_) | Node::Matrix { .. }) => self.intern(n),
+            n @ (Node::Const(_) | Node::Size(_) | Node::Position(_) | Node::Matrix { .. } | Node::Ode { .. }) => {
+                self.intern(n)
+            }
             Node::Read { slot, index } => {
                 let mut at = |ix: Ix| {
                     let Ix::At(n) = ix else { return ix };

@@ -7,6 +7,7 @@ use crate::diag::Diagnostic;
 use crate::hir::{AxisId, MatrixFn, PlateId, VarId};
 use crate::source::Span;
 
+use super::ode::Problem;
 pub use crate::lower::graph::{BinOp, UnOp};
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -36,6 +37,12 @@ pub enum Node {
     /// only as the value of a definition, over the cells of the result and then those that it is repeated over.
     Matrix {
         function: MatrixFn,
+        operands: Vec<NodeId>,
+    },
+    /// The solution of an initial-value problem, by its number: like `Matrix`, over the cells of the state, then those of
+    /// the times, then those that it is repeated over. Operands: start, time of the start, times, arguments.
+    Ode {
+        system: u32,
         operands: Vec<NodeId>,
     },
     /// Combine `body` over all cells of `axes` for which `filter` (0/1) holds. `filter` depends on data and positions only.
@@ -203,6 +210,7 @@ pub struct Joint {
     pub unconstrained: Vec<Unconstrained>,
     pub defs: Vec<Def>,
     pub terms: Vec<Term>,
+    pub systems: Vec<Problem>,
     /// In the order in which they were summed out.
     pub eliminated: Vec<Eliminated>,
     /// The axis of each discrete latent's values.

@@ -58,7 +58,7 @@ impl Translator<'_> {
     }
 
     /// A read of a slot that holds every cell of an expression, those of `first` before the others.
-    fn whole(&mut self, node: NodeId, first: &[AxisId]) -> NodeId {
+    pub(super) fn whole(&mut self, node: NodeId, first: &[AxisId]) -> NodeId {
         let mut axes = first.to_vec();
         axes.extend(self.joint.free_axes(node).into_iter().filter(|a| !first.contains(a)));
         if let Node::Read { index, .. } = self.joint.node(node) {
@@ -82,7 +82,7 @@ impl Translator<'_> {
         self.read_all(slot, &axes)
     }
 
-    fn define_whole(&mut self, name: String, axes: &[AxisId], value: NodeId) -> SlotId {
+    pub(super) fn define_whole(&mut self, name: String, axes: &[AxisId], value: NodeId) -> SlotId {
         let span = self.span;
         let slot = self.slot(name, self.plates(axes), SlotKind::Defined);
         let def =

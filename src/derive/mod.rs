@@ -8,6 +8,7 @@ pub mod guide;
 pub mod joint;
 mod matrix;
 mod missing;
+pub mod ode;
 mod print;
 pub use discrete::{MOST_ENTRIES, Purpose, too_many_values};
 pub use print::print;
@@ -157,6 +158,7 @@ fn reads(hir: &Hir, e: &Expr, wanted: &dyn Fn(VarId) -> bool) -> bool {
         ExprKind::At { body, index, .. } => any(body) || at(index),
         ExprKind::Matrix { matrix, vector, .. } => any(matrix) || vector.as_ref().is_some_and(|(_, v)| any(v)),
         ExprKind::List { items, .. } | ExprKind::Noise(_, items) => items.iter().any(any),
+        ExprKind::Ode(ode) => ode.inputs().any(any),
         ExprKind::Number(_) | ExprKind::Local(_) | ExprKind::Position(_) | ExprKind::Size(_) => false,
     }
 }
@@ -591,7 +593,7 @@ impl Joint {
             Node::Binary(_, a, b) => vec![*a, *b],
             Node::Select(c, t, o) => vec![*c, *t, *o],
             Node::Reduce { filter, body, .. } => filter.iter().chain([body]).copied().collect(),
-            Node::Matrix { operands, .. } => operands.clone(),
+            Node::Matrix { operands, .. } | Node::Ode { operands, .. } => operands.clone(),
         }
     }
 

@@ -147,6 +147,10 @@ impl Printer<'_> {
                 let operands: Vec<String> = operands.iter().map(|n| self.node(*n, 0)).collect();
                 (format!("{name}({})", operands.join(", ")), ATOM)
             }
+            Node::Ode { system, operands } => {
+                let operands: Vec<String> = operands.iter().map(|n| self.node(*n, 0)).collect();
+                (format!("ode(system {}, {})", system + 1, operands.join(", ")), ATOM)
+            }
             Node::Reduce { op, axes, filter, body } => {
                 let names: Vec<String> = axes.iter().map(|a| self.axis(*a)).collect();
                 let filter = filter.map_or(String::new(), |f| format!(" where {}", self.node(f, 0)));

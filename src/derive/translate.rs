@@ -90,6 +90,7 @@ impl Translator<'_> {
             ExprKind::Noise(_, params) if params.is_empty() && self.noise.is_some() => {
                 self.noise.expect("the guard has seen it")
             }
+            ExprKind::Ode(ode) => self.ode(ode, e.span),
             ExprKind::Noise(..) => {
                 unreachable!("check admits noise in `sample()` only, which is not part of a density")
             }
@@ -184,7 +185,7 @@ impl Translator<'_> {
         }
         let out = match self.joint.node(node).clone() {
             // A function of matrices is the value of a definition, over all cells.
-            n @ (Node::Const(_) | Node::Size(_) | Node::Matrix { .. }) => self.joint.intern(n),
+            n @ (Node::Const(_) | Node::Size(_) | Node::Matrix { .. } | Node::Ode { .. }) => self.joint.intern(n),
             Node::Position(a) if a == axis => match by {
                 Ix::Axis(b) => self.joint.intern(Node::Position(*b)),
                 Ix::At(n) => *n,

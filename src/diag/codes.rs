@@ -132,6 +132,8 @@ codes! {
     RANGE_MISPLACED "V0412" error "a range on what is not a number";
     NOT_A_MATRIX "V0414" error "a whole matrix is needed";
     ORDERED_PRIOR "V0413" error "ordered values whose prior differs by element and depends on latents";
+    ODE_SYSTEM "V0421" error "a system of equations in a form that `ode` does not take";
+    ODE_TIMES "V0422" error "times of an `ode` that are not ascending data";
     MISSING_WITHOUT_MODEL "V0431" error "a column with missing cells and no model for them";
     MISSING_MODEL "V0432" error "a model that cannot fill missing cells";
     MISSING_KEY "V0433" error "a key with missing cells";
@@ -200,6 +202,7 @@ codes! {
     NONFINITE_START "V0801" error "a log joint that is not finite where the fit starts";
     NONFINITE_GRADIENT "V0802" error "a gradient that is not finite where the fit starts";
     NOT_POSITIVE_DEFINITE "V0803" error "a matrix that is not positive definite";
+    ODE_FAILED "V0804" error "a differential equation that cannot be solved";
     // V09xx: flags and files
     OUT_EXISTS "V0901" error "the directory of --out holds a fit";
     OUT_OTHER_FILES "V0902" error "the directory of --out holds other files";

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 
 use crate::lower::derivative::{self, Partial};
 use crate::lower::expr::{Arena, E, Expr, without};
-use crate::lower::graph::{Addr, BinOp, BufId, BufKind, LoopId, ReduceOp, UnOp};
+use crate::lower::graph::{Addr, BinOp, BufId, BufKind, Call, LoopId, ReduceOp, UnOp};
 use crate::lower::kernel::{Effect, Kernel, Root};
-use crate::lower::matrix;
+use crate::lower::{matrix, ode};
 
 /// Recomputing costs less than reading the stored value below this.
 const WORTH_READING: f32 = 4.0;
@@ -36,7 +36,10 @@ pub(crate) fn gradient(
     }
     for kernel in forward.iter().rev() {
         if let Some(call) = &kernel.call {
-            out.extend(matrix::backward(arena, kernel, call, &mut adjoints));
+            out.extend(match call {
+                Call::Matrix(call) => matrix::backward(arena, kernel, call, &mut adjoints),
+                Call::Ode(call) => ode::backward(arena, kernel, call, &mut adjoints),
+            });
             continue;
         }
         let mut seeds = vec![];

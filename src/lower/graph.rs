@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::prim::ode::Method;
 use crate::source::Span;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -153,8 +154,8 @@ pub enum Stmt {
         addr: Addr,
         value: ValId,
     },
-    /// An operation on whole matrices: the only statement of a region without loops.
-    Matrix(Arc<MatrixCall>),
+    /// An operation on whole buffers: the only statement of a region without loops.
+    Call(Call),
     /// `buf[addr] += value`. An address that does not vary with the lane loop is a sum over lanes; a gathered one a scatter-add.
     Accum {
         buf: BufId,
@@ -208,19 +209,55 @@ pub enum Access {
     Add,
 }
 
-impl MatrixCall {
+/// An operation on whole buffers, outside of all loops.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Call {
+    Matrix(Arc<MatrixCall>),
+    Ode(Arc<OdeCall>),
+}
+
+impl Call {
+    pub fn operands(&self) -> &[Operand] {
+        match self {
+            Call::Matrix(call) => &call.operands,
+            Call::Ode(call) => &call.operands,
+        }
+    }
+
     /// The buffers that are accessed in this way.
     pub fn buffers(&self, access: Access) -> impl Iterator<Item = BufId> + '_ {
-        self.operands.iter().filter(move |o| o.access == access).filter_map(|o| o.buf)
+        self.operands().iter().filter(move |o| o.access == access).filter_map(|o| o.buf)
     }
 
     /// The buffers that the call writes, scratch aside.
     pub fn written(&self) -> impl Iterator<Item = BufId> + '_ {
-        self.operands.iter().filter(|o| o.access != Access::Read).filter_map(|o| o.buf)
+        self.operands().iter().filter(|o| o.access != Access::Read).filter_map(|o| o.buf)
+    }
+
+    /// Every buffer that it names.
+    pub fn each_buffer(&mut self, f: &mut impl FnMut(&mut BufId)) {
+        match self {
+            Call::Matrix(call) => {
+                let call = Arc::make_mut(call);
+                call.operands.iter_mut().filter_map(|o| o.buf.as_mut()).chain(&mut call.work).for_each(f);
+            }
+            Call::Ode(call) => {
+                Arc::make_mut(call).operands.iter_mut().filter_map(|o| o.buf.as_mut()).for_each(f);
+            }
+        }
     }
 
     /// Multiplications, roughly.
     pub fn cost(&self) -> usize {
+        match self {
+            Call::Matrix(call) => call.cost(),
+            Call::Ode(call) => call.cost(),
+        }
+    }
+}
+
+impl MatrixCall {
+    fn cost(&self) -> usize {
         let each = match self.op {
             MatrixOp::Cholesky => self.n.pow(3) / 6,
             MatrixOp::CholeskyBack => self.n.pow(3) / 3,
@@ -228,6 +265,87 @@ impl MatrixCall {
             MatrixOp::SolveBack { .. } => self.n.pow(2) * self.columns,
         };
         each * self.batch.iter().product::<usize>()
+    }
+}
+
+/// A batch of initial-value problems. Operands: start, arguments, solution; backwards the adjoint of the solution stands
+/// in its place, and adjoints of start and arguments follow, which may be missing.
+#[derive(Clone, PartialEq, Debug)]
+pub struct OdeCall {
+    pub system: Arc<OdeSystem>,
+    pub backward: bool,
+    /// Sizes of the plates that the problem is repeated over.
+    pub batch: Vec<usize>,
+    pub operands: Vec<Operand>,
+}
+
+/// A system of equations with its times.
+#[derive(Debug)]
+pub struct OdeSystem {
+    /// No other system has it.
+    pub id: u64,
+    pub method: Method,
+    pub tolerance: f64,
+    /// Numbers in the state.
+    pub n: usize,
+    /// Numbers in each argument.
+    pub args: Vec<usize>,
+    /// `Σ weight · rate` over the time, the state, the arguments and the weights, whose first cells are at these places
+    /// of its theta. Its report fills the rates.
+    pub graph: Graph,
+    pub t: usize,
+    pub z: usize,
+    pub arg_offsets: Vec<usize>,
+    pub weight: usize,
+    pub rate: (BufId, usize),
+    pub grids: Vec<Grid>,
+    /// By cell of the batch.
+    pub grid_of: Vec<u32>,
+}
+
+impl PartialEq for OdeSystem {
+    fn eq(&self, other: &OdeSystem) -> bool {
+        self.id == other.id
+    }
+}
+
+/// The times of a problem.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Grid {
+    pub t0: f64,
+    /// Ascending.
+    pub times: Vec<f64>,
+    /// The position on its plate of each of them.
+    pub order: Vec<u32>,
+}
+
+impl OdeCall {
+    pub fn start(&self) -> &Operand {
+        &self.operands[0]
+    }
+
+    pub fn args(&self) -> &[Operand] {
+        &self.operands[1..=self.system.args.len()]
+    }
+
+    /// The solution, or backwards its adjoint.
+    pub fn result(&self) -> &Operand {
+        &self.operands[self.system.args.len() + 1]
+    }
+
+    pub fn start_adjoint(&self) -> &Operand {
+        &self.operands[self.system.args.len() + 2]
+    }
+
+    pub fn arg_adjoints(&self) -> &[Operand] {
+        &self.operands[self.system.args.len() + 3..]
+    }
+
+    /// As if each time took this many steps of seven rates, each of a few operations.
+    fn cost(&self) -> usize {
+        const STEPS: usize = 20;
+        let times: usize = self.system.grid_of.iter().map(|&g| self.system.grids[g as usize].times.len()).sum();
+        times * STEPS * 7 * 5 * self.system.n
     }
 }
 

@@ -1,10 +1,9 @@
 //! Kernels: loop nests before their statements are ordered. What the passes between `resolve` and `schedule` rewrite.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use crate::lower::expr::{Arena, E, Expr};
-use crate::lower::graph::{Access, Addr, BufId, Direction, LoopId, MatrixCall};
+use crate::lower::graph::{Access, Addr, BufId, Call, Direction, LoopId};
 use crate::source::Span;
 
 /// For every cell of `loops`, the effects of `roots`.
@@ -17,8 +16,8 @@ pub(crate) struct Kernel {
     /// The loop among them whose steps run in order, each reading what earlier ones wrote.
     pub walk: Option<(LoopId, Direction)>,
     pub roots: Vec<Root>,
-    /// Instead of roots: an operation on whole matrices, without loops.
-    pub call: Option<Arc<MatrixCall>>,
+    /// Instead of roots: an operation on whole buffers, without loops.
+    pub call: Option<Call>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,7 +8,7 @@ use crate::diag::Code;
 use crate::hir::{AxisId, MatrixFn};
 use crate::lower::expr::Arena;
 use crate::lower::grad::adjoint_of;
-use crate::lower::graph::{Access, BufId, BufKind, MatrixCall, MatrixOp, Operand};
+use crate::lower::graph::{Access, BufId, BufKind, Call, MatrixCall, MatrixOp, Operand};
 use crate::lower::kernel::Kernel;
 use crate::lower::resolve::Resolver;
 use crate::lower::storage::{Place, plate_size, strides};
@@ -77,7 +77,7 @@ impl Resolver<'_, '_> {
             return None;
         }
         let mut kernel = self.kernel(vec![], vec![]);
-        kernel.call = Some(Arc::new(call));
+        kernel.call = Some(Call::Matrix(Arc::new(call)));
         Some(kernel)
     }
 
@@ -152,5 +152,12 @@ pub(super) fn backward(
     };
     let call = call(arena, op, forward.n, forward.columns, forward.batch.clone(), operands);
     let name = format!("d {}", kernel.name);
-    Some(Kernel { name, span: None, loops: vec![], walk: None, roots: vec![], call: Some(Arc::new(call)) })
+    Some(Kernel {
+        name,
+        span: None,
+        loops: vec![],
+        walk: None,
+        roots: vec![],
+        call: Some(Call::Matrix(Arc::new(call))),
+    })
 }

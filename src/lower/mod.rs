@@ -15,6 +15,7 @@ mod index;
 mod kernel;
 mod matrix;
 mod nest;
+mod ode;
 mod print;
 mod prune;
 mod resolve;

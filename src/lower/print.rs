@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::lower::graph::{
-    Access, Addr, AddrTerm, BinOp, BufId, BufKind, Direction, Graph, Loop, LoopId, Op, Operand, ReduceOp, Region, Stmt,
-    UnOp, ValId,
+    Access, Addr, AddrTerm, BinOp, BufId, BufKind, Call, Direction, Graph, Loop, LoopId, Op, Operand, ReduceOp, Region,
+    Stmt, UnOp, ValId,
 };
 
 impl Display for Graph {
@@ -89,15 +89,22 @@ fn write_body(graph: &Graph, body: &[Stmt], depth: usize, f: &mut Formatter) -> 
                 let (a, target) = (cell(graph, a.0, &a.1), cell(graph, target.0, &target.1));
                 writeln!(f, "{pad}{target} += {} * {a} for {}", value(*v), header(over))?;
             }
-            Stmt::Matrix(call) => {
+            Stmt::Call(call) => {
                 let name = |o: &Operand| o.buf.map_or("-", |b| graph.buffers[b.0 as usize].name.as_str());
                 let of = |reads: bool| {
-                    let parts = call.operands.iter().filter(|o| (o.access == Access::Read) == reads).map(name);
+                    let parts = call.operands().iter().filter(|o| (o.access == Access::Read) == reads).map(name);
                     parts.collect::<Vec<_>>().join(", ")
                 };
-                let batch: usize = call.batch.iter().product();
+                let (what, size, batch) = match call {
+                    Call::Matrix(c) => (format!("{:?}", c.op), format!("{} rows", c.n), &c.batch),
+                    Call::Ode(c) => {
+                        let what = if c.backward { "adjoint of the solution" } else { "solution of an ode" };
+                        (what.to_string(), format!("{} equations", c.system.n), &c.batch)
+                    }
+                };
+                let batch: usize = batch.iter().product();
                 let times = if batch == 1 { String::new() } else { format!(", {batch} times") };
-                writeln!(f, "{pad}{} = {:?} of {}: {} rows{times}", of(false), call.op, of(true), call.n)?;
+                writeln!(f, "{pad}{} = {what} of {}: {size}{times}", of(false), of(true))?;
             }
             Stmt::Store { buf, addr, value: v } => {
                 writeln!(f, "{pad}{} = {}", cell(graph, *buf, addr), value(*v))?;

@@ -1,7 +1,5 @@
 //! Leave out of the graph the buffers that no program uses: their memory would be kept by every thread.
 
-use std::sync::Arc;
-
 use crate::lower::graph::{Addr, AddrTerm, BufId, Buffer, Graph, Op, Stmt};
 use crate::lower::storage::Layout;
 
@@ -53,10 +51,7 @@ fn body(stmts: &mut [Stmt], f: &mut impl FnMut(&mut BufId)) {
                 f(buf);
                 address(addr, f);
             }
-            Stmt::Matrix(call) => {
-                let call = Arc::make_mut(call);
-                call.operands.iter_mut().filter_map(|o| o.buf.as_mut()).chain(&mut call.work).for_each(&mut *f);
-            }
+            Stmt::Call(call) => call.each_buffer(f),
         }
     }
 }

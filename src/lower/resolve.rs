@@ -163,7 +163,7 @@ fn survey(joint: &Joint) -> (Vec<Vec<AxisId>>, Vec<bool>) {
                     }
                 }
             }
-            Node::Matrix { operands, .. } => operands.iter().for_each(|n| operand(*n)),
+            Node::Matrix { operands, .. } | Node::Ode { operands, .. } => operands.iter().for_each(|n| operand(*n)),
             Node::Unary(_, a) => operand(*a),
             Node::Binary(_, a, b) => [a, b].into_iter().for_each(|n| operand(*n)),
             Node::Select(c, a, b) => [c, a, b].into_iter().for_each(|n| operand(*n)),
@@ -208,6 +208,9 @@ impl Resolver<'_, '_> {
         }
         if let Node::Matrix { function, operands } = self.joint.node(def.value) {
             return self.matrix(def, *function, operands);
+        }
+        if let Node::Ode { system, operands } = self.joint.node(def.value) {
+            return self.ode(def, &self.joint.systems[*system as usize], operands);
         }
         let scope = self.scope_over(&def.axes);
         let value = self.node(def.value, &scope);
@@ -380,7 +383,9 @@ impl Resolver<'_, '_> {
                 let (a, b) = (self.node(*a, &yes), self.node(*b, &no));
                 self.arena.select(condition, a, b)
             }
-            Node::Matrix { .. } => unreachable!("a function of matrices is the whole value of a definition"),
+            Node::Matrix { .. } | Node::Ode { .. } => {
+                unreachable!("a function of whole slots is the whole value of a definition")
+            }
             Node::Reduce { op, axes, filter, body } => self.reduction(id, *op, axes, *filter, *body, scope),
         };
         self.memo.insert(key, e);

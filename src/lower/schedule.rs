@@ -12,7 +12,7 @@ use crate::lower::kernel::{Effect, Kernel, Root, uses};
 
 pub(crate) fn schedule(arena: &Arena, kernel: &Kernel) -> Region {
     if let Some(call) = &kernel.call {
-        let body = vec![Stmt::Matrix(call.clone())];
+        let body = vec![Stmt::Call(call.clone())];
         return Region { name: kernel.name.clone(), span: kernel.span, walk: None, loops: vec![], body };
     }
     let mut loops = kernel.loops.clone();

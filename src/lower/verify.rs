@@ -6,7 +6,8 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::lower::graph::{
-    Access, Addr, AddrTerm, BufId, BufKind, Graph, Loop, LoopId, MatrixCall, MatrixOp, Op, Region, Stmt, ValId,
+    Access, Addr, AddrTerm, BufId, BufKind, Call, Graph, Loop, LoopId, MatrixCall, MatrixOp, OdeCall, Op, Operand,
+    Region, Stmt, ValId,
 };
 
 /// `Err` says which region breaks which rule.
@@ -91,7 +92,7 @@ fn effects(body: &[Stmt], written: &mut Vec<(BufId, bool)>, read: &mut Vec<BufId
             }
             Stmt::Store { buf, .. } => written.push((*buf, true)),
             Stmt::Accum { buf, .. } => written.push((*buf, false)),
-            Stmt::Matrix(call) => {
+            Stmt::Call(call) => {
                 read.extend(call.buffers(Access::Read));
                 written.extend(call.buffers(Access::Store).map(|b| (b, true)));
                 written.extend(call.buffers(Access::Add).map(|b| (b, false)));
@@ -196,34 +197,54 @@ impl Check<'_> {
                 self.used(*value)?;
                 self.write(*buf, addr, true)
             }
-            Stmt::Matrix(call) => self.matrix(call),
+            Stmt::Call(_) if !self.open.is_empty() => Err("an operation on whole buffers stands inside a loop".into()),
+            Stmt::Call(Call::Matrix(call)) => self.matrix(call),
+            Stmt::Call(Call::Ode(call)) => self.ode(call),
         }
     }
 
     fn matrix(&mut self, call: &MatrixCall) -> Result<(), String> {
-        if !self.open.is_empty() {
-            return Err("a matrix operation stands inside a loop".into());
-        }
         for (i, o) in call.operands.iter().enumerate() {
-            let Some(buf) = o.buf else { continue };
             let square = match call.op {
                 MatrixOp::Cholesky | MatrixOp::CholeskyBack => true,
                 MatrixOp::Solve { .. } => i == 0,
                 MatrixOp::SolveBack { .. } => i == 0 || i == 3,
             };
             let cells = call.n * if square { call.n } else { call.columns };
-            let last: usize = call.batch.iter().zip(&o.strides).map(|(n, s)| (n - 1) * s).sum();
-            let buffer = &self.graph.buffers[buf.0 as usize];
-            if o.offset + last + cells > buffer.len || o.strides.len() != call.batch.len() {
-                return Err(format!("a matrix operation reaches beyond `{}`", buffer.name));
-            }
-            match o.access {
-                Access::Read => self.read.push((buf, false)),
-                Access::Store | Access::Add => self.written.push(buf),
-            }
+            self.operand(o, &call.batch, cells)?;
         }
         let room = call.work.map_or(0, |b| self.graph.buffers[b.0 as usize].len);
         if room < call.work_len { Err("a matrix operation lacks scratch".into()) } else { Ok(()) }
+    }
+
+    fn ode(&mut self, call: &OdeCall) -> Result<(), String> {
+        let s = &call.system;
+        let inputs: Vec<usize> = std::iter::once(s.n).chain(s.args.iter().copied()).collect();
+        let longest = s.grids.iter().map(|g| g.times.len()).max().unwrap_or(0);
+        let solution = s.n * longest;
+        let sizes = inputs.iter().chain([&solution]).chain(&inputs);
+        if call.operands.len() != inputs.len() + 1 + if call.backward { inputs.len() } else { 0 } {
+            return Err("an ode has other operands than its system".into());
+        }
+        if s.grid_of.len() != call.batch.iter().product::<usize>() {
+            return Err("an ode has times for other problems".into());
+        }
+        call.operands.iter().zip(sizes).try_for_each(|(o, &cells)| self.operand(o, &call.batch, cells))
+    }
+
+    /// An operand of this many numbers per cell of a batch.
+    fn operand(&mut self, o: &Operand, batch: &[usize], cells: usize) -> Result<(), String> {
+        let Some(buf) = o.buf else { return Ok(()) };
+        let last: usize = batch.iter().zip(&o.strides).map(|(n, s)| (n - 1) * s).sum();
+        let buffer = &self.graph.buffers[buf.0 as usize];
+        if o.offset + last + cells > buffer.len || o.strides.len() != batch.len() {
+            return Err(format!("an operation reaches beyond `{}`", buffer.name));
+        }
+        match o.access {
+            Access::Read => self.read.push((buf, false)),
+            Access::Store | Access::Add => self.written.push(buf),
+        }
+        Ok(())
     }
 
     fn read(&mut self, buf: BufId, addr: &Addr) -> Result<(), String> {

@@ -1,10 +1,12 @@
 //! The block interpreter: runs regions 512 lanes at a time with the scalar functions of `prim`.
 
 use crate::lower::graph::{
-    Access, Addr, AddrTerm, BufId, BufKind, Buffer, Graph, Loop, LoopId, MatrixCall, MatrixOp, Op, ReduceOp, Region,
-    Stmt, ValId,
+    Access, Addr, AddrTerm, BufId, BufKind, Buffer, Call, Graph, Loop, LoopId, MatrixCall, MatrixOp, OdeCall, Op,
+    ReduceOp, Region, Stmt, ValId,
 };
+use crate::prim::ode::Failure;
 use crate::prim::{matrix, scalar};
+use crate::run::ode::{self, Engine, Rates, Space};
 
 /// Lanes per block. A register of one block is 4 KiB, so that a body's values stay in the first two cache levels.
 const BLOCK: usize = 512;
@@ -79,13 +81,58 @@ pub(crate) struct Machine<'g> {
     pub(crate) hit: Option<Hit>,
 }
 
+/// Where a non-finite number comes from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cause {
+    Arithmetic,
+    /// A matrix had no Cholesky factor.
+    Indefinite,
+    /// A differential equation could not be solved.
+    Ode(Failure),
+}
+
+/// What runs the program of a system of equations.
+struct System<'g> {
+    graph: &'g Graph,
+    theta: Vec<f64>,
+    grad: Vec<f64>,
+    interp: Interp<'g>,
+}
+
+impl<'g> System<'g> {
+    fn new(graph: &'g Graph) -> System<'g> {
+        System { graph, theta: vec![0.0; graph.dim], grad: vec![0.0; graph.dim], interp: Interp::new(graph) }
+    }
+}
+
+impl Engine for System<'_> {
+    fn theta(&mut self) -> &mut [f64] {
+        &mut self.theta
+    }
+
+    fn report(&mut self) {
+        self.interp.run(&self.graph.report, &self.theta);
+    }
+
+    fn gradient(&mut self) {
+        self.interp.value_grad(&self.theta, &mut self.grad);
+    }
+
+    fn buffer(&self, id: BufId) -> &[f64] {
+        self.interp.buffer(id)
+    }
+
+    fn grad(&self) -> &[f64] {
+        &self.grad
+    }
+}
+
 /// A non-finite number met while watching, with the counters of all open loops.
 #[derive(Clone, Debug)]
 pub(crate) struct Hit {
     pub value: f64,
     pub counters: Vec<(LoopId, usize)>,
-    /// A matrix had no Cholesky factor.
-    pub indefinite: bool,
+    pub cause: Cause,
 }
 
 impl<'g> Machine<'g> {
@@ -228,7 +275,8 @@ impl<'g> Machine<'g> {
                     self.written[target.0.0 as usize][it] += sum;
                 }
             }
-            Stmt::Matrix(call) => self.matrix(call),
+            Stmt::Call(Call::Matrix(call)) => self.matrix(call),
+            Stmt::Call(Call::Ode(call)) => self.ode(call),
             Stmt::Store { buf, addr, value } => {
                 self.look(*value);
                 let index = self.positions(addr);
@@ -252,22 +300,38 @@ impl<'g> Machine<'g> {
         }
     }
 
-    fn matrix(&mut self, call: &MatrixCall) {
-        let table: Vec<*mut f64> = (self.buffers.iter().zip(&mut self.written))
+    /// The address of every buffer.
+    fn table(&mut self) -> Vec<*mut f64> {
+        (self.buffers.iter().zip(&mut self.written))
             .map(|(b, written)| match &b.kind {
                 BufKind::Data(numbers) => numbers.as_ptr().cast_mut(),
                 BufKind::Index(_) => std::ptr::null_mut(),
                 BufKind::Input | BufKind::Scratch { .. } => written.as_mut_ptr(),
             })
-            .collect();
+            .collect()
+    }
+
+    fn ode(&mut self, call: &OdeCall) {
+        let table = self.table();
+        let mut rates = Rates { system: &call.system, engine: System::new(&call.system.graph) };
+        let mut space = Space::new(call);
+        // The graph is verified: operands lie within their buffers, and what is written is not fixed.
+        let failed = unsafe { ode::run(call, |b| table[b.0 as usize], &mut space, &mut rates) };
+        if let (true, None, Some(failure)) = (self.watch, &self.hit, failed) {
+            self.hit = Some(Hit { value: f64::NAN, counters: vec![], cause: Cause::Ode(failure) });
+        }
+    }
+
+    fn matrix(&mut self, call: &MatrixCall) {
+        let table = self.table();
         // The graph is verified: operands lie within their buffers, and what is written is not fixed.
         unsafe { matrix::run(call, |b| table[b.0 as usize]) };
         let failed = call.op == MatrixOp::Cholesky && {
-            let out = call.buffers(Access::Store).next().expect("a factor is stored");
-            self.written[out.0 as usize].iter().any(|x| x.is_nan())
+            let out = call.operands.iter().find(|o| o.access == Access::Store).and_then(|o| o.buf);
+            self.written[out.expect("a factor is stored").0 as usize].iter().any(|x| x.is_nan())
         };
         if self.watch && self.hit.is_none() && failed {
-            self.hit = Some(Hit { value: f64::NAN, counters: vec![], indefinite: true });
+            self.hit = Some(Hit { value: f64::NAN, counters: vec![], cause: Cause::Indefinite });
         }
     }
 
@@ -349,7 +413,8 @@ impl<'g> Machine<'g> {
                 let id = LoopId(id as u32);
                 (id, if self.lane == Some(id) { i + l } else { i })
             });
-            self.hit = Some(Hit { value: self.registers[from + l], counters: counters.collect(), indefinite: false });
+            self.hit =
+                Some(Hit { value: self.registers[from + l], counters: counters.collect(), cause: Cause::Arithmetic });
         }
     }
 }
@@ -401,7 +466,7 @@ fn extent(body: &[Stmt], values: &mut usize, loops: &mut usize) {
                 raise(loops, over.id.0);
             }
             Stmt::ContractT { over, .. } => raise(loops, over.id.0),
-            Stmt::Store { .. } | Stmt::Accum { .. } | Stmt::Matrix(_) => {}
+            Stmt::Store { .. } | Stmt::Accum { .. } | Stmt::Call(_) => {}
         }
     }
 }

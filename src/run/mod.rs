@@ -3,10 +3,12 @@
 
 pub mod interp;
 mod model;
+pub mod ode;
 pub mod sample;
 mod trace;
 mod workspace;
 
+pub use interp::Cause;
 pub use model::{Model, Reporter};
 pub use trace::{NonFinite, trace_nonfinite};
 pub use workspace::Workspace;

@@ -1,5 +1,7 @@
 //! Drawing from a distribution of the library: its `sample()` evaluated over base noise, whole plates at a time.
 
+mod ode;
+
 use std::collections::HashMap;
 
 use rand::Rng;
@@ -92,6 +94,7 @@ impl<R: Rng> Sampler<'_, R> {
                 let vector = vector.as_ref().map(|(axis, v)| (*axis, self.eval(v)));
                 self.matrix(*function, &matrix, *axes, vector)
             }
+            ExprKind::Ode(ode) => self.ode(ode, &e.axes),
             ExprKind::Noise(noise, params) => {
                 let params: Vec<Cells> = params.iter().map(|p| self.eval(p)).collect();
                 self.noise(*noise, &params, &e.axes)

@@ -1,7 +1,7 @@
 //! Where a value is not finite: the first definition or term, in program order, and its cell.
 
 use crate::lower::graph::{BufKind, Graph, LoopId, Region};
-use crate::run::interp::Machine;
+use crate::run::interp::{Cause, Machine};
 use crate::source::Span;
 
 /// The first cell of the program, as written, whose value is not finite.
@@ -13,8 +13,7 @@ pub struct NonFinite {
     /// Plate name and 0-based position for every plate that the declaration stands over.
     pub cell: Vec<(String, usize)>,
     pub value: f64,
-    /// A matrix that has no Cholesky factor is where it starts.
-    pub indefinite: bool,
+    pub cause: Cause,
 }
 
 /// Runs the program declaration by declaration at `theta`; `None` if every cell is finite.
@@ -37,7 +36,7 @@ pub fn trace_nonfinite(graph: &Graph, theta: &[f64]) -> Option<NonFinite> {
                 span: region.span,
                 cell,
                 value: hit.value,
-                indefinite: hit.indefinite,
+                cause: hit.cause,
             });
         }
     }

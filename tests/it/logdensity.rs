@@ -17,10 +17,12 @@ struct Case {
     noise: &'static [(&'static str, &'static str, &'static str)],
     /// Whether the reference is a density of the noise rather than of the latents.
     of_noise: bool,
+    /// Text of the model, and what stands there instead for this comparison.
+    edit: Option<(&'static str, &'static str)>,
 }
 
 const fn case(name: &'static str) -> Case {
-    Case { name, bounded: &[], rest_of: &[], noise: &[], of_noise: false }
+    Case { name, bounded: &[], rest_of: &[], noise: &[], of_noise: false, edit: None }
 }
 
 const CASES: &[Case] = &[
@@ -48,6 +50,11 @@ const CASES: &[Case] = &[
     case("arK-arK"),
     Case { bounded: &[("alpha1", 0.0, 1.0)], rest_of: &[("beta1", "alpha1")], ..case("garch-garch11") },
     case("dogs-dogs"),
+    // The reference was solved to about 1e-13.
+    Case {
+        edit: Some(("theta3, theta4)", "theta3, theta4, tolerance: 1e-12)")),
+        ..case("hudson_lynx_hare-lotka_volterra")
+    },
 ];
 
 impl Case {
@@ -87,7 +94,11 @@ impl Case {
 fn log_density_differences_equal_the_reference() {
     for case in CASES {
         let name = case.name;
-        let (model, inputs) = support::example(name);
+        let (mut model, inputs) = support::example(name);
+        if let Some((from, to)) = case.edit {
+            assert!(model.contains(from), "{name}");
+            model = model.replace(from, to);
+        }
         let compiled = support::compile(&model, &inputs);
         let text = support::read(&format!("tests/reference/{name}/draws6.csv"));
         let mut rows = csv::Reader::from_reader(text.as_bytes());

@@ -20,6 +20,7 @@ mod missing;
 mod models;
 mod mutations;
 mod nonfinite;
+mod ode;
 mod pages;
 mod posteriors;
 mod programs;

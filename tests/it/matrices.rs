@@ -13,12 +13,12 @@ fn compile(model: &str, csv: &str) -> Compiled {
     support::compile(model, &support::csv(csv))
 }
 
-fn some_theta(dim: usize) -> Vec<f64> {
+pub fn some_theta(dim: usize) -> Vec<f64> {
     (0..dim).map(|i| 0.6 * (1.7 * i as f64 + 0.3).sin()).collect()
 }
 
 /// The log joint at `theta`; on the way, its gradient is compared with differences and the kernels with the interpreter.
-fn value(compiled: &Compiled, theta: &[f64]) -> f64 {
+pub fn value(compiled: &Compiled, theta: &[f64]) -> f64 {
     let model = &compiled.model;
     assert!(model.kernels().is_ok());
     let mut grad = vec![0.0; theta.len()];

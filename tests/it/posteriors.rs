@@ -47,6 +47,7 @@ fn fullrank_recovers_the_public_set() {
         "mesquite-logmesquite",
         "nes1996-nes",
         "rats_data-rats_model",
+        "hudson_lynx_hare-lotka_volterra",
         "radon_all-radon_hierarchical_intercept_centered",
         "arK-arK",
         "garch-garch11",

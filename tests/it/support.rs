@@ -39,7 +39,9 @@ pub fn example(name: &str) -> (String, Inputs) {
     if root(&public).exists() {
         let own = SETS.iter().filter(|(of, _)| *of == name).flat_map(|(_, sets)| sets.iter());
         let sets = own.map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        return (read(&public), Inputs { files: vec![file(None, &format!("tests/reference/{name}/data.csv"))], sets });
+        let of = |file: &str| format!("tests/reference/{name}/{file}");
+        let data = if root(&of("data.json")).exists() { "data.json" } else { "data.csv" };
+        return (read(&public), Inputs { files: vec![file(None, &of(data))], sets });
     }
     let of = |file: &str| format!("examples/{name}/{file}");
     let files = match name {

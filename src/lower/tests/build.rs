@@ -461,7 +461,7 @@ impl<'m> Plain<'m> {
                     self.node(*b, cell)
                 }
             }
-            Node::Matrix { .. } => unreachable!("these joints have no matrices"),
+            Node::Matrix { .. } | Node::Ode { .. } => unreachable!("these joints have neither"),
             Node::Reduce { op, axes, filter, body } => {
                 let mut all = vec![];
                 self.each(axes, cell, &mut |p, cell| {
