@@ -130,7 +130,7 @@ impl Resolver<'_, '_> {
             }
             let t0 = starts[key.0];
             let own = &ends[key.1..key.1 + m];
-            if let Some(early) = own.iter().find(|t| !(**t >= t0)) {
+            if let Some(early) = own.iter().find(|t| **t < t0 || t.is_nan()) {
                 self.diags.push(
                     Code::ODE_TIMES
                         .at(self.span, format!("an `ode` that starts at {t0} is asked for its value at {early}"))
