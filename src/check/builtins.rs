@@ -133,8 +133,6 @@ pub const LATER: &[(&str, &str)] = &[
     ("embed", "a latent per level: `latent e[level, dim] ~ Normal(0, 1)`"),
     ("split", "write the parts as values of their own"),
     ("range", "a plate of numbers is `plate k = range(0, 4)`"),
-    ("levels", "make the levels a table of their own and declare the columns as keys into it"),
-    ("month", "put the month in a column of the data file"),
     ("draw", "start from a number"),
 ];
 

@@ -45,15 +45,8 @@ impl<'a> Checker<'a, '_> {
             "int" => (Content::Int, Ty::Int),
             "bool" => (Content::Bool, Ty::Bool),
             "key" => (Content::Key, Ty::Key),
-            "date" => {
-                self.diags.push(
-                    Code::NOT_YET_TYPE
-                        .at(field.ty.span, "dates are not part of this version of the language")
-                        .here("a date")
-                        .help("use a number: the year, or days since a start"),
-                );
-                return self.lose(name);
-            }
+            // In expressions a date is its number of days since 1970-01-01.
+            "date" => (Content::Date, Ty::Int),
             "category" => {
                 let fixed = field.ty.levels.as_ref().map(|levels| self.levels(name, levels));
                 let p = self.add_plate(&name.name, name.span, PlateKind::Levels { columns: vec![var], fixed });

@@ -44,6 +44,12 @@ impl<'a> Checker<'a, '_> {
                 _ => {}
             }
         }
+        for decl in &model.decls {
+            if let DeclKind::Plate { name, value } = &decl.kind {
+                self.start(decl.span);
+                self.shared_levels(name, value);
+            }
+        }
         // Ranges of columns may use constants and other columns.
         for (var, field) in columns {
             let env = Env { scope: Scope::Constant, ..Env::default() };
@@ -268,15 +274,8 @@ impl<'a> Checker<'a, '_> {
     fn declare_plate(&mut self, name: &'a Ident, value: &'a ast::Expr) {
         let kind = match &value.kind {
             A::List(items) => PlateKind::Labels(self.plate_labels(name, items)),
-            A::Call { callee, .. } if matches!(&callee.kind, A::Name(n) if n == "levels") => {
-                self.diags.push(
-                    Code::NOT_YET_FUNCTION
-                        .at(value.span, "columns that share levels belong to a part of the language that this version does not have yet")
-                        .here("parsed, but without meaning so far")
-                        .help("make the levels a table of their own, `data teams { name: key }`, and declare the columns as keys into it, `home: teams`"),
-                );
-                return self.poison(name);
-            }
+            // Its columns are found once they are declared.
+            A::Call { .. } if is_levels(value) => PlateKind::Levels { columns: vec![], fixed: None },
             _ => PlateKind::Sized(expr::number(1.0, Ty::Int, value.span)),
         };
         let plate = PlateId(self.hir.plates.len() as u32);
@@ -313,12 +312,54 @@ impl<'a> Checker<'a, '_> {
         labels
     }
 
+    /// `plate team = levels(home, away)`: the columns whose levels make up the plate.
+    fn shared_levels(&mut self, name: &'a Ident, value: &'a ast::Expr) {
+        let A::Call { args, .. } = &value.kind else { return };
+        let plate = self.names.get(&name.name).filter(|e| e.span == name.span).and_then(|e| e.plate);
+        let (true, Some(plate)) = (is_levels(value), plate) else { return };
+        if args.is_empty() {
+            let d = Code::WRONG_ARGUMENT_COUNT
+                .at(value.span, "`levels` of which columns?")
+                .here("no column is named")
+                .help(format!("name the columns, and declare each as `{0}`: `levels(home, away)`", name.name));
+            return self.diags.push(d);
+        }
+        let mut columns = vec![];
+        for arg in args {
+            let e = self.expr(&arg.value, &Env::default());
+            let column = match &e.kind {
+                _ if is_bad(&e) => continue,
+                ExprKind::Read { var, .. } => Some(*var),
+                _ => None,
+            };
+            let column = column.filter(|v| matches!(self.hir.var(*v).kind, VarKind::Column(_)));
+            let said = match column.map(|v| self.hir.var(v)) {
+                Some(v) if v.ty == Ty::Index(plate) => {
+                    columns.extend(column);
+                    continue;
+                }
+                Some(v) => Code::INDEX_OF_OTHER_PLATE
+                    .at(arg.value.span, format!("`{}` is not declared as a `{}`", v.name, name.name))
+                    .here("gives the plate its levels")
+                    .label(v.span, "declared here")
+                    .help(format!("declare it `{}: {}`", v.name, name.name)),
+                None => Code::NOT_A_PLATE
+                    .at(arg.value.span, "the levels of a plate come from columns of a table")
+                    .here("not a column")
+                    .help(format!("name columns that are declared as `{}`", name.name)),
+            };
+            self.diags.push(said);
+        }
+        self.hir.plates[plate.0 as usize].kind = PlateKind::Levels { columns, fixed: None };
+    }
+
     /// The size of a plate that is not a list of labels.
     fn plate_size(&mut self, name: &'a Ident, value: &'a ast::Expr) {
         let Some(id) = self.names.get(&name.name).filter(|e| e.span == name.span).and_then(|e| e.plate) else { return };
         let range = matches!(&value.kind, A::Call { callee, .. } if matches!(&callee.kind, A::Name(n) if n == "range"));
         let kind = match &value.kind {
             A::List(_) => return,
+            A::Call { .. } if is_levels(value) => return,
             A::Call { args, .. } if range => {
                 let [a, b] = args.as_slice() else {
                     return self.diags.push(
@@ -467,4 +508,9 @@ impl<'a> Checker<'a, '_> {
             }
         }
     }
+}
+
+/// `levels(home, away)`
+fn is_levels(value: &ast::Expr) -> bool {
+    matches!(&value.kind, A::Call { callee, .. } if matches!(&callee.kind, A::Name(n) if n == "levels"))
 }

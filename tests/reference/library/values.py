@@ -7,6 +7,7 @@ the same name before it is written, so that neither our reading of a formula nor
 """
 
 import csv
+import datetime
 import math
 import os
 
@@ -548,6 +549,16 @@ def joint():
             yield [f"Categorical({name})", f"{name}=" + vector(values), number(x), number(log(p[x])), number(logcdf), number(logccdf), "nan", "nan"]
 
 
+EPOCH = datetime.date(1970, 1, 1)
+# New Year's Eve and Day, the ends of February in common years, leap years and at the ends of centuries and eras.
+DAYS = [
+    float((datetime.date(*d) - EPOCH).days)
+    for d in [(1600, 2, 29), (1600, 3, 1), (1899, 12, 31), (1900, 2, 28), (1900, 3, 1), (1969, 12, 31), (1970, 1, 1),
+              (1999, 12, 31), (2000, 1, 1), (2000, 2, 29), (2000, 3, 1), (2023, 2, 28), (2024, 2, 29), (2024, 8, 31),
+              (2024, 12, 31), (2025, 1, 1), (2100, 2, 28), (2100, 3, 1), (2399, 12, 31), (2400, 2, 29)]
+]
+
+
 def functions():
     """name, arguments, value."""
     probabilities = [1e-300, 1e-9, 0.1, 0.5, 0.9, 0.99999]
@@ -571,6 +582,9 @@ def functions():
         ),
         "log_cauchy_tail": (lambda z: mp.log(mp.atan2(1, z) / mp.pi), [-1e9, -3.0, 0.0, 1.0, 1.1, 40.0, 1e200]),
         "log_laplace_tail": (lambda z: log(mp.exp(-z) / 2 if z > 0 else 1 - mp.exp(z) / 2), [-800.0, -3.0, 0.0, 0.1, 40.0, 1e5]),
+        "year": (lambda d: m((EPOCH + datetime.timedelta(days=int(d))).year), DAYS),
+        "month": (lambda d: m((EPOCH + datetime.timedelta(days=int(d))).month), DAYS),
+        "weekday": (lambda d: m((EPOCH + datetime.timedelta(days=int(d))).isoweekday()), DAYS),
         "cosh": (mp.cosh, [-700.0, -3.0, 0.0, 1e-9, 3.0, 700.0]),
     }
     for name, (f, xs) in unary.items():
