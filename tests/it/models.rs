@@ -49,7 +49,7 @@ const WAITING: &[(&str, &[&str])] = &[
     ("textbook/hierarchical_vae", &["V0608", "V0608", "V0608", "V0608", "V0609", "V0610", "V0610", "V0610"]),
     ("textbook/ordinal", &["V0602"]),
     ("textbook/missing_covariate", &["V0607"]),
-    ("textbook/random_walk_season", &["V0606", "V0603", "V0602"]),
+    ("textbook/random_walk_season", &["V0602"]),
     ("textbook/vae_mixture_prior", &["V0608", "V0608", "V0603", "V0609", "V0610", "V0610", "V0610"]),
 ];
 
