@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::diag::{Code, Diagnostic, nearest};
 use crate::hir::{PlateId, VarId};
+use crate::source::Span;
 
 /// What the data files say about a model's plates and values.
 #[derive(Clone, Debug, Default)]
@@ -61,5 +63,25 @@ impl Bound {
 
     pub fn size(&self, id: PlateId) -> usize {
         self.plate(id).size
+    }
+
+    /// The position of a label that the model writes, on the plate of this name.
+    pub fn label(&self, plate: PlateId, name: &str, text: &str, span: Span) -> Result<usize, Diagnostic> {
+        let labels: &[String] = self.plates.get(plate.0 as usize).map_or(&[], |data| &data.labels);
+        if let Some(i) = labels.iter().position(|l| l == text) {
+            return Ok(i);
+        }
+        let mut d = Code::UNKNOWN_LABEL
+            .at(span, format!("`{name}` has no cell labelled \"{text}\""))
+            .here(format!("not a label of `{name}`"));
+        let shown: Vec<_> = labels.iter().take(6).map(|l| format!("\"{l}\"")).collect();
+        if !shown.is_empty() {
+            let more = if labels.len() > shown.len() { ", …" } else { "" };
+            d = d.note(format!("the {} labels of `{name}` are {}{more}", labels.len(), shown.join(", ")));
+        }
+        if let Some(near) = nearest(text, labels.iter().map(String::as_str)) {
+            d = d.help(format!("write \"{near}\""));
+        }
+        Err(d)
     }
 }

@@ -1,6 +1,6 @@
 //! Positions on plates: labels written in the model, and indices computed from data, checked once here.
 
-use crate::diag::{Code, nearest};
+use crate::diag::Code;
 use crate::hir::PlateId;
 use crate::lower::expr::E;
 use crate::lower::graph::{BinOp, BufId, LoopId};
@@ -17,27 +17,13 @@ pub(super) struct Indexed {
 impl Resolver<'_, '_> {
     /// The position of a label on a plate; 0 with a diagnostic if there is none.
     pub(super) fn label(&mut self, plate: PlateId, text: &str, span: Span) -> usize {
-        let labels = match self.bound.plates.get(plate.0 as usize) {
-            Some(data) => data.labels.clone(),
-            None => [].into(),
-        };
-        if let Some(i) = labels.iter().position(|l| l == text) {
-            return i;
+        match self.bound.label(plate, &self.hir.plate(plate).name, text, span) {
+            Ok(i) => i,
+            Err(d) => {
+                self.diags.push(d);
+                0
+            }
         }
-        let name = &self.hir.plate(plate).name;
-        let mut d = Code::UNKNOWN_LABEL
-            .at(span, format!("`{name}` has no cell labelled \"{text}\""))
-            .here(format!("not a label of `{name}`"));
-        let shown: Vec<_> = labels.iter().take(6).map(|l| format!("\"{l}\"")).collect();
-        if !shown.is_empty() {
-            let more = if labels.len() > shown.len() { ", …" } else { "" };
-            d = d.note(format!("the {} labels of `{name}` are {}{more}", labels.len(), shown.join(", ")));
-        }
-        if let Some(near) = nearest(text, labels.iter().map(String::as_str)) {
-            d = d.help(format!("write \"{near}\""));
-        }
-        self.diags.push(d);
-        0
     }
 
     /// The index buffer of a position computed from data. `guard`: the condition under which the read happens; a

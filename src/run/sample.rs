@@ -33,6 +33,8 @@ pub struct Sampler<'a, R> {
     /// How many cells of a plate count in its size and in reductions without a condition: a mean over a table leaves out
     /// the rows that are predicted.
     pub counted: &'a dyn Fn(PlateId) -> usize,
+    /// The position of a label on its plate.
+    pub label: &'a dyn Fn(PlateId, &str) -> usize,
     pub rng: R,
 }
 
@@ -248,10 +250,7 @@ impl<R: Rng> Sampler<'_, R> {
         let index = match index {
             Index::Axis(a) => Cells { axes: vec![*a], numbers: (0..self.axis_size(*a)).map(|i| i as f64).collect() },
             Index::At(e) => self.eval(e),
-            Index::Label(text, _) => {
-                // Numbered plates count from 1; other labels belong to data, which a bare distribution has none of.
-                Cells::single(text.parse::<f64>().map_or(0.0, |n| n - 1.0))
-            }
+            Index::Label(text, _) => Cells::single((self.label)(self.hir.axis(axis).plate, text) as f64),
         };
         let mut axes: Vec<AxisId> = v.axes.iter().filter(|a| **a != axis).chain(&index.axes).copied().collect();
         axes.sort_unstable();

@@ -40,6 +40,7 @@ pub struct Drawn {
 
 /// Draw once. The error says which statement cannot be drawn.
 pub fn draw(given: &Given<'_>) -> Result<Drawn, Diagnostic> {
+    labels_exist(given.hir, given.bound)?;
     let mut pass = Pass { given, drawn: Drawn::default() };
     for (id, v) in &given.bound.values {
         pass.keep(*id, v.numbers.to_vec());
@@ -248,8 +249,17 @@ impl Pass<'_> {
         let read = |v: VarId| self.drawn.values.get(&v).expect("everything has values, if unknown ones").clone();
         let name = format!("{} {} {attempt}", given.hir.var(var).name, given.round);
         let rng = Stream::new(given.seed, "simulate", &name);
-        let mut sampler =
-            Sampler { hir: given.hir, size: &size, read: &read, locals: HashMap::new(), counted: &counted, rng };
+        // Every label has been looked up before anything is drawn.
+        let label = |p: PlateId, text: &str| given.bound.plate(p).labels.iter().position(|l| l == text).unwrap_or(0);
+        let mut sampler = Sampler {
+            hir: given.hir,
+            size: &size,
+            read: &read,
+            locals: HashMap::new(),
+            counted: &counted,
+            label: &label,
+            rng,
+        };
         f(&mut sampler)
     }
 
@@ -386,6 +396,29 @@ fn ends(c: &Constraint) -> (Option<&Expr>, Option<&Expr>) {
         | Constraint::UnitVector
         | Constraint::Ordered { .. } => (None, None),
     }
+}
+
+/// The labels that the model writes are those of the data.
+fn labels_exist(hir: &Hir, bound: &Bound) -> Result<(), Diagnostic> {
+    let mut wrong = None;
+    let mut look = |axis: AxisId, index: &Index| {
+        if let (Index::Label(text, span), None) = (index, &wrong) {
+            let plate = hir.axis(axis).plate;
+            wrong = bound.label(plate, &hir.plate(plate).name, text, *span).err();
+        }
+    };
+    for step in &hir.steps {
+        visit(step, &mut |e| {
+            walk(e, &mut |e| match &e.kind {
+                ExprKind::Read { var, index } => {
+                    hir.var(*var).axes.iter().zip(index).for_each(|(axis, ix)| look(*axis, ix));
+                }
+                ExprKind::At { axis, index, .. } => look(*axis, index),
+                _ => {}
+            });
+        });
+    }
+    wrong.map_or(Ok(()), Err)
 }
 
 /// The expressions that a statement draws by.

@@ -125,6 +125,28 @@ fn values_can_be_given() {
     assert_ne!(s.tables[0].1, made(&hir, &inputs, 4, 2).tables[0].1);
 }
 
+/// A label is looked up where it stands, not read as a number.
+#[test]
+fn labels_pick_their_cells() {
+    let hir = checked(
+        "data d { y: real }\nplate term = [\"low\", \"7\", \"high\"]\nlatent a[term] ~ Normal(0, 1)\n\
+         let b = a + 1\nobserve y ~ Normal(10 * a[\"high\"] + 100 * b[\"7\"], 1e-9)\n",
+    );
+    let sets = [("a[low]", "1"), ("a[7]", "2"), ("a[high]", "3")].map(|(k, v)| (k.to_string(), v.to_string())).to_vec();
+    let s = made(&hir, &Inputs { files: vec![], sets }, 2, 1);
+    assert!(column(&s, "y").iter().all(|y| (y - 330.0).abs() < 1e-6), "{:?}", column(&s, "y"));
+}
+
+/// A label that only the data could have is missed before anything is drawn.
+#[test]
+fn labels_that_are_not_there_are_said() {
+    let hir = checked("data d { y: real, g: category }\nlatent a[g] ~ Normal(0, 1)\nobserve y ~ Normal(a[\"z\"], 1)\n");
+    let mut diags = vic::diag::Diags::default();
+    let inputs = support::csv("y,g\n1,p\n2,q\n");
+    assert!(simulate(&hir, &inputs, &Rows { every: None, of: vec![] }, 1, &mut diags).is_none());
+    assert_eq!(diags.list.iter().map(|d| d.code.id).collect::<Vec<_>>(), ["V0308"]);
+}
+
 fn vic(folder: &Path, line: &str) -> String {
     let args: Vec<&str> = line.split(' ').collect();
     let out = Command::new(env!("CARGO_BIN_EXE_vic")).args(&args).current_dir(folder).output().expect("vic starts");

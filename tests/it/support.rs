@@ -127,3 +127,8 @@ pub fn checked_value(compiled: &Compiled, theta: &[f64]) -> f64 {
     }
     v
 }
+
+/// The position of a label on a plate of numbers from 1.
+pub fn numbered(_: vic::hir::PlateId, label: &str) -> usize {
+    label.parse::<usize>().expect("a number") - 1
+}

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::support;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use vic::check::check;
@@ -34,6 +35,7 @@ fn evaluate(body: &str, a: &[f64], b: &[f64]) -> Vec<f64> {
         read: &read,
         locals: HashMap::new(),
         counted: &size,
+        label: &support::numbered,
         rng: StdRng::seed_from_u64(0),
     };
     let out = sampler.eval(value);

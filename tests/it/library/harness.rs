@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use crate::support;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use vic::check::check;
@@ -195,8 +196,15 @@ impl Program {
             Cells { axes: var.axes.clone(), numbers }
         };
         let rng = StdRng::seed_from_u64(seed);
-        let mut sampler =
-            Sampler { hir: &self.hir, size: &size, read: &read, locals: HashMap::new(), counted: &size, rng };
+        let mut sampler = Sampler {
+            hir: &self.hir,
+            size: &size,
+            read: &read,
+            locals: HashMap::new(),
+            counted: &size,
+            label: &support::numbered,
+            rng,
+        };
         for (local, _, value) in &self.dist.args {
             let v = sampler.eval(value);
             sampler.locals.insert(*local, v);
