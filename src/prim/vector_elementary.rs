@@ -50,23 +50,22 @@ pub fn fma<const F: bool>(a: f64, b: f64, c: f64) -> f64 {
     if F { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// `Σ c[i] x^i`, by Estrin's scheme: pairs, pairs of pairs, … in x, x², x⁴, …, which wait for each other less than the
-/// steps of Horner's rule do.
+/// `Σ c[i] x^i` for at most 32 terms, by Estrin's scheme: pairs, pairs of pairs, … in x, x², x⁴, …, which wait for each
+/// other less than the steps of Horner's rule do.
+///
+/// Written out without a loop, so that nothing is left for LLVM to unroll: a loop in here that survives until its
+/// vectoriser runs keeps the loop over the lanes scalar.
 #[inline(always)]
 pub fn poly<const F: bool, const N: usize>(x: f64, c: &[f64; N]) -> f64 {
-    let mut terms = *c;
-    let (mut n, mut power) = (N, x);
-    while n > 1 {
-        for i in 0..n / 2 {
-            terms[i] = fma::<F>(terms[2 * i + 1], power, terms[2 * i]);
-        }
-        if n % 2 == 1 {
-            terms[n / 2] = terms[n - 1];
-        }
-        n = n.div_ceil(2);
-        power *= power;
-    }
-    terms[0]
+    const { assert!(0 < N && N <= 32) };
+    let x2 = x * x;
+    let x4 = x2 * x2;
+    let x8 = x4 * x4;
+    let two = |i: usize| if i + 1 < N { fma::<F>(c[i + 1], x, c[i]) } else { c[i] };
+    let four = |i: usize| if i + 2 < N { fma::<F>(two(i + 2), x2, two(i)) } else { two(i) };
+    let eight = |i: usize| if i + 4 < N { fma::<F>(four(i + 4), x4, four(i)) } else { four(i) };
+    let sixteen = |i: usize| if i + 8 < N { fma::<F>(eight(i + 8), x8, eight(i)) } else { eight(i) };
+    if N > 16 { fma::<F>(sixteen(16), x8 * x8, sixteen(0)) } else { sixteen(0) }
 }
 
 /// `x² = h + l` exactly, for |x| < 1e150.
