@@ -1,10 +1,12 @@
 //! From syntax to the checked program: names, plates, types, supports. Never fails; says what is wrong in `diags`.
 
+mod attrs;
 mod bodies;
 mod bounds;
 mod builtins;
 mod call;
 mod censored;
+mod centering;
 mod columns;
 mod cut;
 mod declare;
@@ -13,13 +15,18 @@ mod dist;
 mod expr;
 mod fit;
 mod function;
+mod head;
 mod index;
+mod latent;
+mod lets;
 mod lints;
 mod matrix;
 mod missing;
 mod mixture;
 mod names;
+mod observe;
 mod ode;
+mod param;
 mod plates;
 mod print;
 mod recurrence;
@@ -36,8 +43,8 @@ use crate::syntax::ast::{self, Ast, DeclKind, Ident};
 use names::Names;
 
 pub use builtins::{BUILTINS, Builtin, CONSTANTS};
+pub use centering::{LocationScale, is_joint_gaussian, location_scale};
 pub use print::print;
-pub use steps::{LocationScale, is_joint_gaussian, location_scale};
 pub(crate) use {expr::walk, support::reads};
 
 /// A function of the library or the model.
@@ -116,7 +123,7 @@ struct Checker<'a, 'd> {
     /// The left sides of lets, reports and latents.
     heads: HashMap<&'a str, (VarKind, &'a ast::Head, Option<&'a ast::Type>)>,
     /// Variables whose earlier rows were read before their declaration was reached.
-    ahead: HashMap<String, Option<(VarId, steps::Left)>>,
+    ahead: HashMap<String, Option<(VarId, head::Left)>>,
     /// The declaration being checked.
     current: Span,
 }

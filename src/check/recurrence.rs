@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::steps::Left;
+use super::head::Left;
 use super::support::reads;
 use super::walk::Lag;
 use super::*;

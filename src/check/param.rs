@@ -1,0 +1,107 @@
+//! Params: what is fitted as a point, from a starting value.
+
+use super::expr::is_bad;
+use super::*;
+use crate::diag::Code;
+use crate::syntax::ast::Head;
+
+impl<'a> Checker<'a, '_> {
+    pub(super) fn param(&mut self, head: &'a Head, ty: Option<&'a ast::Type>, init: &'a ast::Expr) {
+        if let Some(t) = ty
+            && !self.latent_type(t, "param")
+        {
+            return self.poison(&head.name);
+        }
+        let Some(left) = self.left(head) else { return self.poison(&head.name) };
+        let all = union(&left.axes, &left.over);
+        let v = self.expr(init, &left.env);
+        let v = self.numeric(v, "start from this");
+        let drawn = self.computed(format!("param {}", head.name.name), head.span, &left.axes, &left.over);
+        let Some(drawn) = self.declared(ty, drawn, &left.env) else { return self.poison(&head.name) };
+        let joint = matches!(
+            &drawn.declared,
+            Some((_, Constraint::Simplex | Constraint::UnitVector | Constraint::Ordered { .. }))
+        );
+        if let (false, Some(&a)) = (joint, left.over.first()) {
+            let plate = self.plate_name(a).to_string();
+            self.diags.push(
+                Code::OVER_ON_SCALAR
+                    .at(head.span, "`over` means jointly, and nothing ties the cells of this param together")
+                    .here("jointly")
+                    .help(format!(
+                        "write `param {}[{plate}]`, or give it the type `simplex` or `ordered`",
+                        head.name.name
+                    )),
+            );
+            return self.poison(&head.name);
+        }
+        if is_bad(&v) || !self.check_plates(&v, &all, &drawn) {
+            return self.poison(&head.name);
+        }
+        if let Some((var, span)) = self.latent_in(&v) {
+            let (name, at) = (self.hir.var(var).name.clone(), self.hir.var(var).span);
+            let d = Code::PARAM_START
+                .at(span, format!("the starting value of a `param` cannot depend on the {} `{name}`", self.word(var)))
+                .here("not known before fitting")
+                .label(at, "declared here")
+                .help("start from a number");
+            self.diags.push(d);
+            return self.poison(&head.name);
+        }
+        let declared = drawn.declared.map(|d| d.1);
+        if let (Some(Constraint::Ordered { .. }), Some(t), Some(&k)) = (&declared, ty, left.over.first())
+            && !increases(&v, k)
+        {
+            self.diags.push(
+                Code::PARAM_START
+                    .at(
+                        v.span,
+                        format!("the starting values of `{}` do not increase from cell to cell", head.name.name),
+                    )
+                    .here("not increasing")
+                    .label(t.span, "the type")
+                    .help("start from a list of increasing numbers: `[0, 1, 2]`"),
+            );
+            return self.poison(&head.name);
+        }
+        if let (Some(c), Some(t)) = (&declared, ty) {
+            let (got, wanted) = (self.range_in(&v, &left.env), self.range_of(c, Ty::Real, &left.env));
+            // On the edge the unconstrained value would be infinite.
+            let touches = got.lower == got.upper && (got.lower == wanted.lower || got.lower == wanted.upper);
+            if got.upper < wanted.lower || got.lower > wanted.upper || touches {
+                self.diags.push(
+                    Code::PARAM_START
+                        .at(v.span, format!("the starting value of `{}` does not lie inside its type", head.name.name))
+                        .here(if touches { "on its edge" } else { "outside" })
+                        .label(t.span, "the type")
+                        .help("start from a number well inside the range"),
+                );
+                return self.poison(&head.name);
+            }
+        }
+        let constraint = declared.unwrap_or(Constraint::None);
+        let axes: Vec<AxisId> = left.axes.iter().chain(&left.over).copied().collect();
+        let var = self.add_var(Var {
+            name: head.name.name.clone(),
+            span: head.name.span,
+            kind: VarKind::Param { init: v },
+            joint: left.over.len(),
+            axes,
+            ty: Ty::Real,
+            constraint,
+        });
+        self.declare_step(&head.name, "param", var);
+        self.hir.steps.push(Step::Param { var, span: head.span });
+    }
+}
+
+/// Whether starting values may increase along an axis: numbers in a list are compared, a single number never does.
+fn increases(v: &Expr, along: AxisId) -> bool {
+    match &v.kind {
+        ExprKind::List { axis, items } if *axis == along => items.windows(2).all(|w| match (&w[0].kind, &w[1].kind) {
+            (ExprKind::Number(a), ExprKind::Number(b)) => a < b,
+            _ => true,
+        }),
+        _ => v.axes.contains(&along),
+    }
+}
