@@ -282,6 +282,22 @@ pub enum Constraint {
     },
 }
 
+impl Constraint {
+    /// The lower and the upper end of an interval, or of what is open to one side.
+    pub fn ends(&self) -> (Option<&Expr>, Option<&Expr>) {
+        match self {
+            Constraint::Lower { bound, .. } => (Some(bound), None),
+            Constraint::Upper { bound, .. } => (None, Some(bound)),
+            Constraint::Interval { lower, upper, .. } => (Some(lower), Some(upper)),
+            Constraint::None
+            | Constraint::Simplex
+            | Constraint::Matrix(_)
+            | Constraint::UnitVector
+            | Constraint::Ordered { .. } => (None, None),
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MatrixKind {
     /// Correlations.

@@ -147,8 +147,7 @@ impl Translator<'_> {
         let value = cells.map_or(value, |c| self.joint.binary(BinOp::Add, c, value));
         let group = self.joint.defs.len() as u32;
         let walk = Some(Walk { axis: t, order: lag.order, backwards: false, group });
-        let def =
-            Def { slot, axes: axes.clone(), value, span: v.span, var: None, report_only: false, walk, scatter: None };
+        let def = Def { walk, ..Def::new(slot, axes.clone(), value, v.span) };
         self.joint.defs.push(def);
         let filter = self.read_all(slot, &axes);
         Ok(self.joint.intern(Node::Reduce { op: fold, axes: vec![z.axis], filter: None, body: filter }))

@@ -387,8 +387,7 @@ impl Translator<'_> {
     /// Store an expression, and read it back.
     pub(super) fn stored(&mut self, name: String, axes: &[AxisId], value: NodeId, span: Span) -> NodeId {
         let slot = self.slot(name, self.plates(axes), SlotKind::Defined);
-        let def =
-            Def { slot, axes: axes.to_vec(), value, span, var: None, report_only: false, walk: None, scatter: None };
+        let def = Def::new(slot, axes.to_vec(), value, span);
         self.joint.defs.push(def);
         self.read_all(slot, axes)
     }
@@ -441,16 +440,9 @@ impl Translator<'_> {
         let slot =
             self.slot(format!("{} by {}", f.name, self.hir.var(z.var).name), self.plates(&target), SlotKind::Defined);
         let index = own.iter().cloned().chain(values.iter().map(|a| Ix::Axis(*a))).collect();
-        self.joint.defs.push(Def {
-            slot,
-            axes: f.axes.iter().chain(&values).copied().collect(),
-            value: f.value,
-            span: f.span,
-            var: None,
-            report_only: false,
-            walk: None,
-            scatter: Some(Scatter { index, filter: f.filter }),
-        });
+        let over = f.axes.iter().chain(&values).copied().collect();
+        let scatter = Some(Scatter { index, filter: f.filter });
+        self.joint.defs.push(Def { scatter, ..Def::new(slot, over, f.value, f.span) });
         self.read_all(slot, &target)
     }
 

@@ -158,7 +158,7 @@ impl Translator<'_> {
     fn store(&mut self, name: String, axes: &[AxisId], value: NodeId, span: Span) -> SlotId {
         let slot = self.slot(name, self.plates(axes), SlotKind::Defined);
         let axes = axes.to_vec();
-        self.joint.defs.push(Def { slot, axes, value, span, var: None, report_only: false, walk: None, scatter: None });
+        self.joint.defs.push(Def::new(slot, axes, value, span));
         slot
     }
 

@@ -130,6 +130,13 @@ pub struct Def {
     pub scatter: Option<Scatter>,
 }
 
+impl Def {
+    /// A definition that the user gave no name to, whose cells may be computed in any order.
+    pub fn new(slot: SlotId, axes: Vec<AxisId>, value: NodeId, span: Span) -> Def {
+        Def { slot, axes, value, span, var: None, report_only: false, walk: None, scatter: None }
+    }
+}
+
 /// How a definition that reads its own slot is computed: cell after cell along one of its axes.
 ///
 /// Definitions of one group stand next to each other, and walk the same plate in the same order. Each may read the slots

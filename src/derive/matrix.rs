@@ -85,8 +85,7 @@ impl Translator<'_> {
     pub(super) fn define_whole(&mut self, name: String, axes: &[AxisId], value: NodeId) -> SlotId {
         let span = self.span;
         let slot = self.slot(name, self.plates(axes), SlotKind::Defined);
-        let def =
-            Def { slot, axes: axes.to_vec(), value, span, var: None, report_only: false, walk: None, scatter: None };
+        let def = Def::new(slot, axes.to_vec(), value, span);
         self.joint.defs.push(def);
         slot
     }

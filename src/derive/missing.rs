@@ -88,16 +88,7 @@ impl Translator<'_> {
         let drawn = self.joint.intern(Node::Read { slot: latent, index: vec![Ix::At(at)] });
         let value = self.joint.intern(Node::Select(empty, drawn, present));
         let slot = self.slot(format!("{} filled", column.name), self.plates(&column.axes), SlotKind::Defined);
-        self.joint.defs.push(Def {
-            slot,
-            axes: column.axes.clone(),
-            value,
-            span,
-            var: None,
-            report_only: false,
-            walk: None,
-            scatter: None,
-        });
+        self.joint.defs.push(Def::new(slot, column.axes.clone(), value, span));
         self.sources.insert(missing.column, Source::Slot(slot));
     }
 

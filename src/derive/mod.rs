@@ -362,16 +362,7 @@ impl Translator<'_> {
 
     /// Whether a value lies between ends that are not mere numbers.
     fn within(&mut self, c: &Constraint, x: NodeId) -> Option<NodeId> {
-        let (lower, upper) = match c {
-            Constraint::Lower { bound, .. } => (Some(bound), None),
-            Constraint::Upper { bound, .. } => (None, Some(bound)),
-            Constraint::Interval { lower, upper, .. } => (Some(lower), Some(upper)),
-            Constraint::None
-            | Constraint::Simplex
-            | Constraint::Matrix(_)
-            | Constraint::UnitVector
-            | Constraint::Ordered { .. } => (None, None),
-        };
+        let (lower, upper) = c.ends();
         let open = |e: &&Expr| !matches!(e.kind, ExprKind::Number(_));
         let lower = lower.filter(open).map(|e| self.expr(e));
         let upper = upper.filter(open).map(|e| self.expr(e));
@@ -408,16 +399,7 @@ impl Translator<'_> {
             self.joint.unconstrained.push(Unconstrained { var, slot, point, start, axes });
             let y = simplex.logits(&mut self.joint, u, k);
             let y_slot = self.slot(format!("{} logits", v.name), self.plates(&v.axes), SlotKind::Defined);
-            self.joint.defs.push(Def {
-                slot: y_slot,
-                axes: v.axes.clone(),
-                value: y,
-                span,
-                var: None,
-                report_only: false,
-                walk: None,
-                scatter: None,
-            });
+            self.joint.defs.push(Def::new(y_slot, v.axes.clone(), y, span));
             let y = self.read_all(y_slot, &v.axes);
             let (x, jacobian) = simplex.probabilities(&mut self.joint, y, k, plate);
             self.define(var, &v.name, &v.axes, x, span);
@@ -476,16 +458,7 @@ impl Translator<'_> {
         let steps = ordered.steps(&mut self.joint, u, k);
         let step_slot = self.slot(format!("{} steps", v.name), self.plates(&v.axes), SlotKind::Defined);
         let axes = v.axes.clone();
-        self.joint.defs.push(Def {
-            slot: step_slot,
-            axes,
-            value: steps,
-            span,
-            var: None,
-            report_only: false,
-            walk: None,
-            scatter: None,
-        });
+        self.joint.defs.push(Def::new(step_slot, axes, steps, span));
         let mut over_steps = v.axes.clone();
         *over_steps.last_mut().expect("an ordered vector has its own axis") = ordered.step_axis;
         let steps = self.read_all(step_slot, &over_steps);
@@ -514,16 +487,7 @@ impl Translator<'_> {
             _ => None,
         };
         let slot = self.slot(name.to_string(), self.plates(axes), SlotKind::Defined);
-        self.joint.defs.push(Def {
-            slot,
-            axes: axes.to_vec(),
-            value,
-            span,
-            var: Some(var),
-            report_only: false,
-            walk: None,
-            scatter: None,
-        });
+        self.joint.defs.push(Def { var: Some(var), ..Def::new(slot, axes.to_vec(), value, span) });
         self.sources.insert(var, Source::Slot(identity.unwrap_or(slot)));
     }
 
@@ -535,16 +499,7 @@ impl Translator<'_> {
             return;
         }
         let slot = self.slot(v.name.clone(), self.plates(&v.axes), SlotKind::Defined);
-        self.joint.defs.push(Def {
-            slot,
-            axes: v.axes.clone(),
-            value: node,
-            span,
-            var: Some(var),
-            report_only: false,
-            walk: None,
-            scatter: None,
-        });
+        self.joint.defs.push(Def { var: Some(var), ..Def::new(slot, v.axes.clone(), node, span) });
         self.sources.insert(var, Source::Slot(slot));
     }
 }

@@ -73,16 +73,7 @@ impl Translator<'_> {
         let value = self.expr(&ode.rate);
         let rate = self.slot("rate".into(), self.plates(state), SlotKind::Defined);
         let axes = state.to_vec();
-        self.joint.defs.push(Def {
-            slot: rate,
-            axes,
-            value,
-            span,
-            var: None,
-            report_only: false,
-            walk: None,
-            scatter: None,
-        });
+        self.joint.defs.push(Def::new(rate, axes, value, span));
         let (r, w) = (self.read_all(rate, state), self.read_all(weight, state));
         let value = self.joint.binary(super::joint::BinOp::Mul, r, w);
         self.joint.terms.push(Term {

@@ -63,16 +63,7 @@ impl Translator<'_> {
             let ((value, span), slot) = (values[i], slots[i]);
             let walk = Some(Walk { axis: r.axes[i], order, backwards: false, group });
             let axes = self.hir.var(var).axes.clone();
-            self.joint.defs.push(Def {
-                slot,
-                axes,
-                value,
-                span,
-                var: Some(var),
-                report_only: false,
-                walk,
-                scatter: None,
-            });
+            self.joint.defs.push(Def { var: Some(var), walk, ..Def::new(slot, axes, value, span) });
             self.sources.insert(var, Source::Slot(slot));
         }
         for (prior, dist) in priors {

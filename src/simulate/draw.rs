@@ -287,7 +287,7 @@ impl Pass<'_> {
                 (true, _) => d.help(format!("add `sample() = …` to `{name}`")),
             });
         };
-        let ends = if u.observed || u.dist.log_kept.is_none() { (None, None) } else { ends(&u.dist.range) };
+        let ends = if u.observed || u.dist.log_kept.is_none() { (None, None) } else { u.dist.range.ends() };
         let axes = u.axes.to_vec();
         let once = |p: &Self, attempt: usize| {
             p.with(u.var, attempt, |s| {
@@ -384,20 +384,6 @@ struct Use<'a> {
     ordered: bool,
 }
 
-/// The ends of the kept range.
-fn ends(c: &Constraint) -> (Option<&Expr>, Option<&Expr>) {
-    match c {
-        Constraint::Lower { bound, .. } => (Some(bound), None),
-        Constraint::Upper { bound, .. } => (None, Some(bound)),
-        Constraint::Interval { lower, upper, .. } => (Some(lower), Some(upper)),
-        Constraint::None
-        | Constraint::Simplex
-        | Constraint::Matrix(_)
-        | Constraint::UnitVector
-        | Constraint::Ordered { .. } => (None, None),
-    }
-}
-
 /// The labels that the model writes are those of the data.
 fn labels_exist(hir: &Hir, bound: &Bound) -> Result<(), Diagnostic> {
     let mut wrong = None;
@@ -426,7 +412,7 @@ fn visit(step: &Step, f: &mut dyn FnMut(&Expr)) {
     let dist = |d: &DistUse, f: &mut dyn FnMut(&Expr)| {
         d.args.iter().for_each(|a| f(&a.2));
         d.sample.iter().for_each(&mut *f);
-        let (lower, upper) = ends(&d.range);
+        let (lower, upper) = d.range.ends();
         lower.into_iter().chain(upper).for_each(f);
     };
     match step {

@@ -79,16 +79,7 @@ impl Model {
     pub fn define(&mut self, name: &str, axes: &[AxisId], value: NodeId) -> SlotId {
         let slot = self.slot(name, axes, SlotKind::Defined);
         let span = at(100 + self.joint.defs.len());
-        let def = Def {
-            slot,
-            axes: axes.to_vec(),
-            value,
-            span,
-            var: Some(VarId(0)),
-            report_only: false,
-            walk: None,
-            scatter: None,
-        };
+        let def = Def { var: Some(VarId(0)), ..Def::new(slot, axes.to_vec(), value, span) };
         self.joint.defs.push(def);
         slot
     }
@@ -105,7 +96,7 @@ impl Model {
             let span = at(100 + self.joint.defs.len());
             let walk = Some(Walk { axis, order, backwards, group });
             let (axes, var) = (axes.to_vec(), Some(VarId(slot.0)));
-            self.joint.defs.push(Def { slot, axes, value, span, var, report_only: false, walk, scatter: None });
+            self.joint.defs.push(Def { var, walk, ..Def::new(slot, axes, value, span) });
         }
     }
 
