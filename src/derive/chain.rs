@@ -17,6 +17,7 @@ use super::joint::*;
 use super::translate::Translator;
 use crate::diag::{Code, Diagnostic};
 use crate::hir::{AxisId, OrderPart, VarKind};
+use crate::source::Span;
 
 /// The cell before the current one.
 #[derive(Clone, Debug)]
@@ -126,11 +127,10 @@ impl Translator<'_> {
             init = self.joint.binary(BinOp::Add, init, start);
             rest = self.joint.binary(BinOp::Add, rest, *part);
         }
-        let nothing = self.joint.constant(0.0);
-        let rest = self.joint.intern(Node::Select(begins, nothing, rest));
-        let init = self.joint.intern(Node::Select(begins, init, nothing));
-        let init = self.stored_over_own(format!("start of {}", v.name), init, v.span);
-        let rest = self.stored_over_own(format!("steps of {}", v.name), rest, v.span);
+        // What is the same at every step is stored once, not per step.
+        let not = self.joint.unary(UnOp::Not, begins);
+        let rest = self.stored_where(not, format!("steps of {}", v.name), rest, t, v.span);
+        let init = self.stored_where(begins, format!("start of {}", v.name), init, t, v.span);
         let axes: Vec<AxisId> = z.axes.iter().chain([&z.axis]).chain(over).copied().collect();
         let cells = cells.map(|c| self.stored(format!("log p of {}", v.name), &axes, c, v.span));
         let slot = self.slot(format!("filter of {}", v.name), self.plates(&axes), SlotKind::Defined);
@@ -153,8 +153,15 @@ impl Translator<'_> {
         Ok(self.joint.intern(Node::Reduce { op: fold, axes: vec![z.axis], filter: None, body: filter }))
     }
 
-    /// Stored over what it varies over.
-    fn stored_over_own(&mut self, name: String, value: NodeId, span: crate::source::Span) -> NodeId {
+    /// Stored over what it varies over, computed where it is needed only: elsewhere it may read a cell that is not there.
+    fn stored_where(&mut self, needed: NodeId, name: String, value: NodeId, t: AxisId, span: Span) -> NodeId {
+        let value = match self.joint.varies_over(value, t) {
+            true => {
+                let nothing = self.joint.constant(0.0);
+                self.joint.intern(Node::Select(needed, value, nothing))
+            }
+            false => value,
+        };
         let axes = self.joint.free_axes(value);
         if axes.is_empty() { value } else { self.stored(name, &axes, value, span) }
     }

@@ -1,10 +1,10 @@
 //! Mixtures and hidden states of the public set and of the textbooks, fitted: references, and data made here.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use vic::driver::{Compiled, FitRequest};
 use vic::infer::{GuideKind, Stream, Target};
+use vic::lower::graph::{BufKind, Region, Stmt};
 use vic::report::FitReport;
 
 use crate::support;
@@ -206,7 +206,19 @@ observe seen[t in captures by animal along year where not first(t)] ~ Bernoulli(
     }
 }
 
-/// Ten times the steps take about ten times as long: a chain is linear in its length.
+/// Numbers that a program of a graph computes: each statement as often as it runs.
+fn computed(regions: &[Region]) -> usize {
+    fn body(stmts: &[Stmt]) -> usize {
+        stmts
+            .iter()
+            .map(|s| if let Stmt::Reduce { over, body: inner, .. } = s { over.size * body(inner) } else { 1 })
+            .sum()
+    }
+    regions.iter().map(|r| r.loops.iter().map(|l| l.size).product::<usize>() * body(&r.body)).sum()
+}
+
+/// Every step of a chain adds the same work, and stores a few numbers per state: no table per step of what is the same
+/// at all steps. `benches/chains.rs` measures the time.
 #[test]
 fn a_chain_is_linear_in_its_length() {
     let model = "data series { y: real }
@@ -216,21 +228,22 @@ latent m[state] ~ Normal([-2, 0, 2], 1)
 latent z[t in series]: state ~ if first(t) then Categorical(logit: 0) else Categorical(theta[z[t-1]])
 observe y ~ Normal(m[z], 1)
 ";
-    let time = |n: usize| {
+    let counts = |n: usize| {
         let mut stream = Stream::new(9, "test", "chain");
         let csv: String = (0..n).map(|_| format!("{:.3}\n", 2.0 * stream.normal())).collect();
         let compiled = support::compile(model, &support::csv(&format!("y\n{csv}")));
-        let theta = vec![0.1; compiled.layout.dim()];
-        let mut gradient = theta.clone();
-        let mut evaluator = compiled.model.evaluator();
-        let one = |_| {
-            let start = Instant::now();
-            evaluator.value_grad(&theta, &mut gradient);
-            start.elapsed().as_secs_f64()
-        };
-        (0..9).map(one).fold(f64::INFINITY, f64::min)
+        let graph = compiled.model.graph();
+        let written = graph.buffers.iter().filter(|b| matches!(b.kind, BufKind::Scratch { .. }));
+        [computed(&graph.value), computed(&graph.gradient), written.map(|b| b.len).sum::<usize>()]
     };
-    let (short, long) = (time(1_000), time(10_000));
-    // Quadratic would take 100 times as long; a busy machine and its caches cost a factor of some.
-    assert!(long < 60.0 * short, "{short} s for 1000 steps, {long} s for 10 000");
+    let (short, middle, long) = (counts(1_000), counts(2_000), counts(10_000));
+    for k in 0..3 {
+        let step = (middle[k] - short[k]) / 1_000;
+        assert_eq!(long[k], short[k] + 9_000 * step, "{short:?} {middle:?} {long:?}");
+    }
+    // The filter, the emissions and their adjoints; sums and normalisers of the derivative: 3 states have 9 transitions.
+    let stored = (long[2] - short[2]) / 9_000;
+    assert!(stored < 30, "{stored} numbers are stored per step");
+    let (value, gradient) = ((long[0] - short[0]) / 9_000, (long[1] - short[1]) / 9_000);
+    assert!(value < 300 && gradient < 800, "{value} and {gradient} operations per step");
 }
