@@ -115,3 +115,31 @@ fn a_bayesian_net() {
     // Less than the noise, since the net also follows it a little; far below the spread of y.
     assert!(rms > 0.15 && rms < 0.36, "predictions are {rms} from the data, whose noise is 0.3");
 }
+
+/// One score per person behind five indicators, with cells that the survey left empty.
+#[test]
+fn a_score_behind_indicators() {
+    let model = read("tests/models/textbook/quality_of_life.vi");
+    for seed in 1..3 {
+        let mut s = made(&model, None, 150, &[], seed);
+        let table = &mut s.tables[0].1;
+        let items: Vec<usize> =
+            ["health", "income", "safety", "friends", "sleep"].iter().map(|n| table.place(n).expect("drawn")).collect();
+        let (mut empty, cells) = (0, table.rows.len() * items.len());
+        for (r, row) in table.rows.iter_mut().enumerate() {
+            for (i, &at) in items.iter().enumerate() {
+                if (r * 7 + i * 3) % 11 == 0 {
+                    row[at].clear();
+                    empty += 1;
+                }
+            }
+        }
+        assert!(empty * 12 > cells, "{empty} of {cells} cells are empty");
+        let compiled = compile(&model, &csv(&table.text()));
+        let found = summaries(&fit(&compiled, &request()));
+        let truth: HashMap<String, f64> = s.truth.into_iter().collect();
+        recovered(&truth, &found, |name| !name.starts_with("q["));
+        // The scores are many: enough for a check of their spread about the truth, too.
+        recovered(&truth, &found, |name| name.starts_with("q["));
+    }
+}
