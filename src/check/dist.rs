@@ -117,7 +117,7 @@ impl<'a> Checker<'a, '_> {
         }
         let form = self.choose_form(name, args, e.span)?;
         let matched =
-            self.match_arguments(e.span, name, form.params, &args.iter().collect::<Vec<_>>(), form.name.span)?;
+            self.match_arguments(e.span, name, form.params, 0, &args.iter().collect::<Vec<_>>(), form.name.span)?;
         let all = union(&drawn.axes, &drawn.over);
         let arg_env = Env { list_axis: single(&all), context: all.clone(), ..env.clone() };
         let values: Vec<Expr> =

@@ -77,7 +77,8 @@ impl<'a> Checker<'a, '_> {
             return bad(e.span);
         }
         let broken = self.broken_bodies.contains(&f.name.span);
-        let Some(matched) = self.match_arguments(e.span, name, f.params, &args.iter().collect::<Vec<_>>(), f.name.span)
+        let Some(matched) =
+            self.match_arguments(e.span, name, f.params, 0, &args.iter().collect::<Vec<_>>(), f.name.span)
         else {
             return bad(e.span);
         };
@@ -296,18 +297,20 @@ impl<'a> Checker<'a, '_> {
         }
         Some(out)
     }
-
+    /// Arguments in the order of the parameters after the first `given`, which come from elsewhere; by position, then by name.
     /// Arguments in the order of the parameters, by position and then by name.
     pub(super) fn match_arguments(
         &mut self,
         span: Span,
         name: &str,
-        params: &'a [ast::Param],
+        all: &'a [ast::Param],
+        given: usize,
         args: &[&'a Arg],
         declared: Span,
     ) -> Option<Vec<&'a Arg>> {
+        let params = &all[given..];
         let signature = || {
-            let p: Vec<&str> = params.iter().map(|p| p.name.name.as_str()).collect();
+            let p: Vec<&str> = all.iter().map(|p| p.name.name.as_str()).collect();
             format!("{name}({})", p.join(", "))
         };
         if let Some(axis) = args.iter().find_map(|a| a.over.first()) {
@@ -368,7 +371,7 @@ impl<'a> Checker<'a, '_> {
                 _ => span,
             };
             let d = Code::WRONG_ARGUMENT_COUNT
-                .at(at, count_text(name, params.len(), args.len()))
+                .at(at, count_text(name, all.len(), given + args.len()))
                 .here(match missing.is_empty() {
                     true => "one too many".to_string(),
                     false => format!("missing {}", missing.join(" and ")),

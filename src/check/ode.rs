@@ -27,8 +27,8 @@ impl<'a> Checker<'a, '_> {
         let rest: Vec<&'a Arg> = args.iter().filter(|a| !option(a)).collect();
         let Some(f) = self.ode_function(e.span, &rest, env) else { return bad(e.span) };
         let name = &f.name.name;
-        // Arguments of the function are matched as in a call, without its first two parameters.
-        let Some(order) = self.match_arguments(e.span, name, &f.params[2..], &rest[FIXED..], f.name.span) else {
+        // `ode` itself gives the time and the state.
+        let Some(order) = self.match_arguments(e.span, name, f.params, 2, &rest[FIXED..], f.name.span) else {
             return bad(e.span);
         };
         let [start, t0, times] = [1, 2, 3].map(|i| self.expr(&rest[i].value, env));
