@@ -38,6 +38,8 @@ pub struct Hir {
     pub missing: Vec<Missing>,
     /// The latents that are summed out.
     pub discrete: Vec<Discrete>,
+    /// Cutpoints that separate the cells of a plate.
+    pub cuts: Vec<Cuts>,
     pub guide: Guide,
     pub fit: Vec<FitOption>,
 }
@@ -63,6 +65,16 @@ impl Hir {
     pub fn table(&self, id: TableId) -> &Table {
         &self.tables[id.0 as usize]
     }
+}
+
+/// Increasing values that cut a line into the cells of a plate: there must be one fewer of them.
+#[derive(Clone, Debug)]
+pub struct Cuts {
+    pub cells: PlateId,
+    pub cutpoints: PlateId,
+    /// The distribution, and its argument.
+    pub name: String,
+    pub span: Span,
 }
 
 /// A latent of finitely many values: one per cell of a plate.

@@ -32,7 +32,6 @@ pub(super) struct Drawn {
 
 /// Distributions that the language has and this version does not, with what to write until then.
 const LATER_DISTS: &[(&str, &str)] = &[
-    ("OrderedLogistic", "observe whether the rating is above a level: a `bool` column and `Bernoulli(logit: …)`"),
     ("ZeroSumNormal", "`Normal(0, s)` with an intercept is near"),
     ("Multinomial", "one row per draw, with `Categorical`"),
 ];
@@ -128,6 +127,7 @@ impl<'a> Checker<'a, '_> {
         self.check_joint(name, !form.support.axes.is_empty(), drawn, e.span)?;
         self.check_matrix_drawn(name, form.support, drawn, e.span)?;
         let generic = self.dist_plates(e.span, form, &values, drawn)?;
+        self.cuts(form, &generic, &values);
         let allowed = generic.iter().fold(all.clone(), |all, (_, a)| union(&all, &[*a]));
         // The bodies see the arguments as locals.
         let scope = self.body_scope(form.name.span);
@@ -158,6 +158,23 @@ impl<'a> Checker<'a, '_> {
         self.check_observed(name, name_span, &support, drawn)?;
         self.empty_support(name, e.span, &support, &inner)?;
         self.finish(e.span, form, bound, inner, support, drawn)
+    }
+
+    /// The `ordered` argument of a distribution of the cells of a plate cuts a line into these cells.
+    fn cuts(&mut self, form: DistDecl<'a>, plates: &[(String, AxisId)], values: &[Expr]) {
+        let plate = |n: &str| plates.iter().find(|p| p.0 == n).map(|p| self.plate_of(p.1));
+        let Some(cells) = plate(&form.support.base.name) else { return };
+        let cuts: Vec<Cuts> = form
+            .params
+            .iter()
+            .zip(values)
+            .filter(|(p, _)| p.ty.base.name == "ordered")
+            .filter_map(|(p, v)| {
+                let cutpoints = plate(&p.ty.axes.first()?.plate.name)?;
+                Some(Cuts { cells, cutpoints, name: form.name.name.clone(), span: v.span })
+            })
+            .collect();
+        self.hir.cuts.extend(cuts);
     }
 
     /// Check the names in a distribution whose left side is wrong, so that they are reported in the same run.

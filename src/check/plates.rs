@@ -92,10 +92,12 @@ impl<'a> Checker<'a, '_> {
                     candidates = union(&candidates, &extra);
                 }
             }
-            if let ([], Some(Ty::Index(plate))) = (candidates.as_slice(), drawn.observed) {
+            // Its values are cells of this plate.
+            let own = form.support.base.name == p.name;
+            if let ([], true, Some(Ty::Index(plate))) = (candidates.as_slice(), own, drawn.observed) {
                 candidates.push(self.hir.plate(plate).axis);
             }
-            if let ([], Some(plate)) = (candidates.as_slice(), drawn.cells_of) {
+            if let ([], true, Some(plate)) = (candidates.as_slice(), own, drawn.cells_of) {
                 let own = self.hir.plate(plate).axis;
                 let taken = drawn.axes.contains(&own);
                 let name = self.hir.plate(plate).name.clone();
@@ -103,13 +105,35 @@ impl<'a> Checker<'a, '_> {
             }
             match candidates.as_slice() {
                 [one] => out.push((p.name.clone(), *one)),
+                [] if own && drawn.observed.is_some() => {
+                    let is = drawn.observed.map_or(String::new(), |ty| self.ty_text(ty));
+                    let name = &form.name.name;
+                    self.diags.push(
+                        Code::SUPPORT_MISMATCH
+                            .at(span, format!("`{name}` gives a cell of a plate, and what is observed is {is}"))
+                            .here("gives a cell of a plate")
+                            .label(drawn.span, is)
+                            .help("declare the column `category`, or by the plate whose cells it holds"),
+                    );
+                    return None;
+                }
                 [] => {
                     let name = &form.name.name;
+                    let param = form.params.iter().find(|q| q.ty.axes.iter().any(|a| a.plate.name == p.name));
+                    let help = match param {
+                        Some(q) if q.ty.base.name == "ordered" => format!(
+                            "pass `{}` that vary over a plate: `latent c over cut: ordered ~ Normal(0, 3)`",
+                            q.name.name
+                        ),
+                        Some(_) | None => format!(
+                            "pass a value that varies over the plate: `latent p over k ~ Dirichlet(1)`, `{name}(p)`"
+                        ),
+                    };
                     self.diags.push(
                         Code::JOINT_WITHOUT_PLATE
                             .at(span, format!("`{name}` is a distribution over the cells of a plate, and its arguments vary over none"))
                             .here("over which plate?")
-                            .help(format!("pass a value that varies over the plate: `latent p over k ~ Dirichlet(1)`, `{name}(p)`")),
+                            .help(help),
                     );
                     return None;
                 }

@@ -331,7 +331,8 @@ impl<'a> Checker<'a, '_> {
                 | Constraint::Interval { open: true, .. }
         );
         let wanted = match &domain {
-            Constraint::None | Constraint::UnitVector | Constraint::Ordered { .. } => return,
+            Constraint::None | Constraint::UnitVector => return,
+            Constraint::Ordered { .. } => return self.check_increasing(what, v, name),
             Constraint::Matrix(kind) => return self.check_matrix(what, *kind, v, name),
             Constraint::Simplex => return self.check_simplex(what, v, name),
             c => self.range_of(c, Ty::Real, inner),
@@ -409,6 +410,23 @@ impl<'a> Checker<'a, '_> {
                 (None, false) => d.help("write `inv_logit(…)` around it to keep it between 0 and 1"),
             });
         }
+    }
+
+    /// Cutpoints that are a latent of their own must be ordered.
+    fn check_increasing(&mut self, what: &str, v: &Expr, name: &str) {
+        let ExprKind::Read { var, .. } = &v.kind else { return };
+        let x = self.hir.var(*var);
+        let latent = matches!(x.kind, VarKind::Latent | VarKind::Param { .. });
+        if !latent || matches!(x.constraint, Constraint::Ordered { .. }) {
+            return;
+        }
+        let plate = x.axes.last().map_or("cut".into(), |&a| self.plate_name(a).to_string());
+        let d = Code::DOMAIN
+            .at(v.span, format!("`{what}` of `{name}` must increase, and `{}` need not", x.name))
+            .here("need not increase")
+            .label(x.span, "declared here")
+            .help(format!("write `latent {} over {plate}: ordered ~ Normal(0, 3)`", x.name));
+        self.diags.push(d);
     }
 
     /// Probabilities that are a latent of their own must be a simplex.

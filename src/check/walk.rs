@@ -164,6 +164,16 @@ impl<'a> Checker<'a, '_> {
             A::Name(n) => env.binders.iter().rev().find(|(b, _)| b == n).map(|b| b.1),
             _ => None,
         };
+        if let (None, "row") = (binder, name)
+            && let Some(cell) = self.cell(&args[0].value, env)
+        {
+            let span = e.span;
+            return if is_bad(&cell) {
+                cell
+            } else {
+                binary(BinOp::Add, cell, number(1.0, Ty::Int, span), Ty::Int, span)
+            };
+        }
         let Some(axis) = binder else {
             if let A::Name(n) = &args[0].value.kind
                 && self.hidden_index(n, args[0].value.span, env)
@@ -202,6 +212,21 @@ impl<'a> Checker<'a, '_> {
             }
         };
         binary(BinOp::Less, step, k, Ty::Bool, e.span)
+    }
+
+    /// A value that picks a cell of a plate, or the current cell of a body's own plate.
+    fn cell(&mut self, e: &'a ast::Expr, env: &Env) -> Option<Expr> {
+        let A::Name(n) = &e.kind else {
+            let value = matches!(e.kind, A::Index { .. }).then(|| self.expr(e, env))?;
+            return (is_bad(&value) || matches!(value.ty, Ty::Index(_))).then_some(value);
+        };
+        if let Some((_, axis)) = env.plates.iter().rev().find(|(p, _)| p == n) {
+            let (kind, ty) = (ExprKind::Position(*axis), Ty::Index(self.plate_of(*axis)));
+            return Some(Expr { kind, ty, axes: vec![*axis], span: e.span });
+        }
+        let local = env.locals.iter().rev().find(|(l, _)| l == n).map(|l| l.1.ty);
+        let var = self.names.get(n).and_then(|x| x.var).filter(|_| !env.closed()).map(|v| self.hir.var(v).ty);
+        matches!(local.or(var), Some(Ty::Index(_))).then(|| self.expr(e, env))
     }
 
     /// Say that a reduction over its plate hides an index name.

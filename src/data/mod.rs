@@ -3,6 +3,7 @@
 mod assign;
 pub mod bound;
 mod cells;
+mod cuts;
 mod eval;
 mod header;
 mod inputs;
@@ -56,6 +57,7 @@ pub fn bind(hir: &Hir, inputs: &Inputs, diags: &mut Diags) -> Option<Bound> {
     if errors(diags) > before {
         return None;
     }
+    cuts::check(hir, &known, diags);
     observed::check(hir, &known, &sheets, diags);
     if errors(diags) > before {
         return None;

@@ -194,6 +194,7 @@ codes! {
     DATA_SET_UNKNOWN "V0720" error "--set names nothing that can be set";
     DATA_SET_VALUE "V0721" error "a --set value that does not fit";
     DATA_VALUE_MISSING "V0722" error "a data value is not given";
+    DATA_CUTPOINTS "V0724" error "cutpoints that do not fit their levels";
     WALK_TIES "V0740" error "rows that a walk cannot order";
     NOT_FROM_DATA "V0723" error "a range or size that the data do not give";
     DATA_NOT_JSON "V0751" error "a JSON file that cannot be read";

@@ -39,6 +39,7 @@ const ACCEPTED: &[&str] = &[
     "textbook/irt_2pl",
     "textbook/quality_of_life",
     "textbook/lda",
+    "textbook/ordinal",
     "textbook/user_dist",
     "textbook/zero_inflated_poisson",
     "textbook/weibull_survival",
@@ -47,7 +48,6 @@ const ACCEPTED: &[&str] = &[
 /// These wait for a part of the language that this version does not have.
 const WAITING: &[(&str, &[&str])] = &[
     ("textbook/hierarchical_vae", &["V0608", "V0608", "V0608", "V0608", "V0609", "V0610", "V0610", "V0610"]),
-    ("textbook/ordinal", &["V0602"]),
     ("textbook/missing_covariate", &["V0607"]),
     ("textbook/random_walk_season", &["V0602"]),
     ("textbook/vae_mixture_prior", &["V0608", "V0608", "V0603", "V0609", "V0610", "V0610", "V0610"]),

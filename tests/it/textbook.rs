@@ -2,6 +2,10 @@
 
 use std::collections::HashMap;
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand_distr::{Distribution, StandardNormal};
+
 use super::support::{compile, csv, fit, read, summaries};
 use vic::data::Inputs;
 use vic::diag::Diags;
@@ -47,6 +51,32 @@ fn item_responses() {
     let compiled = compile(&model, &csv(&s.tables[0].1.text()));
     let found = summaries(&fit(&compiled, &request()));
     recovered(&s.truth.into_iter().collect(), &found, |_| true);
+}
+
+/// Columns of standard normal covariates.
+fn covariates(names: &str, rows: usize, seed: u64) -> String {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let width = names.split(',').count();
+    let mut text = format!("{names}\n");
+    for _ in 0..rows {
+        let row: Vec<String> =
+            (0..width).map(|_| StandardNormal.sample(&mut rng)).map(|x: f64| x.to_string()).collect();
+        text += &(row.join(",") + "\n");
+    }
+    text
+}
+
+#[test]
+fn an_ordered_outcome() {
+    let model = read("tests/models/textbook/ordinal.vi");
+    for (model, seeds) in [(model.clone(), 1..3), (model.replace("OrderedLogistic", "OrderedProbit"), 3..4)] {
+        for seed in seeds {
+            let s = made(&model, Some(&covariates("age,income", 400, seed)), 0, &[], seed);
+            let compiled = compile(&model, &csv(&s.tables[0].1.text()));
+            let found = summaries(&fit(&compiled, &request()));
+            recovered(&s.truth.into_iter().collect(), &found, |_| true);
+        }
+    }
 }
 
 #[test]

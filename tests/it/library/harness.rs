@@ -48,6 +48,9 @@ pub struct Form {
     pub text: String,
 }
 
+/// Distributions whose arguments or values lie on several plates: they have tests of their own, in `joint.rs`.
+pub const APART: &[&str] = &["OrderedLogistic", "OrderedProbit"];
+
 pub fn forms() -> Vec<Form> {
     let lib = library();
     let mut out = vec![];
@@ -55,7 +58,8 @@ pub fn forms() -> Vec<Form> {
         let DeclKind::Dist { name, plates, params, support, items } = &decl.kind else { continue };
         // Those of matrices have tests of their own, in `matrices.rs`.
         let matrix = |t: &vic::syntax::ast::Type| vic::hir::MatrixKind::of(&t.base.name).is_some();
-        if matrix(support) || params.iter().any(|p| matrix(&p.ty)) {
+        let apart = APART.contains(&name.name.as_str());
+        if apart || matrix(support) || params.iter().any(|p| matrix(&p.ty)) {
             continue;
         }
         let names: Vec<&str> = params.iter().map(|p| p.name.name.as_str()).collect();

@@ -7,6 +7,7 @@ mod edges;
 mod functions;
 mod gradients;
 mod harness;
+mod joint;
 mod quadrature;
 mod reference_page;
 mod truncation;

@@ -594,6 +594,15 @@ def functions():
         "log_diff_exp": (lambda x, y: mp.log(mp.exp(x) - mp.exp(y)), [(1, 0), (710, 700), (-800, -801), (3, -50), (2, 1.999)]),
         "lbeta": (lambda a, b: mp.log(mp.beta(a, b)), [(1, 1), (0.5, 0.5), (1e-4, 3), (8, 1000), (12, 15), (3, 1e8), (1e6, 2e6), (1e12, 0.5), (1e10, 1e12)]),
         "lchoose": (lambda n, k: mp.loggamma(n + 1) - mp.loggamma(k + 1) - mp.loggamma(n - k + 1), [(0, 0), (5, 0), (5, 5), (5, 2), (49, 6), (1e6, 1), (1e6, 4e5), (7.5, 2.5), (1e12, 3)]),
+        "log_logistic_between": (
+            lambda a, b: mp.log(mp.exp(b) - mp.exp(a)) - mp.log1p(mp.exp(a)) - mp.log1p(mp.exp(b)),
+            [(0, 1), (-3, -2.5), (2, 2.001), (-40, -38), (30, 33), (-700, -699), (690, 700), (-20, 25)],
+        ),
+        "log_normal_between": (
+            # Both from the upper tail, where mpmath's erfc keeps its digits.
+            lambda a, b: mp.log((mp.erfc(a / mp.sqrt(2)) - mp.erfc(b / mp.sqrt(2))) / 2 if a > 0 else (mp.erfc(-b / mp.sqrt(2)) - mp.erfc(-a / mp.sqrt(2))) / 2),
+            [(0, 1), (-3, -2.5), (2, 2.25), (-12, -11), (8, 30), (-35, -34), (-5, 6), (-0.5, 0.25)],
+        ),
         "log_add_exp": (lambda a, b: mp.log(mp.exp(a) + mp.exp(b)), [(0, 0), (-700, -700), (1, -3), (-800, 2), (5, 4.5), (-1e5, -1e5 + 2)]),
         "log_rising_factorial": (lambda x, n: mp.loggamma(x + n) - mp.loggamma(x), [(1, 5), (0.3, 2), (2.5, 0), (7, 100), (12, 0), (11, 1000), (1e6, 3), (1e10, 0.5)]),
     }
