@@ -86,7 +86,6 @@ impl Translator<'_> {
         z: &Summed,
         mine: &[Factor],
         over: &[AxisId],
-        fold: Fold,
     ) -> Result<NodeId, Diagnostic> {
         let v = self.hir.var(z.var).clone();
         let lag = mine.iter().find_map(|f| f.lag.clone()).expect("a chain has a factor of two cells");
@@ -138,10 +137,17 @@ impl Translator<'_> {
         index[lag.dim] = Ix::At(before);
         index[z.axes.len()] = Ix::Axis(lag.axis);
         let previous = self.joint.intern(Node::Read { slot, index });
-        let sum =
-            |t: &mut Self, body| t.joint.intern(Node::Reduce { op: fold, axes: vec![lag.axis], filter: None, body });
+        let own: Vec<AxisId> = z.axes.iter().chain([&z.axis]).copied().collect();
+        let noise = self.noise(&v.name, z.var, &own);
+        let earlier = noise.map(|slot| {
+            let mut index: Vec<Ix> = own.iter().map(|a| Ix::Axis(*a)).collect();
+            index[lag.dim] = Ix::At(before);
+            index[z.axes.len()] = Ix::Axis(lag.axis);
+            self.joint.intern(Node::Read { slot, index })
+        });
         let forward = self.joint.binary(BinOp::Add, previous, rest);
-        let (step, norm) = (sum(self, forward), sum(self, previous));
+        let step = self.over_values(&[lag.axis], forward, earlier);
+        let norm = self.over_values(&[lag.axis], previous, earlier);
         let step = self.joint.binary(BinOp::Sub, step, norm);
         let value = self.joint.intern(Node::Select(begins, init, step));
         let value = cells.map_or(value, |c| self.joint.binary(BinOp::Add, c, value));
@@ -150,7 +156,8 @@ impl Translator<'_> {
         let def = Def { walk, ..Def::new(slot, axes.clone(), value, v.span) };
         self.joint.defs.push(def);
         let filter = self.read_all(slot, &axes);
-        Ok(self.joint.intern(Node::Reduce { op: fold, axes: vec![z.axis], filter: None, body: filter }))
+        let noise = noise.map(|slot| self.read_all(slot, &own));
+        Ok(self.over_values(&[z.axis], filter, noise))
     }
 
     /// Stored over what it varies over, computed where it is needed only: elsewhere it may read a cell that is not there.
@@ -208,6 +215,7 @@ impl Translator<'_> {
             | Node::Matrix { .. }
             | Node::Ode { .. }
             | Node::Select(..)
+            | Node::Detached(_)
             | Node::Reduce { .. } => None,
         }
     }

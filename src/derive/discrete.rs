@@ -28,6 +28,10 @@ pub enum Purpose {
     /// The same with the largest in place of the sum over values: the derivative is 1 for the values of the most
     /// probable configuration, 0 for others.
     Path,
+    /// All other latents are inputs, on their own scale, and nothing but the sums over discrete ones is left. Each sum has
+    /// its value still, and the derivative of a choice made by noise, an input too: the derivative along the probes is 1
+    /// for the values of one draw of the discrete latents given the others, 0 for the rest.
+    Drawn,
 }
 
 /// A discrete latent as it is summed out.
@@ -80,7 +84,7 @@ impl Translator<'_> {
     }
 
     /// Sum out every discrete latent. What cannot be is said in the joint's `problems`.
-    pub(super) fn sum_out(&mut self, purpose: Purpose) {
+    pub(super) fn sum_out(&mut self) {
         let mut latents = self.summed();
         if latents.is_empty() {
             return;
@@ -88,15 +92,15 @@ impl Translator<'_> {
         let mut factors = vec![];
         for term in std::mem::take(&mut self.joint.terms) {
             match self.factor(&term, &latents) {
+                Ok(None) if self.purpose == Purpose::Drawn => {}
                 Ok(None) => self.joint.terms.push(term),
                 Ok(Some(f)) => factors.push(f),
                 Err(problem) => return self.joint.problems.push(problem),
             }
         }
-        if purpose != Purpose::Fit {
+        if self.purpose != Purpose::Fit {
             latents.iter().for_each(|z| factors.push(self.probe(z)));
         }
-        let fold = if purpose == Purpose::Path { Fold::Max } else { Fold::LogSumExp };
         while !latents.is_empty() {
             let ready = (0..latents.len()).filter(|&i| self.neighbours(&latents[i], &factors).is_some());
             // Fewest new ties first, then the smallest table; of equals the last declared, which is the innermost.
@@ -109,7 +113,7 @@ impl Translator<'_> {
                 return self.joint.problems.push(problem);
             };
             let z = latents.remove(best);
-            if let Err(problem) = self.eliminate(&z, &mut factors, fold) {
+            if let Err(problem) = self.eliminate(&z, &mut factors) {
                 return self.joint.problems.push(problem);
             }
         }
@@ -243,6 +247,34 @@ impl Translator<'_> {
         }
     }
 
+    /// Noise for the choice between the values of some cells, if choices are made.
+    pub(super) fn noise(&mut self, of: &str, var: VarId, cells: &[AxisId]) -> Option<SlotId> {
+        if self.purpose != Purpose::Drawn {
+            return None;
+        }
+        let slot = self.slot(format!("{of} choice"), self.plates(cells), SlotKind::Unconstrained(var));
+        self.joint.unconstrained.push(Unconstrained { var, slot, point: false, start: None, axes: cells.to_vec() });
+        Some(slot)
+    }
+
+    /// The log of the sum of exp(body) over values; the largest for a path. With Gumbel noise the largest of body + noise
+    /// is at a value with its probability exp(body) / sum (Maddison, Tarlow and Minka 2014), and takes the derivative.
+    pub(super) fn over_values(&mut self, axes: &[AxisId], body: NodeId, noise: Option<NodeId>) -> NodeId {
+        let axes = axes.to_vec();
+        let op = if self.purpose == Purpose::Path { Fold::Max } else { Fold::LogSumExp };
+        let sum = self.joint.intern(Node::Reduce { op, axes: axes.clone(), filter: None, body });
+        let Some(noise) = noise else { return sum };
+        let body = self.joint.binary(BinOp::Add, body, noise);
+        let best = self.joint.intern(Node::Reduce { op: Fold::Max, axes, filter: None, body });
+        // Where all values are impossible there is nothing to choose, and -∞ - -∞ would not be a number.
+        let never = self.joint.constant(f64::NEG_INFINITY);
+        let possible = self.joint.binary(BinOp::Less, never, best);
+        let (rest, nothing) = (self.joint.binary(BinOp::Sub, sum, best), self.joint.constant(0.0));
+        let rest = self.joint.intern(Node::Select(possible, rest, nothing));
+        let rest = self.joint.intern(Node::Detached(rest));
+        self.joint.binary(BinOp::Add, best, rest)
+    }
+
     /// The cells of other latents that share factors with a cell of this one, in terms of its own axes; `None` if there
     /// are several of one latent.
     fn neighbours(&self, z: &Summed, factors: &[Factor]) -> Option<Vec<(SlotId, Vec<Ix>)>> {
@@ -298,14 +330,14 @@ impl Translator<'_> {
         index.iter().map(one).collect()
     }
 
-    fn eliminate(&mut self, z: &Summed, factors: &mut Vec<Factor>, fold: Fold) -> Result<(), Diagnostic> {
+    fn eliminate(&mut self, z: &Summed, factors: &mut Vec<Factor>) -> Result<(), Diagnostic> {
         let others = self.neighbours(z, factors).expect("chosen because it has them");
         let (mine, rest): (Vec<Factor>, Vec<Factor>) =
             std::mem::take(factors).into_iter().partition(|f| f.reads.iter().any(|r| r.0 == z.slot));
         *factors = rest;
         let v = self.hir.var(z.var).clone();
         if let Some(dim) = mine.iter().find_map(|f| f.lag.as_ref().map(|l| l.dim)) {
-            return self.sum_out_chain(z, mine, others, dim, factors, fold);
+            return self.sum_out_chain(z, mine, others, dim, factors);
         }
         let mut total = None;
         for f in &mine {
@@ -319,7 +351,9 @@ impl Translator<'_> {
             let axes: Vec<AxisId> = z.axes.iter().chain([&z.axis]).chain(&over).copied().collect();
             total = self.stored(format!("log p of {}", v.name), &axes, total, v.span);
         }
-        let sum = self.joint.intern(Node::Reduce { op: fold, axes: vec![z.axis], filter: None, body: total });
+        let cells: Vec<AxisId> = z.axes.iter().chain([&z.axis]).copied().collect();
+        let noise = self.noise(&v.name, z.var, &cells).map(|slot| self.read_all(slot, &cells));
+        let sum = self.over_values(&[z.axis], total, noise);
         self.note(z, &others, false);
         self.passed_on(z, z.axes.clone(), sum, others, factors);
         Ok(())
@@ -332,10 +366,9 @@ impl Translator<'_> {
         others: Vec<(SlotId, Vec<Ix>)>,
         dim: usize,
         factors: &mut Vec<Factor>,
-        fold: Fold,
     ) -> Result<(), Diagnostic> {
         let over: Vec<AxisId> = others.iter().map(|o| self.value_axis(o.0)).collect();
-        let sum = self.eliminate_chain(z, &mine, &over, fold)?;
+        let sum = self.eliminate_chain(z, &mine, &over)?;
         self.note(z, &others, true);
         if others.is_empty() {
             self.passed_on(z, z.axes.clone(), sum, others, factors);
@@ -580,6 +613,10 @@ impl Joint {
             Node::Binary(op, a, b) => {
                 let (a, b) = (self.replaced(a, by, done), self.replaced(b, by, done));
                 self.binary(op, a, b)
+            }
+            Node::Detached(a) => {
+                let a = self.replaced(a, by, done);
+                self.intern(Node::Detached(a))
             }
             Node::Select(c, t, o) => {
                 let c = self.replaced(c, by, done);

@@ -33,6 +33,8 @@ pub enum Node {
     Binary(BinOp, NodeId, NodeId),
     /// Condition, value if not 0, value if 0. The other side may be anything, NaN too, in value and derivative.
     Select(NodeId, NodeId, NodeId),
+    /// The same number, but a constant to derivatives.
+    Detached(NodeId),
     /// A function of whole matrices, which are stored: reads of all cells of a slot, those of the matrix first. Stands
     /// only as the value of a definition, over the cells of the result and then those that it is repeated over.
     Matrix {

@@ -14,7 +14,7 @@ impl Translator<'_> {
         for m in self.hir.missing.clone() {
             let mut known = true;
             crate::check::reads(&self.hir.var(m.cells).constraint, &mut |v| known &= is_plain_data(self.hir, v));
-            if known {
+            if known || self.sources.contains_key(&m.cells) {
                 self.fill(&m);
             }
         }
@@ -30,8 +30,11 @@ impl Translator<'_> {
     }
 
     fn fill(&mut self, missing: &Missing) {
-        let column = self.hir.var(missing.column).clone();
         let cells = self.hir.var(missing.cells).clone();
+        if self.sources.contains_key(&missing.cells) {
+            return self.fill_in(missing, cells.span);
+        }
+        let column = self.hir.var(missing.column).clone();
         let (axis, span) = (cells.axes[0], cells.span);
         let plates = self.plates(&cells.axes);
         // The row of an empty cell, for ends of a range that differ by row.

@@ -37,6 +37,7 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose) -> Joint {
     let steps = hir.steps.clone();
     let mut t = Translator {
         hir,
+        purpose,
         joint: Joint::default(),
         sources: HashMap::new(),
         locals: HashMap::new(),
@@ -47,6 +48,9 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose) -> Joint {
         factors: HashMap::new(),
     };
     t.data_slots();
+    if purpose == Purpose::Drawn {
+        t.give_latents();
+    }
     t.fill_known();
     let mut later = vec![];
     for step in &steps {
@@ -73,7 +77,8 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose) -> Joint {
                     false => later.push((prior, dist)),
                 }
             }
-            Step::Param { var, span } => t.param(*var, *span),
+            Step::Param { var, span } if purpose != Purpose::Drawn => t.param(*var, *span),
+            Step::Param { .. } => {}
             Step::Let { var, value, span } => t.let_(*var, value, *span),
             Step::Observe { name, target, over, axes, filter, dist, span } => {
                 t.fill_observed(target);
@@ -102,7 +107,7 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose) -> Joint {
     for (prior, dist) in later {
         t.prior(prior, dist);
     }
-    t.sum_out(purpose);
+    t.sum_out();
     let mut joint = t.joint;
     joint.mark_report_only();
     joint
@@ -239,8 +244,25 @@ impl Translator<'_> {
         axes.iter().chain(over.iter().filter(|_| elementwise)).copied().collect()
     }
 
+    /// Every continuous latent and param as an input, on its own scale.
+    fn give_latents(&mut self) {
+        for i in 0..self.hir.vars.len() {
+            let (var, v) = (VarId(i as u32), self.hir.vars[i].clone());
+            let latent = matches!(v.kind, VarKind::Latent | VarKind::Param { .. });
+            if latent && self.hir.discrete(var).is_none() {
+                let slot = self.slot(v.name, self.plates(&v.axes), SlotKind::Unconstrained(var));
+                self.sources.insert(var, Source::Slot(slot));
+                self.joint.unconstrained.push(Unconstrained { var, slot, point: false, start: None, axes: v.axes });
+            }
+        }
+    }
+
     /// Storage and value of a latent; its prior is a term of its own.
     fn latent(&mut self, var: VarId, dist: &DistUse, asked: Centering, span: Span) -> Prior {
+        if let Some(Source::Slot(slot)) = self.sources.get(&var).cloned() {
+            let axes = self.hir.var(var).axes.clone();
+            return Prior { var, x: self.read_all(slot, &axes), standard: false, span };
+        }
         if !centering(self.hir, var, dist, asked).0 {
             let x = self.constrained(var, false, None, span);
             return Prior { var, x, standard: false, span };
@@ -544,7 +566,7 @@ impl Joint {
             Node::Read { index, .. } => {
                 index.iter().filter_map(|ix| if let Ix::At(n) = ix { Some(*n) } else { None }).collect()
             }
-            Node::Unary(_, a) => vec![*a],
+            Node::Unary(_, a) | Node::Detached(a) => vec![*a],
             Node::Binary(_, a, b) => vec![*a, *b],
             Node::Select(c, t, o) => vec![*c, *t, *o],
             Node::Reduce { filter, body, .. } => filter.iter().chain([body]).copied().collect(),

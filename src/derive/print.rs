@@ -138,6 +138,7 @@ impl Printer<'_> {
             Node::Select(c, t, o) => {
                 (format!("if {} then {} else {}", self.node(*c, 0), self.node(*t, 0), self.node(*o, 0)), 0)
             }
+            Node::Detached(a) => (format!("constant({})", self.node(*a, 0)), ATOM),
             Node::Matrix { function, operands } => {
                 let name = match function {
                     MatrixFn::Cholesky => "cholesky",

@@ -16,9 +16,13 @@ impl Translator<'_> {
 
     /// All definitions of a recurrence, when its first step is reached.
     pub(super) fn recurrence(&mut self, r: &Recurrence, steps: &[Step]) {
-        if self.sources.contains_key(&r.vars[0]) {
+        // Latents that are inputs are known; what is computed from them is a recurrence still.
+        let (vars, axes): (Vec<VarId>, Vec<_>) =
+            r.vars.iter().zip(&r.axes).filter(|(v, _)| !self.sources.contains_key(v)).unzip();
+        if vars.is_empty() {
             return;
         }
+        let r = &Recurrence { vars, axes, walk: r.walk };
         let order = r.walk.map(|w| match self.sources.get(&self.hir.walks[w.0 as usize].rows) {
             Some(Source::Slot(slot)) => *slot,
             Some(Source::Inline(..) | Source::Walked { .. }) | None => unreachable!("the order of a walk is data"),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::Purpose;
 use super::joint::{BinOp, Fold, Ix, Joint, Node, NodeId, SlotId, UnOp};
 use crate::hir::{AxisId, AxisInfo, Expr, ExprKind, Hir, Index, LocalId, Reduction, VarId};
 use crate::source::Span;
@@ -23,6 +24,7 @@ pub(super) enum Source {
 
 pub(super) struct Translator<'h> {
     pub hir: &'h mut Hir,
+    pub purpose: Purpose,
     pub joint: Joint,
     pub sources: HashMap<VarId, Source>,
     pub locals: HashMap<LocalId, NodeId>,
@@ -210,6 +212,10 @@ impl Translator<'_> {
             Node::Binary(op, a, b) => {
                 let (a, b) = (self.substitute_in(a, axis, by, done), self.substitute_in(b, axis, by, done));
                 self.joint.binary(op, a, b)
+            }
+            Node::Detached(a) => {
+                let a = self.substitute_in(a, axis, by, done);
+                self.joint.intern(Node::Detached(a))
             }
             Node::Select(c, t, o) => {
                 let c = self.substitute_in(c, axis, by, done);

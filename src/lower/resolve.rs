@@ -164,7 +164,7 @@ fn survey(joint: &Joint) -> (Vec<Vec<AxisId>>, Vec<bool>) {
                 }
             }
             Node::Matrix { operands, .. } | Node::Ode { operands, .. } => operands.iter().for_each(|n| operand(*n)),
-            Node::Unary(_, a) => operand(*a),
+            Node::Unary(_, a) | Node::Detached(a) => operand(*a),
             Node::Binary(_, a, b) => [a, b].into_iter().for_each(|n| operand(*n)),
             Node::Select(c, a, b) => [c, a, b].into_iter().for_each(|n| operand(*n)),
             Node::Reduce { axes: over, filter, body, .. } => {
@@ -360,6 +360,10 @@ impl Resolver<'_, '_> {
             Node::Unary(op, a) => {
                 let a = self.node(*a, scope);
                 self.arena.unary(*op, a)
+            }
+            Node::Detached(a) => {
+                let a = self.node(*a, scope);
+                self.arena.detach(a)
             }
             Node::Binary(op, a, b) => {
                 let first = self.node(*a, scope);

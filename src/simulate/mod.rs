@@ -2,11 +2,13 @@
 //! fit.
 
 mod csv;
+mod discrete;
 mod draw;
 mod predict;
 mod tables;
 
 pub use csv::{Csv, number};
+pub use discrete::draw_discrete;
 pub use draw::{Drawn, Given, draw};
 pub use predict::{Prediction, Predictor};
 pub use tables::{Rows, Simulation, simulate};

@@ -171,6 +171,34 @@ fn check(model: &Model, seed: u64) {
             assert_eq!(z.most_probable[cell], configurations[best][at], "{text}\n{}", z.cell_name(cell));
         }
     }
+
+    // Draws of all of them together, by configuration. With draws in n cells χ² has mean n - 1 and variance 2 (n - 1).
+    const DRAWS: usize = 2000;
+    let mut counts = vec![0; configurations.len()];
+    let mut reporter = compiled.model.reporter();
+    reporter.run(&theta);
+    let hir = &compiled.hir;
+    let mut given = |_: usize, var| reporter.buffer(compiled.layout.buffer(var).expect("it is a latent")).to_vec();
+    vic::simulate::draw_discrete(hir, &compiled.bound, seed, DRAWS, &mut given, &mut |_, drawn| {
+        // Counts of these models start at 0, so that numbers are positions.
+        let found: Vec<usize> = hir.discrete.iter().flat_map(|d| drawn[&d.var].iter().map(|x| *x as usize)).collect();
+        counts[configurations.iter().position(|c| *c == found).expect("every draw is a configuration")] += 1;
+    });
+    let (mut square, mut cells, mut rest) = (0.0f64, 0.0f64, (0.0, 0.0));
+    for (count, term) in counts.iter().zip(&terms) {
+        let expected = DRAWS as f64 * (term - want).exp();
+        match expected >= 5.0 {
+            true => (square, cells) = (square + (f64::from(*count) - expected).powi(2) / expected, cells + 1.0),
+            false => rest = (rest.0 + f64::from(*count), rest.1 + expected),
+        }
+    }
+    if rest.1 >= 5.0 {
+        (square, cells) = (square + (rest.0 - rest.1).powi(2) / rest.1, cells + 1.0);
+    } else {
+        // P(X > 20) < 1e-6 for a Poisson of mean 5.
+        assert!(rest.0 <= 20.0, "{text}\n{rest:?}");
+    }
+    assert!(square < cells + 4.5 * (2.0 * cells).sqrt() + 4.0, "{text}\nχ² = {square} of {cells} configurations");
 }
 
 const BOOL: &[&str] = &["0", "1"];

@@ -443,6 +443,7 @@ impl<'m> Plain<'m> {
             }
             Node::Position(a) => cell[a] as f64,
             Node::Size(p) => self.m.size(*p) as f64,
+            Node::Detached(a) => self.node(*a, cell),
             Node::Unary(op, a) => crate::prim::scalar::unary(*op, self.node(*a, cell)),
             Node::Binary(op, a, b) => crate::prim::scalar::binary(*op, self.node(*a, cell), self.node(*b, cell)),
             Node::Select(c, a, b) => {
