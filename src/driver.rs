@@ -20,6 +20,7 @@ use crate::lower::{
 use crate::prim::ode::{Failure, Reason};
 use crate::report::{self, Dim, FileHash, FitReport, ReportKind, ReportVar, Trace};
 use crate::run::{self, Cause, Model, NonFinite};
+use crate::simulate::Computed;
 use crate::source::{FileId, Sources};
 use crate::syntax::{self, ast::Ast};
 pub use discrete::discrete;
@@ -97,6 +98,7 @@ pub fn lower(session: &mut Session, checked: &mut Checked, inputs: &Inputs) -> O
     let (joint, _) = derive(checked);
     let bound = data::bind(&checked.hir, inputs, &mut session.diags)?;
     let (graph, layout) = lower::lower(&checked.hir, &joint, &bound, &mut session.diags)?;
+    computed(&checked.hir, &bound, &layout).map_err(|d| session.diags.push(d)).ok()?;
     Some((bound, graph, layout))
 }
 
@@ -158,7 +160,7 @@ pub fn fit(
     let draws = infer::draws(&compiled.model, &fit, REPORT_DRAWS, proposals, options.seed, options.threads);
     let mut report = FitReport {
         draws: REPORT_DRAWS,
-        vars: report_vars(compiled, &draws.theta),
+        vars: report_vars(compiled, &draws.theta, options.seed),
         discrete: discrete(compiled, &draws.theta),
         k_hat: draws.k_hat,
         draws_from: describe(&draws),
@@ -269,7 +271,7 @@ pub fn hash(name: &str, bytes: &[u8]) -> FileHash {
 }
 
 /// Every latent, param and report, computed at each draw of theta.
-fn report_vars(compiled: &Compiled, theta: &[f64]) -> Vec<ReportVar> {
+fn report_vars(compiled: &Compiled, theta: &[f64], seed: u64) -> Vec<ReportVar> {
     let hir = &compiled.hir;
     let shown: Vec<VarId> = {
         let own = |v: &VarId| {
@@ -311,13 +313,40 @@ fn report_vars(compiled: &Compiled, theta: &[f64]) -> Vec<ReportVar> {
     for d in 0..REPORT_DRAWS {
         reporter.run(&theta[d * dim..(d + 1) * dim]);
         for (var, out) in shown.iter().zip(&mut vars) {
-            let buffer = compiled.layout.buffer(*var).expect("lowering stores every reported variable");
-            for (c, v) in reporter.buffer(buffer).iter().enumerate() {
+            let numbers = compiled.layout.buffer(*var).map_or(&[][..], |b| reporter.buffer(b));
+            for (c, v) in numbers.iter().enumerate() {
                 out.draws[c * REPORT_DRAWS + d] = *v;
             }
         }
     }
+    // What depends on discrete latents, or is a position, has no kernel.
+    let rest: Vec<usize> = (0..shown.len()).filter(|&i| compiled.layout.buffer(shown[i]).is_none()).collect();
+    if rest.is_empty() {
+        return vars;
+    }
+    let computed = computed(&compiled.hir, &compiled.bound, &compiled.layout).expect("looked at before the fit");
+    let mut last = None;
+    let mut given = |d: usize, v: VarId| {
+        if last.replace(d) != Some(d) {
+            reporter.run(&theta[d * dim..(d + 1) * dim]);
+        }
+        compiled.layout.buffer(v).map_or(vec![], |b| reporter.buffer(b).to_vec())
+    };
+    computed.run(seed, REPORT_DRAWS, &mut given, &mut |d, value| {
+        for &i in &rest {
+            for (c, v) in value(shown[i]).into_iter().enumerate() {
+                vars[i].draws[c * REPORT_DRAWS + d] = v;
+            }
+        }
+    });
     vars
+}
+
+/// The reports that no kernel computes.
+fn computed<'a>(hir: &'a Hir, bound: &'a Bound, layout: &Layout) -> Result<Computed<'a>, crate::diag::Diagnostic> {
+    let stored = |v: VarId| layout.buffer(v).is_some();
+    let wanted: Vec<VarId> = hir.reports.iter().copied().filter(|v| !stored(*v)).collect();
+    Computed::new(hir, bound, &wanted, &stored)
 }
 
 /// A reported quantity that is not a number somewhere must not pass without a word.

@@ -141,17 +141,6 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    /// What depends on a discrete latent has no one value at a draw of the continuous latents.
-    pub(super) fn report_of_discrete(&mut self, var: VarId, at: Span) {
-        let v = self.hir.var(var);
-        let d = Code::REPORT_OF_DISCRETE
-            .at(at, format!("`{}` depends on a discrete latent, which is summed out", v.name))
-            .here("has no one value at a draw of the other latents")
-            .label(v.span, "declared here")
-            .help("remove it: the probabilities of the discrete latents' values are reported by themselves");
-        self.diags.push(d);
-    }
-
     /// Discrete latents that cannot be summed out are found as the log joint is built.
     pub(super) fn summed_out(&mut self) {
         if self.hir.discrete.is_empty() || self.diags.has_errors() {

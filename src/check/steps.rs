@@ -38,9 +38,6 @@ impl<'a> Checker<'a, '_> {
                 DeclKind::ReportLet { head, value } => {
                     if let Some(v) = self.let_(head, value, VarKind::Report, None) {
                         self.used.insert(v);
-                        if self.summed.contains(&v) {
-                            self.report_of_discrete(v, head.span);
-                        }
                         self.hir.reports.push(v);
                     }
                 }
@@ -119,10 +116,6 @@ impl<'a> Checker<'a, '_> {
                 continue;
             }
             self.used.insert(var);
-            if self.summed.contains(&var) {
-                self.report_of_discrete(var, n.span);
-                continue;
-            }
             if self.hir.discrete(var).is_some() {
                 continue; // what is said of it is said anyway
             }

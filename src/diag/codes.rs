@@ -157,7 +157,6 @@ codes! {
     DISCRETE_WITHOUT_END "V0530" error "a discrete latent without an end to its values";
     CANNOT_SUM_OUT "V0531" error "discrete latents that cannot be summed out";
     TOO_MANY_VALUES "V0532" error "discrete latents with too many values together";
-    REPORT_OF_DISCRETE "V0533" error "a report that depends on a discrete latent";
     CANNOT_CENSOR "V0541" error "censoring that has no meaning here";
     // V06xx: not there yet
     // V0601 was "a discrete latent" and stays unused.

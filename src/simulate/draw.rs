@@ -385,7 +385,7 @@ struct Use<'a> {
 }
 
 /// The labels that the model writes are those of the data.
-fn labels_exist(hir: &Hir, bound: &Bound) -> Result<(), Diagnostic> {
+pub(super) fn labels_exist(hir: &Hir, bound: &Bound) -> Result<(), Diagnostic> {
     let mut wrong = None;
     let mut look = |axis: AxisId, index: &Index| {
         if let (Index::Label(text, span), None) = (index, &wrong) {

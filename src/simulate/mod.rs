@@ -1,12 +1,14 @@
 //! Drawing from a model instead of fitting it: data sets from the prior predictive, and predictions from the draws of a
 //! fit.
 
+mod computed;
 mod csv;
 mod discrete;
 mod draw;
 mod predict;
 mod tables;
 
+pub use computed::Computed;
 pub use csv::{Csv, number};
 pub use discrete::draw_discrete;
 pub use draw::{Drawn, Given, draw};

@@ -8,6 +8,7 @@ mod cli;
 mod closed_forms;
 mod columns;
 mod discrete;
+mod drawn;
 mod fences;
 mod format;
 mod fuzz;
