@@ -288,6 +288,8 @@ pub enum Constraint {
     Matrix(MatrixKind),
     /// Of length 1 over the joint plate.
     UnitVector,
+    /// Sums to 0 over the joint plate.
+    ZeroSum,
     /// Increasing over the joint plate; `positive`: and above 0.
     Ordered {
         positive: bool,
@@ -305,6 +307,7 @@ impl Constraint {
             | Constraint::Simplex
             | Constraint::Matrix(_)
             | Constraint::UnitVector
+            | Constraint::ZeroSum
             | Constraint::Ordered { .. } => (None, None),
         }
     }

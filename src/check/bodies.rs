@@ -213,7 +213,7 @@ impl<'a> Checker<'a, '_> {
         };
         match ty.base.name.as_str() {
             "real" | "int" | "bool" => true,
-            "simplex" | "ordered" | "unit_vector" if !ty.axes.is_empty() => true,
+            "simplex" | "ordered" | "unit_vector" | "zero_sum" if !ty.axes.is_empty() => true,
             n if MatrixKind::of(n).is_some() && ty.axes.len() == 1 => true,
             n => {
                 self.unknown_type(&ty.base, n, known, what);
@@ -245,7 +245,7 @@ impl<'a> Checker<'a, '_> {
             }
             Constraint::Simplex => Range { lower: 0.0, upper: 1.0 },
             Constraint::UnitVector => Range { lower: -1.0, upper: 1.0 },
-            Constraint::Matrix(_) => Range::ALL,
+            Constraint::Matrix(_) | Constraint::ZeroSum => Range::ALL,
             Constraint::Ordered { positive: true } => Range { lower: 0.0, upper: f64::INFINITY },
             Constraint::None | Constraint::Ordered { positive: false } => Range::ALL,
         }

@@ -75,7 +75,7 @@ pub fn var_range(hir: &Hir, var: &Var) -> Range {
         Constraint::Interval { lower, upper, .. } => Range::new(end(lower).lower, end(upper).upper),
         Constraint::Simplex => Range::new(0.0, 1.0),
         Constraint::UnitVector => Range::new(-1.0, 1.0),
-        Constraint::Matrix(_) => Range::ALL,
+        Constraint::Matrix(_) | Constraint::ZeroSum => Range::ALL,
         Constraint::Ordered { positive } => Range::new(if *positive { 0.0 } else { f64::NEG_INFINITY }, f64::INFINITY),
     }
 }

@@ -49,12 +49,13 @@ fn shape_of<'d>(d: &'d DistUse, mut sample: &'d Expr) -> Option<LocationScale<'d
 /// All cells of a plate drawn together from standard normal noise, one number per cell: what can be noncentred as a whole.
 pub fn is_joint_gaussian(d: &DistUse, over: &[AxisId]) -> bool {
     let (Some(sample), false) = (&d.sample, over.is_empty()) else { return false };
-    let (mut one_each, mut any) = (true, false);
+    let (mut one_each, mut draws) = (true, 0);
     expr::walk(sample, &mut |e| {
         if let ExprKind::Noise(noise, params) = &e.kind {
-            any = true;
+            draws += 1;
             one_each &= *noise == Noise::Normal && params.is_empty() && over.iter().all(|a| e.axes.contains(a));
         }
     });
-    any && one_each && matches!(d.range, Constraint::None) && d.log_kept.is_none() && d.support.ty == Ty::Real
+    let whole = matches!(d.range, Constraint::None | Constraint::ZeroSum) && d.log_kept.is_none();
+    draws == 1 && one_each && whole && d.support.ty == Ty::Real
 }

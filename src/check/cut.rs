@@ -176,7 +176,11 @@ pub(super) fn ends(c: &Constraint) -> Option<(End, End)> {
         Constraint::Lower { bound, open } => Some((Some((bound, open)), None)),
         Constraint::Upper { bound, open } => Some((None, Some((bound, open)))),
         Constraint::Interval { lower, upper, open } => Some((Some((lower, open)), Some((upper, open)))),
-        Constraint::Simplex | Constraint::Matrix(_) | Constraint::UnitVector | Constraint::Ordered { .. } => None,
+        Constraint::Simplex
+        | Constraint::Matrix(_)
+        | Constraint::UnitVector
+        | Constraint::ZeroSum
+        | Constraint::Ordered { .. } => None,
     }
 }
 

@@ -151,6 +151,7 @@ impl<'a> Checker<'a, '_> {
             | Constraint::Simplex
             | Constraint::Matrix(_)
             | Constraint::UnitVector
+            | Constraint::ZeroSum
             | Constraint::Ordered { .. } => vec![],
         };
         for e in ends {

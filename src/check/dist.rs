@@ -31,10 +31,7 @@ pub(super) struct Drawn {
 }
 
 /// Distributions that the language has and this version does not, with what to write until then.
-const LATER_DISTS: &[(&str, &str)] = &[
-    ("ZeroSumNormal", "`Normal(0, s)` with an intercept is near"),
-    ("Multinomial", "one row per draw, with `Categorical`"),
-];
+const LATER_DISTS: &[(&str, &str)] = &[("Multinomial", "one row per draw, with `Categorical`")];
 
 /// What other languages call a distribution of ours.
 const FOREIGN: &[(&str, &str)] = &[
@@ -124,7 +121,8 @@ impl<'a> Checker<'a, '_> {
         if values.iter().any(is_bad) || self.broken_bodies.contains(&form.name.span) {
             return None;
         }
-        self.check_joint(name, !form.support.axes.is_empty(), drawn, e.span)?;
+        let joint = !form.support.axes.is_empty();
+        self.check_joint(name, joint, drawn, e.span)?;
         self.check_matrix_drawn(name, form.support, drawn, e.span)?;
         let generic = self.dist_plates(e.span, form, &values, drawn)?;
         self.cuts(form, &generic, &values);
@@ -138,6 +136,8 @@ impl<'a> Checker<'a, '_> {
                 let v = self.argument(param, v, name, &inner)?;
                 let allowed = match self.matrix_axes(param, &v) {
                     Some(own) => union(&allowed, &own),
+                    // One number for all cells that are drawn together.
+                    None if joint && param.ty.axes.is_empty() => drawn.axes.clone(),
                     None => allowed.clone(),
                 };
                 self.check_plates(&v, &allowed, drawn).then_some(v)

@@ -153,7 +153,11 @@ impl<'a> Checker<'a, '_> {
         }
         if matches!(
             constraint,
-            Constraint::Simplex | Constraint::Matrix(_) | Constraint::UnitVector | Constraint::Ordered { .. }
+            Constraint::Simplex
+                | Constraint::Matrix(_)
+                | Constraint::UnitVector
+                | Constraint::ZeroSum
+                | Constraint::Ordered { .. }
         ) {
             self.check_joint(&ty.base.name, true, &drawn, ty.span)?;
         }
@@ -163,7 +167,7 @@ impl<'a> Checker<'a, '_> {
     pub(super) fn latent_type(&mut self, t: &'a ast::Type, what: &str) -> bool {
         let plate = self.names.get(&t.base.name).is_some_and(|e| e.plate.is_some());
         match t.base.name.as_str() {
-            "real" | "simplex" | "ordered" | "unit_vector" => {}
+            "real" | "simplex" | "ordered" | "unit_vector" | "zero_sum" => {}
             n if MatrixKind::of(n).is_some() && what == "latent" => {}
             n if MatrixKind::of(n).is_some() => {
                 self.diags.push(
@@ -189,7 +193,17 @@ impl<'a> Checker<'a, '_> {
                 self.unknown_type(
                     &t.base,
                     n,
-                    &["real", "simplex", "ordered", "corr", "cov", "cholesky_corr", "cholesky_cov", "unit_vector"],
+                    &[
+                        "real",
+                        "simplex",
+                        "ordered",
+                        "corr",
+                        "cov",
+                        "cholesky_corr",
+                        "cholesky_cov",
+                        "unit_vector",
+                        "zero_sum",
+                    ],
                     &format!("a {what}"),
                 );
                 return false;

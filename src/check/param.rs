@@ -20,7 +20,7 @@ impl<'a> Checker<'a, '_> {
         let Some(drawn) = self.declared(ty, drawn, &left.env) else { return self.poison(&head.name) };
         let joint = matches!(
             &drawn.declared,
-            Some((_, Constraint::Simplex | Constraint::UnitVector | Constraint::Ordered { .. }))
+            Some((_, Constraint::Simplex | Constraint::UnitVector | Constraint::ZeroSum | Constraint::Ordered { .. }))
         );
         if let (false, Some(&a)) = (joint, left.over.first()) {
             let plate = self.plate_name(a).to_string();

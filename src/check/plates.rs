@@ -168,7 +168,7 @@ impl<'a> Checker<'a, '_> {
     /// `[P]` is independent, `over P` is joint: a joint distribution needs `over`, and `over` with one plate fits it.
     pub(super) fn check_joint(&mut self, name: &str, joint: bool, drawn: &Drawn, span: Span) -> Option<()> {
         let after = |over: &str| match name {
-            "simplex" | "ordered" | "unit_vector" | "corr" | "cov" | "cholesky_corr" | "cholesky_cov" => {
+            "simplex" | "ordered" | "unit_vector" | "zero_sum" | "corr" | "cov" | "cholesky_corr" | "cholesky_cov" => {
                 format!("write `{} over {over}: {name}`", drawn.what)
             }
             _ => format!("write `{} over {over} ~ {name}(…)`", drawn.what),
@@ -177,7 +177,11 @@ impl<'a> Checker<'a, '_> {
             &drawn.declared,
             Some((
                 _,
-                Constraint::Simplex | Constraint::Matrix(_) | Constraint::UnitVector | Constraint::Ordered { .. }
+                Constraint::Simplex
+                    | Constraint::Matrix(_)
+                    | Constraint::UnitVector
+                    | Constraint::ZeroSum
+                    | Constraint::Ordered { .. }
             ))
         );
         match (joint, drawn.over.as_slice()) {

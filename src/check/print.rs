@@ -86,5 +86,6 @@ fn constraint(c: &Constraint) -> String {
         Constraint::Ordered { .. } => ", ordered".into(),
         Constraint::Matrix(kind) => format!(", {}", kind.name()),
         Constraint::UnitVector => ", unit_vector".into(),
+        Constraint::ZeroSum => ", zero_sum".into(),
     }
 }

@@ -20,6 +20,7 @@ impl<'a> Checker<'a, '_> {
             return match base {
                 "simplex" => Constraint::Simplex,
                 "unit_vector" => Constraint::UnitVector,
+                "zero_sum" => Constraint::ZeroSum,
                 "ordered" => Constraint::Ordered { positive: false },
                 _ => MatrixKind::of(base).map_or(Constraint::None, Constraint::Matrix),
             };
@@ -150,8 +151,9 @@ impl<'a> Checker<'a, '_> {
             }
             (Constraint::Matrix(a), Constraint::Matrix(b)) if a == b => return whole(),
             (Constraint::UnitVector, Constraint::UnitVector) => return whole(),
-            (Constraint::Simplex | Constraint::Matrix(_) | Constraint::UnitVector, _) => true,
-            (_, Constraint::Simplex | Constraint::Matrix(_) | Constraint::UnitVector) => true,
+            (Constraint::ZeroSum, Constraint::ZeroSum) => return whole(),
+            (Constraint::Simplex | Constraint::Matrix(_) | Constraint::UnitVector | Constraint::ZeroSum, _) => true,
+            (_, Constraint::Simplex | Constraint::Matrix(_) | Constraint::UnitVector | Constraint::ZeroSum) => true,
             (_, Constraint::Ordered { .. }) => true,
             _ => false,
         };
@@ -172,6 +174,7 @@ impl<'a> Checker<'a, '_> {
                 Constraint::Matrix(MatrixKind::Cov | MatrixKind::CholeskyCov) => d.help(
                     "write a covariance by scales and correlations: `MvNormal(m, sd: tau, corr: R)` with `R ~ LKJ(2)`; or `flat()`",
                 ),
+                Constraint::ZeroSum => d.help("values that sum to 0 are drawn by `ZeroSumNormal(…)` or `flat()`"),
                 Constraint::UnitVector => d.help("a unit vector is drawn by `flat()`, uniform on the sphere"),
                 _ => d,
             });
@@ -331,7 +334,7 @@ impl<'a> Checker<'a, '_> {
                 | Constraint::Interval { open: true, .. }
         );
         let wanted = match &domain {
-            Constraint::None | Constraint::UnitVector => return,
+            Constraint::None | Constraint::UnitVector | Constraint::ZeroSum => return,
             Constraint::Ordered { .. } => return self.check_increasing(what, v, name),
             Constraint::Matrix(kind) => return self.check_matrix(what, *kind, v, name),
             Constraint::Simplex => return self.check_simplex(what, v, name),
@@ -515,6 +518,7 @@ fn ends(c: &Constraint) -> (End, End) {
         | Constraint::Simplex
         | Constraint::Matrix(_)
         | Constraint::UnitVector
+        | Constraint::ZeroSum
         | Constraint::Ordered { .. } => (None, None),
     }
 }

@@ -20,7 +20,11 @@ pub fn check(hir: &Hir, known: &Resolved, sheets: &[Option<Sheet>], diags: &mut 
             if column
                 && matches!(
                     dist.range,
-                    Constraint::None | Constraint::Simplex | Constraint::UnitVector | Constraint::Ordered { .. }
+                    Constraint::None
+                        | Constraint::Simplex
+                        | Constraint::UnitVector
+                        | Constraint::ZeroSum
+                        | Constraint::Ordered { .. }
                 )
             {
                 continue;

@@ -56,6 +56,7 @@ impl<'a> Bounds<'a> {
             | Constraint::Simplex
             | Constraint::Matrix(_)
             | Constraint::UnitVector
+            | Constraint::ZeroSum
             | Constraint::Ordered { .. } => None,
         }
     }
@@ -158,6 +159,7 @@ pub(super) fn describe(hir: &Hir, known: &Resolved, c: &Constraint) -> String {
         Constraint::Simplex => "a simplex (not negative, summing to 1)".into(),
         Constraint::Matrix(kind) => format!("a matrix of type `{}`", kind.name()),
         Constraint::UnitVector => "a vector of length 1".into(),
+        Constraint::ZeroSum => "summing to 0".into(),
         Constraint::Ordered { positive: false } => "increasing".into(),
         Constraint::Ordered { positive: true } => "positive and increasing".into(),
     }

@@ -123,9 +123,14 @@ impl Simplex {
 
     /// `u = Vᵀ log x`.
     pub fn unconstrain(&self, joint: &mut Joint, x: NodeId, k: AxisId) -> NodeId {
-        let v = joint.intern(Node::Read { slot: self.basis, index: vec![Ix::Axis(k), Ix::Axis(self.free_axis)] });
         let log_x = joint.unary(UnOp::Log, x);
-        let body = joint.binary(BinOp::Mul, v, log_x);
+        self.coordinates(joint, log_x, k)
+    }
+
+    /// `u = Vᵀ y`.
+    pub fn coordinates(&self, joint: &mut Joint, y: NodeId, k: AxisId) -> NodeId {
+        let v = joint.intern(Node::Read { slot: self.basis, index: vec![Ix::Axis(k), Ix::Axis(self.free_axis)] });
+        let body = joint.binary(BinOp::Mul, v, y);
         joint.intern(Node::Reduce { op: Fold::Sum, axes: vec![k], filter: None, body })
     }
 }

@@ -42,6 +42,7 @@ pub fn guide(hir: &Hir, joint: &Joint) -> Guide {
             let (noncentered, why) =
                 step.map_or((false, ""), |(dist, asked)| super::centering(hir, u.var, dist, asked));
             let transform = match (&v.constraint, noncentered) {
+                (Constraint::ZeroSum, true) => "sigma * V u, V a basis of what sums to 0 (noncentred)".into(),
                 (_, true) if v.joint > 0 => "mu + L u, L the Cholesky factor (noncentred)".into(),
                 (_, true) => "mu + sigma * u (noncentred)".into(),
                 (Constraint::None, _) => "u".into(),
@@ -56,6 +57,7 @@ pub fn guide(hir: &Hir, joint: &Joint) -> Guide {
                 (Constraint::Matrix(MatrixKind::Cov | MatrixKind::CholeskyCov), _) => {
                     "a factor with diagonal exp(u)".into()
                 }
+                (Constraint::ZeroSum, _) => "V u, V a basis of what sums to 0".into(),
                 (Constraint::UnitVector, _) => "u / |u|".into(),
                 (Constraint::Simplex, _) => "softmax(V u), V the log-ratio basis".into(),
             };

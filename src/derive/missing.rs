@@ -57,6 +57,7 @@ impl Translator<'_> {
             | Constraint::Simplex
             | Constraint::Matrix(_)
             | Constraint::UnitVector
+            | Constraint::ZeroSum
             | Constraint::Ordered { .. } => Support::Real,
         };
         let name = match support {

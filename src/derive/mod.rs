@@ -183,6 +183,8 @@ struct Prior {
     var: VarId,
     /// The value, or the noise that it is made from.
     x: NodeId,
+    /// What that varies over.
+    axes: Vec<AxisId>,
     standard: bool,
     span: Span,
 }
@@ -265,16 +267,49 @@ impl Translator<'_> {
         }
         if !centering(self.hir, var, dist, asked).0 {
             let x = self.constrained(var, false, None, span);
-            return Prior { var, x, standard: false, span };
+            let axes = self.hir.var(var).axes.clone();
+            return Prior { var, x, axes, standard: false, span };
         }
-        let z = self.noise_of(var);
+        let v = self.hir.var(var).clone();
+        // The noise of the prior, and the noise per cell that the draw is made from.
+        let (noise, axes, z) = match (&v.constraint, v.axes.last()) {
+            (Constraint::ZeroSum, Some(&k)) => {
+                let (z, u, axes) = self.contrasts(var, &v, k, false, None);
+                let slot = self.slot(format!("{} contrasts", v.name), self.plates(&v.axes), SlotKind::Defined);
+                self.joint.defs.push(Def::new(slot, v.axes.clone(), z, span));
+                (u, axes, self.read_all(slot, &v.axes))
+            }
+            _ => {
+                let z = self.noise_of(var);
+                (z, v.axes.clone(), z)
+            }
+        };
         let x = match crate::check::location_scale(dist) {
             Some(_) => self.scaled(dist, z),
             None => self.drawn_from(dist, z),
         };
-        let v = self.hir.var(var).clone();
         self.define(var, &v.name, &v.axes, x, span);
-        Prior { var, x: z, standard: true, span }
+        Prior { var, x: noise, axes, standard: true, span }
+    }
+
+    /// Values over `k` that sum to 0, in terms of one number fewer, and these with their axes. The basis is orthonormal:
+    /// there is no Jacobian, and independent standard normals give such normals within the hyperplane.
+    fn contrasts(
+        &mut self,
+        var: VarId,
+        v: &Var,
+        k: AxisId,
+        point: bool,
+        start: Option<NodeId>,
+    ) -> (NodeId, NodeId, Vec<AxisId>) {
+        let basis = Simplex::new(self.hir, &mut self.joint, self.hir.axis(k).plate);
+        let mut axes = v.axes.clone();
+        *axes.last_mut().expect("what sums to 0 runs over a plate") = basis.free_axis;
+        let slot = self.slot(format!("{} free", v.name), self.plates(&axes), SlotKind::Unconstrained(var));
+        let u = self.read_all(slot, &axes);
+        let start = start.map(|x| basis.coordinates(&mut self.joint, x, k));
+        self.joint.unconstrained.push(Unconstrained { var, slot, point, start, axes: axes.clone() });
+        (basis.logits(&mut self.joint, u, k), u, axes)
     }
 
     /// The standard noise that a noncentred latent is made from.
@@ -334,11 +369,11 @@ impl Translator<'_> {
 
     /// The term of a latent's prior.
     fn prior(&mut self, prior: Prior, dist: &DistUse) {
-        let Prior { var, x, standard, span } = prior;
+        let Prior { var, x, axes: own, standard, span } = prior;
         let v = self.hir.var(var).clone();
         let (independent, over) = v.axes.split_at(v.axes.len() - v.joint);
         let (value, axes) = if standard && crate::check::location_scale(dist).is_none() {
-            (self.standard_normal(x), v.axes.clone())
+            (self.standard_normal(x), own)
         } else if standard {
             for (local, name, value) in &dist.args {
                 let node = match name.as_str() {
@@ -430,6 +465,11 @@ impl Translator<'_> {
             }
             return x;
         }
+        if let (Constraint::ZeroSum, Some(&k)) = (&v.constraint, v.axes.last()) {
+            let (x, ..) = self.contrasts(var, &v, k, point, start);
+            self.define(var, &v.name, &v.axes, x, span);
+            return x;
+        }
         if let Constraint::Matrix(kind) = &v.constraint {
             return self.latent_matrix(var, &v, *kind, span);
         }
@@ -453,6 +493,7 @@ impl Translator<'_> {
             | Constraint::Simplex
             | Constraint::Matrix(_)
             | Constraint::UnitVector
+            | Constraint::ZeroSum
             | Constraint::Ordered { .. } => Support::Real,
         };
         let start = start.map(|s| self.joint.unconstrain(support, s));

@@ -50,7 +50,8 @@ impl Translator<'_> {
                 Step::Let { value, span, .. } => (self.expr(value), *span),
                 Step::Latent { dist, span, .. } => {
                     let z = self.noise_of(var);
-                    priors.push((Prior { var, x: z, standard: true, span: *span }, dist));
+                    let axes = self.hir.var(var).axes.clone();
+                    priors.push((Prior { var, x: z, axes, standard: true, span: *span }, dist));
                     (self.scaled(dist, z), *span)
                 }
                 Step::Param { .. } | Step::Observe { .. } | Step::Factor { .. } => {

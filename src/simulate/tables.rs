@@ -389,6 +389,7 @@ fn fix(
         | Constraint::Simplex
         | Constraint::Matrix(_)
         | Constraint::UnitVector
+        | Constraint::ZeroSum
         | Constraint::Ordered { .. } => false,
     };
     if out {

@@ -38,6 +38,7 @@ const ACCEPTED: &[&str] = &[
     "textbook/fn_over_plate",
     "textbook/irt_2pl",
     "textbook/quality_of_life",
+    "textbook/random_walk_season",
     "textbook/lda",
     "textbook/ordinal",
     "textbook/user_dist",
@@ -49,7 +50,6 @@ const ACCEPTED: &[&str] = &[
 const WAITING: &[(&str, &[&str])] = &[
     ("textbook/hierarchical_vae", &["V0608", "V0608", "V0608", "V0608", "V0609", "V0610", "V0610", "V0610"]),
     ("textbook/missing_covariate", &["V0607"]),
-    ("textbook/random_walk_season", &["V0602"]),
     ("textbook/vae_mixture_prior", &["V0608", "V0608", "V0603", "V0609", "V0610", "V0610", "V0610"]),
 ];
 

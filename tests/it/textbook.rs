@@ -80,6 +80,19 @@ fn an_ordered_outcome() {
 }
 
 #[test]
+fn a_random_walk_with_a_season() {
+    let model = read("tests/models/textbook/random_walk_season.vi");
+    let months: String = (0..120).map(|i| format!("{}-{:02}-01\n", 2010 + i / 12, i % 12 + 1)).collect();
+    let sets = [("s_level", "0.3"), ("s_season", "1"), ("s_y", "0.5")];
+    for seed in 1..3 {
+        let s = made(&model, Some(&format!("date\n{months}")), 0, &sets, seed);
+        let compiled = compile(&model, &csv(&s.tables[0].1.text()));
+        let found = summaries(&fit(&compiled, &request()));
+        recovered(&s.truth.into_iter().collect(), &found, |_| true);
+    }
+}
+
+#[test]
 fn a_distribution_of_ones_own() {
     let model = read("tests/models/textbook/user_dist.vi");
     for seed in 1..3 {

@@ -49,7 +49,7 @@ pub struct Form {
 }
 
 /// Distributions whose arguments or values lie on several plates: they have tests of their own, in `joint.rs`.
-pub const APART: &[&str] = &["OrderedLogistic", "OrderedProbit"];
+pub const APART: &[&str] = &["OrderedLogistic", "OrderedProbit", "ZeroSumNormal"];
 
 pub fn forms() -> Vec<Form> {
     let lib = library();
@@ -267,7 +267,9 @@ impl Program {
             C::Upper { bound, .. } => (f64::NEG_INFINITY, end(bound)),
             C::Interval { lower, upper, .. } => (end(lower), end(upper)),
             C::Simplex => (0.0, 1.0),
-            C::None | C::Ordered { .. } | C::Matrix(_) | C::UnitVector => (f64::NEG_INFINITY, f64::INFINITY),
+            C::None | C::Ordered { .. } | C::Matrix(_) | C::UnitVector | C::ZeroSum => {
+                (f64::NEG_INFINITY, f64::INFINITY)
+            }
         }
     }
 }

@@ -75,3 +75,59 @@ fn draws_of_ordered_outcomes() {
         }
     }
 }
+
+/// In coordinates of the hyperplane the values are independent normals, centred or not.
+#[test]
+fn values_that_sum_to_zero() {
+    let model = |how: &str| {
+        format!(
+            "data rows {{ k: category, y: real }}\nlatent s ~ HalfNormal(1)\nlatent e over k ~ ZeroSumNormal(s) {how}\n\
+             observe y ~ Normal(e[k], 0.5)\n"
+        )
+    };
+    let rows = [("a", 0.3), ("b", -1.0), ("c", 1.4), ("d", 0.2), ("b", 0.1)];
+    let text: String = rows.iter().map(|(k, y)| format!("{k},{y}\n")).collect();
+    let theta = [0.4, -0.3, 0.9, 0.2];
+    let s = 0.4f64.exp();
+    let half_normal = -0.5 * s * s + 0.5 * (2.0 / std::f64::consts::PI).ln() + 0.4;
+    for (how, scale) in [("@centered", 1.0), ("@noncentered", s)] {
+        let compiled = compile(&model(how), &support::csv(&format!("k,y\n{text}")));
+        let got = checked_value(&compiled, &theta);
+        let id = (0u32..).map(vic::hir::VarId).find(|v| compiled.hir.var(*v).name == "e").expect("a latent e");
+        let mut reporter = compiled.model.reporter();
+        reporter.run(&theta);
+        let e = reporter.buffer(compiled.layout.buffer(id).expect("e is reported"));
+        assert_eq!(e.len(), 4);
+        assert!(e.iter().sum::<f64>().abs() < 1e-14, "{e:?} does not sum to 0");
+        let length = theta[1..].iter().map(|u| (u * scale).powi(2)).sum::<f64>();
+        close(e.iter().map(|x| x * x).sum(), length, "the length of the values");
+        let at = |k: &str| e["abcd".find(k).expect("a level")];
+        let likelihood: f64 = rows.iter().map(|(k, y)| standard_normal((y - at(k)) / 0.5) - 0.5f64.ln()).sum();
+        let sd = s / scale;
+        let prior: f64 = theta[1..].iter().map(|u| standard_normal(u / sd) - sd.ln()).sum();
+        close(got, likelihood + prior + half_normal, how);
+    }
+}
+
+/// Each cell has variance sigma² (1 - 1/4), each pair covariance -sigma² / 4; within five standard errors of both.
+#[test]
+fn draws_that_sum_to_zero() {
+    const N: usize = 20_000;
+    let model = "data rows { y: real }\nplate k = 4\nlatent e[rows] over k ~ ZeroSumNormal(2)\n\
+                 observe y ~ Normal(e[rows, 1] * e[rows, 2] + 0 * e[rows, 3], 0.001)\n";
+    let mut session = Session::default();
+    let hir = driver::check(&mut session, "model.vi", model).hir;
+    assert!(!session.diags.has_errors());
+    let rows = Rows { every: Some(N), of: vec![] };
+    let made = simulate(&hir, &Inputs::default(), &rows, 8, &mut session.diags).expect("drawn");
+    let cell = |row: usize, k: usize| made.truth.iter().find(|(n, _)| *n == format!("e[{row}, {k}]")).expect("e").1;
+    for row in [1, 2, N] {
+        assert!((1..5).map(|k| cell(row, k)).sum::<f64>().abs() < 1e-14);
+    }
+    let squares = made.truth.iter().map(|(_, x)| x * x).sum::<f64>() / (4 * N) as f64;
+    // Three independent coordinates of variance 4 in each row of four cells.
+    assert!((squares - 3.0).abs() < 5.0 * 3.0 * (2.0 / (3 * N) as f64).sqrt(), "variance {squares}");
+    let products: f64 = made.tables[0].1.rows.iter().map(|r| r[0].parse::<f64>().expect("a number")).sum();
+    // A product of two normals of variance 3 and covariance -1 has variance 9 + 1.
+    assert!((products / N as f64 + 1.0).abs() < 5.0 * (10.0 / N as f64).sqrt(), "covariance {}", products / N as f64);
+}
