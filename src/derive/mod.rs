@@ -263,7 +263,7 @@ impl Translator<'_> {
     fn latent(&mut self, var: VarId, dist: &DistUse, asked: Centering, span: Span) -> Prior {
         if let Some(Source::Slot(slot)) = self.sources.get(&var).cloned() {
             let axes = self.hir.var(var).axes.clone();
-            return Prior { var, x: self.read_all(slot, &axes), standard: false, span };
+            return Prior { var, x: self.read_all(slot, &axes), axes, standard: false, span };
         }
         if !centering(self.hir, var, dist, asked).0 {
             let x = self.constrained(var, false, None, span);
