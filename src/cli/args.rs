@@ -48,7 +48,7 @@ pub enum Command {
 pub struct Inputs {
     /// The model, a .vi file
     pub model: String,
-    /// CSV files: FILE for the only table, TABLE=FILE where there are several
+    /// CSV, JSON, Parquet or Arrow files: FILE for the only table, TABLE=FILE where there are several
     #[arg(value_name = "[TABLE=]FILE")]
     pub data: Vec<String>,
     /// Give a constant or a data value of the model
@@ -121,7 +121,7 @@ pub struct ShowArgs {
 pub struct SimulateArgs {
     /// The model, a .vi file
     pub model: String,
-    /// CSV files with what the model does not observe: FILE for the only table, TABLE=FILE where there are several
+    /// Files with what the model does not observe: FILE for the only table, TABLE=FILE where there are several
     #[arg(value_name = "[TABLE=]FILE")]
     pub data: Vec<String>,
     /// Rows of each table without a file, or of one: TABLE=N
@@ -151,7 +151,7 @@ pub struct PredictArgs {
     /// The directory that `vic fit --out` wrote
     #[arg(value_name = "DIR")]
     pub fit: String,
-    /// CSV files with new rows; without any, the fitted rows are predicted
+    /// Files with new rows; without any, the fitted rows are predicted
     #[arg(value_name = "[TABLE=]FILE")]
     pub data: Vec<String>,
     /// Write the draws to this CSV file

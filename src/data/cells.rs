@@ -63,6 +63,11 @@ pub fn date(text: &str) -> Cell {
     Cell::Number((era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468) as f64)
 }
 
+/// A number as text. Whole numbers are written without a point, so that `1.0` names the level 1.
+pub fn written(x: f64) -> String {
+    if x.fract() == 0.0 && x.abs() < 1e15 { format!("{}", x as i64) } else { format!("{x}") }
+}
+
 /// Whether a number is whole and held exactly.
 pub fn is_whole(x: f64) -> bool {
     x.fract() == 0.0 && x.abs() <= 9_007_199_254_740_992.0
@@ -74,7 +79,7 @@ pub enum Origin {
     /// `houses.csv:12:3`
     #[default]
     Text,
-    /// `data.json: y[12]`; per column its name, and whether it is one of a matrix.
+    /// `data.json: y[12]`, `rows.parquet: y[12]`; per column its name, and whether it is one of a JSON matrix.
     Keys(Vec<(String, bool)>),
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::DataFile;
-use super::cells::quoted;
+use super::cells::{quoted, written};
 use crate::diag::{Code, Diags};
 
 /// A value of a JSON file, with its keys in the order of the file.
@@ -82,11 +82,6 @@ impl Value {
     }
 }
 
-/// Whole numbers are written without a point, so that `1.0` names the level 1.
-fn number(x: f64) -> Value {
-    Value::Cell(if x.fract() == 0.0 && x.abs() < 1e15 { format!("{}", x as i64) } else { format!("{x}") })
-}
-
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
@@ -108,7 +103,7 @@ impl<'de> Deserialize<'de> for Value {
                 Ok(Value::Cell(v.to_string()))
             }
             fn visit_f64<E: Error>(self, v: f64) -> Result<Value, E> {
-                Ok(number(v))
+                Ok(Value::Cell(written(v)))
             }
             fn visit_str<E: Error>(self, v: &str) -> Result<Value, E> {
                 Ok(Value::Cell(v.to_owned()))

@@ -1,8 +1,9 @@
-//! Data in: CSV and JSON files, checked against what the model declares, bound to its plates.
+//! Data in: CSV, JSON, Parquet and Arrow files, checked against what the model declares, bound to its plates.
 
 mod assign;
 pub mod bound;
 mod cells;
+pub mod columnar;
 mod cuts;
 mod eval;
 mod header;
@@ -47,6 +48,7 @@ pub fn bind(hir: &Hir, inputs: &Inputs, diags: &mut Diags) -> Option<Bound> {
             Some(file) if json::is_json(file) => {
                 json::read(file, diags).and_then(|keys| sheet::from_keys(hir, table, &keys, diags))
             }
+            Some(file) if columnar::is_columnar(file) => sheet::from_frame(hir, table, file, diags),
             Some(file) => sheet::read(hir, table, file, diags),
             None => assign::keys(hir, table, &keys, diags).and_then(|keys| sheet::from_keys(hir, table, keys, diags)),
         });

@@ -1,9 +1,10 @@
-//! One CSV file, read once: the declared columns as numbers or as words, and every cell that is not what was declared.
+//! One data file, read once: the declared columns as numbers or as words, and every cell that is not what was declared.
 
 use std::collections::HashMap;
 
 use super::DataFile;
 use super::cells::{self, Cell, Origin, Problems, counted, quoted};
+use super::columnar::{Datum, Frame};
 use super::header::{self, Found};
 use super::json;
 use crate::diag::{Code, Diags};
@@ -190,6 +191,51 @@ pub fn from_keys(hir: &Hir, table: &Table, keys: &json::Keys, diags: &mut Diags)
     Some(finish(hir, &keys.file, Origin::Keys(header), lines, columns, readers, &trouble, diags))
 }
 
+/// The columns of a table in a Parquet or Arrow file.
+pub fn from_frame(hir: &Hir, table: &Table, file: &DataFile, diags: &mut Diags) -> Option<Sheet> {
+    let frame = Frame::open(file, diags)?;
+    let header = frame.header();
+    let (columns, mut readers) = readers(hir, table, &header, &file.name, diags);
+    let mut readable = true;
+    for reader in &readers {
+        if let Some(what) = frame.strange(reader.field) {
+            readable = false;
+            let d = Code::DATA_COLUMN_TYPE
+                .at(hir.var(columns[reader.column].0).span, format!("`{}` holds {what}", header[reader.field]))
+                .here(format!("declared `{}` here", word(reader.content)))
+                .place(format!("{}: {}", file.name, header[reader.field]))
+                .help("write a column of numbers, truth values, texts, dates or times to the file");
+            diags.push(d);
+        }
+    }
+    if !readable {
+        return None;
+    }
+    let mut trouble: Vec<Trouble> = columns.iter().map(|_| Trouble::default()).collect();
+    let mut fields: Vec<usize> = readers.iter().map(|r| r.field).collect();
+    fields.sort_unstable();
+    fields.dedup();
+    let mut of_field: Vec<Vec<usize>> = vec![vec![]; header.len()];
+    readers.iter().enumerate().for_each(|(i, r)| of_field[r.field].push(i));
+    let mut visit = |field: usize, row: u64, datum: &Datum| {
+        for &i in &of_field[field] {
+            let reader = &mut readers[i];
+            reader.datum(datum, row, &mut trouble[reader.column]);
+        }
+    };
+    let rows = frame.cells(&fields, &mut visit, diags)?;
+    if rows == 0 {
+        let d = Code::DATA_EMPTY
+            .at(table.span, format!("`{}` has no rows", file.name))
+            .here("the rows of this table")
+            .help("give a file with at least one row");
+        diags.push(d);
+        return None;
+    }
+    let origin = Origin::Keys(header.into_iter().map(|h| (h, false)).collect());
+    Some(finish(hir, &file.name, origin, (1..=rows as u64).collect(), columns, readers, &trouble, diags))
+}
+
 /// Where the columns of a table stand in a header, and a reader for each field.
 fn readers(
     hir: &Hir,
@@ -247,10 +293,9 @@ fn finish(
 /// The file's text without a byte-order mark, or why it is not text.
 fn text_of<'a>(file: &'a DataFile, diags: &mut Diags) -> Option<&'a str> {
     let bytes = &file.bytes;
-    let magic: [(&[u8], &str); 5] = [
+    let magic: [(&[u8], &str); 4] = [
         (b"PK\x03\x04", "a spreadsheet or a zip archive: save the sheet as CSV"),
         (b"\x1f\x8b", "compressed: unpack it first"),
-        (b"PAR1", "a Parquet file: write it as CSV"),
         (b"\xff\xfe", "UTF-16 text: save it as CSV in UTF-8"),
         (b"\xfe\xff", "UTF-16 text: save it as CSV in UTF-8"),
     ];
@@ -339,10 +384,25 @@ impl Reader {
                 Content::Real | Content::Int | Content::Key | Content::Index(_) => cells::real(raw.trim_ascii()),
             },
         };
+        self.push(cell, line, trouble, || raw.to_owned());
+    }
+
+    /// A cell that has a type: as its text would be read.
+    fn datum(&mut self, datum: &Datum, row: u64, trouble: &mut Trouble) {
+        match (self.content, datum.number()) {
+            (Content::Real | Content::Int, Some(x)) => {
+                self.push(Cell::Number(x), row, trouble, || datum.text().into_owned());
+            }
+            _ => self.read(&datum.text(), row, trouble),
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, cell: Cell, line: u64, trouble: &mut Trouble, text: impl FnOnce() -> String) {
         match cell {
             Cell::Number(x) => {
                 if self.content == Content::Int && !cells::is_whole(x) {
-                    trouble.not_whole.add(line, self.field + 1, || raw.to_owned());
+                    trouble.not_whole.add(line, self.field + 1, text);
                 }
                 if let Part::Numbers(v) = &mut self.part {
                     v.push(x);
@@ -350,8 +410,8 @@ impl Reader {
                 return;
             }
             Cell::Missing if self.optional => {}
-            Cell::Missing => trouble.missing.add(line, self.field + 1, || raw.to_owned()),
-            Cell::Bad => trouble.unreadable.add(line, self.field + 1, || raw.to_owned()),
+            Cell::Missing => trouble.missing.add(line, self.field + 1, text),
+            Cell::Bad => trouble.unreadable.add(line, self.field + 1, text),
         }
         self.part.push_missing();
     }

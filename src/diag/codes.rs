@@ -198,6 +198,8 @@ codes! {
     NOT_FROM_DATA "V0723" error "a range or size that the data do not give";
     DATA_NOT_JSON "V0751" error "a JSON file that cannot be read";
     DATA_SHAPE "V0752" error "values whose number does not fit";
+    DATA_NOT_COLUMNAR "V0753" error "a Parquet or Arrow file that cannot be read";
+    DATA_COLUMN_TYPE "V0754" error "a column of a type that a cell does not have";
     // V08xx: numbers at run time
     NONFINITE_START "V0801" error "a log joint that is not finite where the fit starts";
     NONFINITE_GRADIENT "V0802" error "a gradient that is not finite where the fit starts";

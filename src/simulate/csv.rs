@@ -1,5 +1,8 @@
 //! Tables as text: reading what a simulation adds to, writing what it made.
 
+use crate::data::{DataFile, columnar};
+use crate::diag::Diags;
+
 /// A header and rows, every cell as text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Csv {
@@ -8,7 +11,16 @@ pub struct Csv {
 }
 
 impl Csv {
-    /// `None` for what is not CSV with rows as long as its header: reading it as data says what is wrong.
+    /// `None` for what is not a table with rows as long as its header: reading it as data says what is wrong.
+    pub fn of(file: &DataFile) -> Option<Csv> {
+        if !columnar::is_columnar(file) {
+            return Csv::read(&file.bytes);
+        }
+        let mut unsaid = Diags::default();
+        let (header, rows) = columnar::Frame::open(file, &mut unsaid)?.text(&mut unsaid)?;
+        Some(Csv { header, rows })
+    }
+
     pub fn read(bytes: &[u8]) -> Option<Csv> {
         let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(bytes);
         let mut records = reader.records();

@@ -134,8 +134,7 @@ impl Predictor<'_> {
                         !self.fitted.files.iter().any(|f| f.table.as_ref() == Some(&table.name))
                     }
             })?;
-            let (Some(mut fitted), Some(mut new)) = (Csv::read(&self.fitted.files[old].bytes), Csv::read(&file.bytes))
-            else {
+            let (Some(mut fitted), Some(mut new)) = (Csv::of(&self.fitted.files[old]), Csv::of(file)) else {
                 let file = DataFile { table: Some(table.name.clone()), ..file.clone() };
                 data::bind(&unobserved(self.hir), &replaced(&all, old, file), diags);
                 return None;

@@ -170,7 +170,7 @@ fn sheets(hir: &Hir, inputs: &Inputs, rows: &Rows, diags: &mut Diags) -> Option<
 
 /// The rows of a file.
 fn given(hir: &Hir, table: &Table, file: &DataFile, diags: &mut Diags) -> Option<Sheet> {
-    let Some(mut csv) = Csv::read(&file.bytes).filter(|c| !c.rows.is_empty()) else {
+    let Some(mut csv) = Csv::of(file).filter(|c| !c.rows.is_empty()) else {
         // What is wrong with it is said as it is for a fit.
         let only = Inputs { files: vec![DataFile { table: Some(table.name.clone()), ..file.clone() }], sets: vec![] };
         data::bind(hir, &only, diags);

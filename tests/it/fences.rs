@@ -11,6 +11,8 @@ const DOORS: &[(&str, &str)] = &[
     ("cranelift_", "src/codegen"),
     ("dfdx", "src/tape"),
     ("faer", "src/prim"),
+    ("arrow_", "src/data/columnar"),
+    ("parquet", "src/data/columnar"),
     ("indicatif", "src/cli"),
     ("clap", "src/cli"),
 ];

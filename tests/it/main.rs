@@ -6,6 +6,7 @@ mod censored;
 mod chains;
 mod cli;
 mod closed_forms;
+mod columnar;
 mod columns;
 mod discrete;
 mod drawn;
