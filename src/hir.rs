@@ -38,6 +38,8 @@ pub struct Hir {
     pub missing: Vec<Missing>,
     /// The latents that are summed out.
     pub discrete: Vec<Discrete>,
+    /// Latents that leave out a level, whose value is 0.
+    pub references: Vec<Reference>,
     /// Cutpoints that separate the cells of a plate.
     pub cuts: Vec<Cuts>,
     pub guide: Guide,
@@ -77,6 +79,17 @@ pub struct Cuts {
     pub span: Span,
 }
 
+/// `latent b[work without "none"]`: the latent is 0 at one cell of an axis of its own, and an unknown at the others.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    pub var: VarId,
+    pub axis: AxisId,
+    pub label: String,
+    pub span: Span,
+    /// The other cells.
+    pub rest: PlateId,
+}
+
 /// A latent of finitely many values: one per cell of a plate.
 #[derive(Clone, Debug)]
 pub struct Discrete {
@@ -114,6 +127,8 @@ pub enum PlateKind {
     OneLess(PlateId),
     /// The cells below the diagonal of a square of another plate, or on it too: the unconstrained scale of a matrix.
     Triangle { of: PlateId, diagonal: bool },
+    /// All cells of another plate but the one with this label. Made by `check`, never named by a user.
+    Without { of: PlateId, label: String, span: Span },
     /// The empty cells of a column with missing values, labelled `row 7` or by the table's key. Made by `check`.
     Missing(VarId),
 }

@@ -38,7 +38,10 @@ impl<'a> Checker<'a, '_> {
                     p
                 }
             };
-            axes.push(self.hir.plate(plate).axis);
+            // A square matrix: a column per row.
+            let own = self.hir.plate(plate).axis;
+            let second = axes.contains(&own);
+            axes.push(if second { self.add_axis(plate, &axis.plate.name) } else { own });
         }
         let (content, ty) = match base {
             "real" => (Content::Real, Ty::Real),

@@ -6,31 +6,22 @@ use crate::syntax::ast::{ExprKind as A, Head};
 
 /// The plates that a left side fixes.
 #[derive(Clone)]
-pub(super) struct Left {
+pub(super) struct Left<'a> {
     pub axes: Vec<AxisId>,
     pub over: Vec<AxisId>,
+    /// Levels left out of an axis.
+    pub without: Vec<(AxisId, &'a ast::Text)>,
     pub env: Env,
 }
 
 impl<'a> Checker<'a, '_> {
     /// The plates of a head, with its index names in scope.
-    pub(super) fn left(&mut self, head: &'a Head) -> Option<Left> {
+    pub(super) fn left(&mut self, head: &'a Head) -> Option<Left<'a>> {
         let mut env = Env::default();
         let mut lists = [vec![], vec![]];
+        let mut without = vec![];
         for (list, written) in lists.iter_mut().zip([&head.axes, &head.over]) {
             for a in written {
-                if let Some(level) = &a.without {
-                    self.later_part(
-                        Code::NOT_YET_WITHOUT
-                            .at(
-                                level.span,
-                                "a plate without one of its levels is not part of this version of the language",
-                            )
-                            .here("parsed, but without meaning so far")
-                            .help("declare a value per level; the prior keeps them together"),
-                    );
-                    return None;
-                }
                 if let Some(f) = &a.filter {
                     self.diags.push(
                         Code::WALK_MISPLACED
@@ -69,6 +60,7 @@ impl<'a> Checker<'a, '_> {
                     env.binders.push((index.name.clone(), axis));
                 }
                 self.walk_given(a, axis, &mut env)?;
+                without.extend(a.without.as_ref().map(|level| (axis, level)));
                 env.context = union(&env.context, &[axis]);
                 list.push(axis);
             }
@@ -77,7 +69,46 @@ impl<'a> Checker<'a, '_> {
         if let [one] = env.context.as_slice() {
             env.list_axis = Some(*one);
         }
-        Some(Left { axes, over, env })
+        Some(Left { axes, over, without, env })
+    }
+
+    /// Refuse levels that are left out of anything but an effect: `what` has a value at each.
+    pub(super) fn keeps_levels(&mut self, without: Option<&ast::Text>, what: &str) -> bool {
+        let Some(level) = without else { return true };
+        let d = Code::REFERENCE_LEVEL
+            .at(level.span, format!("{what} has a value at every level: only a `latent` leaves one out"))
+            .here("left out")
+            .help("remove `without`, or write `if … then … else …` with an index");
+        self.diags.push(d);
+        false
+    }
+
+    /// Give a latent its reference levels, at which it is 0.
+    pub(super) fn references(&mut self, var: VarId, left: &Left<'a>, chain: bool) {
+        let v = self.hir.var(var).clone();
+        let said = |level: &ast::Text, why: &str| {
+            Code::REFERENCE_LEVEL.at(level.span, format!("`{}` has no reference level: {why}", v.name)).here("left out")
+        };
+        for (axis, level) in &left.without {
+            let plate = self.plate_of(*axis);
+            let d = if left.over.contains(axis) {
+                let d = said(level, "its cells are one joint draw");
+                d.help(format!("write `[{}]` instead of `over`, with a prior per cell", self.plate_name(*axis)))
+            } else if v.ty != Ty::Real {
+                said(level, "it is discrete").help("remove `without`")
+            } else if chain {
+                said(level, "it reads its own earlier rows").help("remove `without`; `if first(…)` starts a chain")
+            } else if self.known_labels(plate).is_some_and(|l| !l.contains(&level.value)) {
+                self.no_such_label(&level.value, level.span, plate)
+            } else {
+                let name = self.hir.plate(plate).name.clone();
+                let (of, label, span) = (plate, level.value.clone(), level.span);
+                let rest = self.add_plate(&name, span, PlateKind::Without { of, label: label.clone(), span });
+                self.hir.references.push(Reference { var, axis: *axis, label, span, rest });
+                continue;
+            };
+            self.diags.push(d);
+        }
     }
 
     /// `let X[term] = [log_d1: log(d1), group: group]` declares the plate `term`.

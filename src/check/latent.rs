@@ -135,6 +135,7 @@ impl<'a> Checker<'a, '_> {
                 ty: used.support.ty,
                 constraint,
             });
+            self.references(var, &left, behind);
             if let Some((plate, first)) = values {
                 self.hir.discrete.push(Discrete { var, plate, first });
             }

@@ -48,6 +48,10 @@ impl<'a> Checker<'a, '_> {
             self.poison(&head.name);
             return None;
         };
+        if !self.keeps_levels(left.without.first().map(|w| w.1), &format!("a `{what}`")) {
+            self.poison(&head.name);
+            return None;
+        }
         let bare = head.axes.is_empty() && head.over.is_empty();
         if let A::List(items) = &value.kind
             && items.iter().any(|i| i.label.is_some())

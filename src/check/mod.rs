@@ -123,7 +123,7 @@ struct Checker<'a, 'd> {
     /// The left sides of lets, reports and latents.
     heads: HashMap<&'a str, (VarKind, &'a ast::Head, Option<&'a ast::Type>)>,
     /// Variables whose earlier rows were read before their declaration was reached.
-    ahead: HashMap<String, Option<(VarId, head::Left)>>,
+    ahead: HashMap<String, Option<(VarId, head::Left<'a>)>>,
     /// The declaration being checked.
     current: Span,
 }

@@ -29,6 +29,9 @@ impl<'a> Checker<'a, '_> {
                         );
                         return;
                     };
+                    if !self.keeps_levels(a.without.as_ref(), "an observation") {
+                        return;
+                    }
                     let Some(axis) = self.axis_named(&a.plate, &env) else { return };
                     if let Some(index) = &a.index {
                         if self.check_binder(index, &env).is_none() {

@@ -13,6 +13,9 @@ impl<'a> Checker<'a, '_> {
             return self.poison(&head.name);
         }
         let Some(left) = self.left(head) else { return self.poison(&head.name) };
+        if !self.keeps_levels(left.without.first().map(|w| w.1), "a `param`") {
+            return self.poison(&head.name);
+        }
         let all = union(&left.axes, &left.over);
         let v = self.expr(init, &left.env);
         let v = self.numeric(v, "start from this");

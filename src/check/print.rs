@@ -16,6 +16,7 @@ pub fn print(hir: &Hir) -> String {
             PlateKind::Sized(_) => "numbered from 1".into(),
             PlateKind::Range(..) => "a range of numbers".into(),
             PlateKind::Labels(l) => format!("cells {}", l.join(", ")),
+            PlateKind::Without { of, label, .. } => format!("the cells of `{}` without {label}", hir.plate(*of).name),
             PlateKind::Missing(column) => format!("the empty cells of `{}`", hir.var(*column).name),
             PlateKind::Triangle { of, .. } => format!("a triangle of `{}`", hir.plate(*of).name),
             PlateKind::OneLess(k) => format!("one cell fewer than `{}`", hir.plate(*k).name),

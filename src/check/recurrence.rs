@@ -136,7 +136,7 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// The left side of a declaration, known already if its earlier rows have been read.
-    pub(super) fn left_of(&mut self, head: &'a ast::Head) -> Option<Left> {
+    pub(super) fn left_of(&mut self, head: &'a ast::Head) -> Option<Left<'a>> {
         match self.ahead.get(&head.name.name) {
             Some(known) if self.heads.get(head.name.name.as_str()).is_some_and(|h| h.1.span == head.span) => {
                 known.as_ref().map(|(_, left)| left.clone())

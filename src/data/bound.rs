@@ -67,7 +67,15 @@ impl Bound {
 
     /// The position of a label that the model writes, on the plate of this name.
     pub fn label(&self, plate: PlateId, name: &str, text: &str, span: Span) -> Result<usize, Diagnostic> {
-        let labels: &[String] = self.plates.get(plate.0 as usize).map_or(&[], |data| &data.labels);
+        let none = PlateData::default();
+        self.plates.get(plate.0 as usize).unwrap_or(&none).position(name, text, span)
+    }
+}
+
+impl PlateData {
+    /// The position of a label that the model writes, on this plate of that name.
+    pub fn position(&self, name: &str, text: &str, span: Span) -> Result<usize, Diagnostic> {
+        let labels: &[String] = &self.labels;
         if let Some(i) = labels.iter().position(|l| l == text) {
             return Ok(i);
         }

@@ -14,6 +14,7 @@ use super::sheet::{MISSING, Part, Sheet, SheetColumn, Words};
 use super::values;
 use crate::diag::{Code, Diags, nearest};
 use crate::hir::{Column, Content, Expr, Hir, Plate, PlateId, PlateKind, TableId, Ty, Var, VarId, VarKind};
+use crate::source::Span;
 
 /// What is known so far; all of it at the end, unless there were errors.
 #[derive(Debug, Default)]
@@ -176,6 +177,7 @@ impl Resolver<'_> {
                 (Try::NotYet, _) | (_, Try::NotYet) => Try::NotYet,
             },
             PlateKind::Labels(labels) => Try::Done(labelled(labels.clone())),
+            PlateKind::Without { of, label, span } => self.without(*of, label, *span),
             PlateKind::Missing(column) => self.missing(*column),
             PlateKind::Triangle { of, diagonal } => match self.known.plate(*of) {
                 Some(p) => {
@@ -190,6 +192,25 @@ impl Resolver<'_> {
                 None => Try::NotYet,
             },
         }
+    }
+
+    /// The cells of a plate that are not the reference.
+    fn without(&mut self, of: PlateId, label: &str, span: Span) -> Try<PlateData> {
+        let Some(whole) = self.known.plate(of) else { return Try::NotYet };
+        let name = &self.hir.plate(of).name;
+        let d = match whole.position(name, label, span) {
+            Ok(at) if whole.size > 1 => {
+                let rest = whole.labels.iter().enumerate().filter(|(i, _)| *i != at);
+                return Try::Done(labelled(rest.map(|(_, l)| l.clone()).collect()));
+            }
+            Ok(_) => Code::REFERENCE_LEVEL
+                .at(span, format!("without \"{label}\", `{name}` has no levels left"))
+                .here("its only level")
+                .help("leave the effect out of the model, or mend the column"),
+            Err(d) => d,
+        };
+        self.diags.push(d);
+        Try::Failed
     }
 
     /// The empty cells of a column: `row 7` or the row's key, and the label of a vector's cell.

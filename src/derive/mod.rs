@@ -13,6 +13,7 @@ mod print;
 pub use discrete::{MOST_ENTRIES, Purpose, too_many_values};
 pub use print::print;
 mod recurrence;
+mod reference;
 mod translate;
 
 use std::collections::{HashMap, HashSet};
@@ -288,6 +289,7 @@ impl Translator<'_> {
             Some(_) => self.scaled(dist, z),
             None => self.drawn_from(dist, z),
         };
+        let x = self.but_reference(var, x);
         self.define(var, &v.name, &v.axes, x, span);
         Prior { var, x: noise, axes, standard: true, span }
     }
@@ -315,9 +317,10 @@ impl Translator<'_> {
     /// The standard noise that a noncentred latent is made from.
     fn noise_of(&mut self, var: VarId) -> NodeId {
         let v = self.hir.var(var).clone();
-        let slot = self.slot(format!("{} noise", v.name), self.plates(&v.axes), SlotKind::Unconstrained(var));
-        self.joint.unconstrained.push(Unconstrained { var, slot, point: false, start: None, axes: v.axes.clone() });
-        self.read_all(slot, &v.axes)
+        let axes = self.unknown_axes(var, &v.axes);
+        let slot = self.slot(format!("{} noise", v.name), self.plates(&axes), SlotKind::Unconstrained(var));
+        self.joint.unconstrained.push(Unconstrained { var, slot, point: false, start: None, axes });
+        self.read_unknown(slot, var, &v.axes)
     }
 
     /// A joint draw in terms of its standard normal noise, one number per cell.
@@ -389,7 +392,8 @@ impl Translator<'_> {
             (value, self.term_axes(value, independent, over))
         };
         let name = format!("{} ~ {}", v.name, dist.name);
-        self.joint.terms.push(Term { name, kind: TermKind::Prior, axes, filter: None, value, span });
+        let filter = self.not_reference(var);
+        self.joint.terms.push(Term { name, kind: TermKind::Prior, axes, filter, value, span });
     }
 
     /// A discrete latent has its prior as a factor, cut to its values.
@@ -483,8 +487,9 @@ impl Translator<'_> {
             Constraint::None => v.name.clone(),
             _ => format!("{} unconstrained", v.name),
         };
-        let slot = self.slot(name, self.plates(&v.axes), kind);
-        let u = self.read_all(slot, &v.axes);
+        let axes = self.unknown_axes(var, &v.axes);
+        let slot = self.slot(name, self.plates(&axes), kind);
+        let u = self.read_unknown(slot, var, &v.axes);
         let support = match &v.constraint {
             Constraint::Lower { bound, .. } => Support::Lower(self.expr(bound)),
             Constraint::Upper { bound, .. } => Support::Upper(self.expr(bound)),
@@ -497,11 +502,14 @@ impl Translator<'_> {
             | Constraint::Ordered { .. } => Support::Real,
         };
         let start = start.map(|s| self.joint.unconstrain(support, s));
-        self.joint.unconstrained.push(Unconstrained { var, slot, point, start, axes: v.axes.clone() });
+        self.joint.unconstrained.push(Unconstrained { var, slot, point, start, axes });
         let (x, jacobian) = self.joint.constrain(support, u);
-        self.define(var, &v.name, &v.axes, x, span);
+        let value = self.but_reference(var, x);
+        self.define(var, &v.name, &v.axes, value, span);
         if let (Some(j), false) = (jacobian, point) {
             self.jacobian(&v.name, v.axes.clone(), j, span);
+            let filter = self.not_reference(var);
+            self.joint.terms.last_mut().expect("just added").filter = filter;
         }
         x
     }

@@ -117,6 +117,7 @@ codes! {
     VECTOR_SOURCE "V0341" error "a vector column read from a single column";
     PLATE_SIZE "V0342" error "a plate size that is not a whole number known before fitting";
     PLATE_LABEL "V0343" error "a plate label that is not text";
+    REFERENCE_LEVEL "V0344" error "a reference level that cannot be left out";
     // V04xx: types, supports, constraints
     SUPPORT_MISMATCH "V0401" error "an observation that the distribution cannot give";
     DOMAIN "V0402" error "an argument that may leave its domain";
@@ -163,7 +164,7 @@ codes! {
     NOT_YET_DIST "V0602" error "a distribution of a later version";
     NOT_YET_FUNCTION "V0603" error "a function of a later version";
     // V0604 was a lag.
-    NOT_YET_WITHOUT "V0605" error "a plate without one of its levels";
+    // V0605 was "a plate without one of its levels" and stays unused.
     NOT_YET_TYPE "V0606" error "a type of a later version";
     NOT_YET_MISSING "V0607" error "missing cells of a discrete column";
     NOT_YET_NET "V0608" error "a net";

@@ -176,7 +176,8 @@ impl Pass<'_> {
                 }
                 let ordered = matches!(self.given.hir.var(*var).constraint, Constraint::Ordered { .. });
                 let use_ = Use { dist, axes: &axes, var: *var, observed: false, ordered };
-                let numbers = self.draw_from(&use_, None)?;
+                let mut numbers = self.draw_from(&use_, None)?;
+                self.clear_references(*var, &mut numbers);
                 self.keep(*var, overlaid(known.as_deref(), numbers));
             }
             Step::Param { var, .. } => {
@@ -209,6 +210,19 @@ impl Pass<'_> {
             Step::Factor { .. } => {}
         }
         Ok(())
+    }
+
+    /// A latent is 0 at its reference levels.
+    fn clear_references(&self, var: VarId, numbers: &mut [f64]) {
+        let given = self.given;
+        let axes = &given.hir.var(var).axes;
+        for r in given.hir.references.iter().filter(|r| r.var == var) {
+            let size = |a: &AxisId| given.bound.size(given.hir.axis(*a).plate);
+            let stride: usize = axes.iter().take_while(|a| **a != r.axis).map(size).product();
+            let labels = &given.bound.plate(given.hir.axis(r.axis).plate).labels;
+            let is_reference = |cell: usize| labels[cell / stride % labels.len()] == r.label;
+            numbers.iter_mut().enumerate().filter(|(cell, _)| is_reference(*cell)).for_each(|(_, x)| *x = 0.0);
+        }
     }
 
     fn keep(&mut self, var: VarId, numbers: Vec<f64>) {

@@ -294,6 +294,7 @@ fn anything(hir: &Hir, column: &Column) -> Option<String> {
             | PlateKind::Range(..)
             | PlateKind::Labels(_)
             | PlateKind::Missing(_)
+            | PlateKind::Without { .. }
             | PlateKind::Triangle { .. }
             | PlateKind::OneLess(_) => return None,
         },

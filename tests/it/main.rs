@@ -16,6 +16,7 @@ mod fuzz;
 mod golden;
 mod json;
 mod kernels;
+mod levels;
 mod library;
 mod logdensity;
 mod matrices;
