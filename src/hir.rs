@@ -553,6 +553,12 @@ pub enum Noise {
     Poisson,
     /// Binomial(n, p).
     Binomial,
+    /// Successes among `n` that are drawn without replacement from `a` successes and `b` failures.
+    Hypergeometric,
+    /// An angle around 0 with this concentration.
+    VonMises,
+    /// How many of `n` fall on each cell of this axis, with the probabilities along it.
+    Multinomial(AxisId),
     /// A position drawn with the probabilities that the parameter gives along this axis.
     Categorical(AxisId),
 }

@@ -17,11 +17,12 @@ pub enum Builtin {
     Matrix(MatrixFn),
 }
 
-/// Base noise by name; `Categorical` takes its axis from `over`.
+/// Base noise by name; `Categorical` and `Multinomial` take their axis from `over`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum NoiseKind {
     Fixed(Noise, usize),
     Categorical,
+    Multinomial,
 }
 
 /// Name, meaning, and for the reference, which lists them in this order: the call and what it gives.
@@ -42,6 +43,12 @@ pub const BUILTINS: &[(&str, Builtin, &str, &str)] = &[
     ("atan", Builtin::Unary(UnOp::Atan), "atan(x)", "inverse tangent"),
     ("lgamma", Builtin::Unary(UnOp::Lgamma), "lgamma(x)", "log of the absolute value of the gamma function"),
     ("digamma", Builtin::Unary(UnOp::Digamma), "digamma(x)", "derivative of `lgamma`"),
+    (
+        "log_bessel_i0",
+        Builtin::Unary(UnOp::LogBesselI0),
+        "log_bessel_i0(x)",
+        "log of the modified Bessel function of the first kind of order 0",
+    ),
     ("erf", Builtin::Unary(UnOp::Erf), "erf(x)", "error function"),
     ("Phi", Builtin::Unary(UnOp::Phi), "Phi(x)", "standard normal distribution function"),
     ("log_Phi", Builtin::Unary(UnOp::LogPhi), "log_Phi(x)", "log of `Phi`, accurate in the lower tail"),
@@ -105,6 +112,24 @@ pub const BUILTINS: &[(&str, Builtin, &str, &str)] = &[
     ("std_gamma", Builtin::Noise(NoiseKind::Fixed(Noise::Gamma, 1)), "std_gamma(shape)", "a gamma draw with rate 1"),
     ("std_poisson", Builtin::Noise(NoiseKind::Fixed(Noise::Poisson, 1)), "std_poisson(rate)", "a Poisson draw"),
     ("std_binomial", Builtin::Noise(NoiseKind::Fixed(Noise::Binomial, 2)), "std_binomial(n, p)", "a binomial draw"),
+    (
+        "std_hypergeometric",
+        Builtin::Noise(NoiseKind::Fixed(Noise::Hypergeometric, 3)),
+        "std_hypergeometric(n, a, b)",
+        "successes among n drawn from a successes and b failures",
+    ),
+    (
+        "std_von_mises",
+        Builtin::Noise(NoiseKind::Fixed(Noise::VonMises, 1)),
+        "std_von_mises(kappa)",
+        "an angle around 0 with concentration kappa",
+    ),
+    (
+        "std_multinomial",
+        Builtin::Noise(NoiseKind::Multinomial),
+        "std_multinomial(n, p over plate)",
+        "how many of n fall on each cell, with these probabilities",
+    ),
     (
         "std_categorical",
         Builtin::Noise(NoiseKind::Categorical),

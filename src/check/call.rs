@@ -127,7 +127,7 @@ impl<'a> Checker<'a, '_> {
         let reduces = matches!(b, Builtin::Reduce(_)) || matches!(b, Builtin::Extremum(..)) && args.len() == 1;
         if let Some(a) = args.iter().find(|a| !a.over.is_empty())
             && !reduces
-            && !matches!(b, Builtin::Noise(NoiseKind::Categorical))
+            && !matches!(b, Builtin::Noise(NoiseKind::Categorical | NoiseKind::Multinomial))
         {
             self.diags.push(
                 Code::OVER_MISPLACED
@@ -435,15 +435,21 @@ impl<'a> Checker<'a, '_> {
                 let Some(axis) = self.axis_named(&arg.over[0].plate, env) else { return bad(e.span) };
                 (Noise::Categorical(axis), vec![self.expr(&arg.value, env)], vec![axis])
             }
+            (NoiseKind::Multinomial, [n, p]) if p.over.len() == 1 => {
+                let Some(axis) = self.axis_named(&p.over[0].plate, env) else { return bad(e.span) };
+                (Noise::Multinomial(axis), vec![self.expr(&n.value, env), self.expr(&p.value, env)], vec![])
+            }
             (NoiseKind::Fixed(noise, n), args) if args.len() == n => {
                 (noise, args.iter().map(|a| self.expr(&a.value, env)).collect(), vec![])
             }
             _ => {
                 let form = match kind {
                     NoiseKind::Categorical => "p over k",
+                    NoiseKind::Multinomial => "n, p over k",
                     NoiseKind::Fixed(_, 0) => "",
                     NoiseKind::Fixed(_, 1) => "x",
-                    NoiseKind::Fixed(..) => "n, p",
+                    NoiseKind::Fixed(_, 2) => "n, p",
+                    NoiseKind::Fixed(..) => "n, a, b",
                 };
                 self.diags.push(
                     Code::WRONG_ARGUMENT_COUNT
@@ -461,7 +467,7 @@ impl<'a> Checker<'a, '_> {
         }
         let ty = match noise {
             Noise::Categorical(a) => Ty::Index(self.plate_of(a)),
-            Noise::Poisson | Noise::Binomial => Ty::Int,
+            Noise::Poisson | Noise::Binomial | Noise::Hypergeometric | Noise::Multinomial(_) => Ty::Int,
             _ => Ty::Real,
         };
         Expr { kind: ExprKind::Noise(noise, params), ty, axes: minus(&axes, &drop), span: e.span }

@@ -30,9 +30,6 @@ pub(super) struct Drawn {
     pub censoring: Option<Censoring>,
 }
 
-/// Distributions that the language has and this version does not, with what to write until then.
-const LATER_DISTS: &[(&str, &str)] = &[("Multinomial", "one row per draw, with `Categorical`")];
-
 /// What other languages call a distribution of ours.
 const FOREIGN: &[(&str, &str)] = &[
     ("gaussian", "Normal"),
@@ -115,7 +112,9 @@ impl<'a> Checker<'a, '_> {
         let matched =
             self.match_arguments(e.span, name, form.params, 0, &args.iter().collect::<Vec<_>>(), form.name.span)?;
         let all = union(&drawn.axes, &drawn.over);
-        let arg_env = Env { list_axis: single(&all), context: all.clone(), ..env.clone() };
+        // A list runs over the only plate, or over the one that is drawn together.
+        let list_axis = single(&drawn.over).or(single(&all));
+        let arg_env = Env { list_axis, context: all.clone(), ..env.clone() };
         let values: Vec<Expr> =
             form.params.iter().zip(&matched).map(|(p, a)| self.passed(p, &a.value, &arg_env)).collect();
         if values.iter().any(is_bad) || self.broken_bodies.contains(&form.name.span) {
@@ -283,15 +282,6 @@ impl<'a> Checker<'a, '_> {
 
     fn unknown_dist(&mut self, name: &str, span: Span) {
         if self.poisoned.contains(name) {
-            return;
-        }
-        if let Some((_, advice)) = LATER_DISTS.iter().find(|(n, _)| *n == name) {
-            self.diags.push(
-                Code::NOT_YET_DIST
-                    .at(span, format!("`{name}` belongs to a part of the language that this version does not have yet"))
-                    .here("parsed, but without meaning so far")
-                    .help(format!("until then: {advice}")),
-            );
             return;
         }
         let mut d = Code::UNKNOWN_DISTRIBUTION

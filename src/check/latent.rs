@@ -65,6 +65,11 @@ impl<'a> Checker<'a, '_> {
                 self.poison(&head.name);
                 continue;
             }
+            if used.support.ty != Ty::Real && !left.over.is_empty() {
+                self.counted_together(&used, head);
+                self.poison(&head.name);
+                continue;
+            }
             let values = match used.support.ty {
                 Ty::Real => None,
                 _ => match self.values(&head.name, &used) {
@@ -142,6 +147,16 @@ impl<'a> Checker<'a, '_> {
             self.declare_step(&head.name, "latent", var);
             self.hir.steps.push(Step::Latent { var, dist: used, centering, span: decl.span });
         }
+    }
+
+    /// Counts that are drawn together have no sum cell by cell.
+    fn counted_together(&mut self, used: &DistUse, head: &Head) {
+        let d = Code::CANNOT_SUM_OUT
+            .at(used.span, format!("counts that `{}` draws together can be observed, but not summed out", used.name))
+            .here("whole numbers, drawn together")
+            .label(head.span, "a latent")
+            .help("draw the cells apart, or take the expected counts, the number of draws times the probabilities");
+        self.diags.push(d);
     }
 
     /// The type written for a latent or param, as the values that it admits.

@@ -146,8 +146,34 @@ const SIZES: [usize; 10] = [0, 1, 2, 3, 7, 8, 511, 512, 513, 1000];
 fn functions() {
     use UnOp::*;
     let all = [
-        Neg, Abs, Sqrt, Recip, Floor, Ceil, Round, Not, Sign, Exp, Log, Log1p, Expm1, Tanh, Sin, Cos, Atan, Sigmoid,
-        Softplus, Lgamma, Digamma, Trigamma, Erf, Phi, LogPhi, InvMills,
+        Neg,
+        Abs,
+        Sqrt,
+        Recip,
+        Floor,
+        Ceil,
+        Round,
+        Not,
+        Sign,
+        Exp,
+        Log,
+        Log1p,
+        Expm1,
+        Tanh,
+        Sin,
+        Cos,
+        Atan,
+        Sigmoid,
+        Softplus,
+        Lgamma,
+        Digamma,
+        Trigamma,
+        Erf,
+        Phi,
+        LogPhi,
+        InvMills,
+        LogBesselI0,
+        BesselRatio,
     ];
     for op in all {
         let positive = matches!(op, Sqrt | Log | Log1p | Lgamma | Digamma | Trigamma);

@@ -161,7 +161,7 @@ codes! {
     CANNOT_CENSOR "V0541" error "censoring that has no meaning here";
     // V06xx: not there yet
     // V0601 was "a discrete latent" and stays unused.
-    NOT_YET_DIST "V0602" error "a distribution of a later version";
+    // V0602 was "a distribution of a later version".
     NOT_YET_FUNCTION "V0603" error "a function of a later version";
     // V0604 was a lag.
     // V0605 was "a plate without one of its levels" and stays unused.

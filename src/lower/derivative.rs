@@ -20,7 +20,7 @@ pub(crate) fn unary(a: &mut Arena, op: UnOp, x: E, y: E) -> Partial {
         UnOp::Lgamma | UnOp::Digamma | UnOp::Trigamma => true,
         UnOp::Neg | UnOp::Abs | UnOp::Floor | UnOp::Ceil | UnOp::Round | UnOp::Not | UnOp::Sign => false,
         UnOp::Tanh | UnOp::Sin | UnOp::Cos | UnOp::Atan | UnOp::Sigmoid | UnOp::Softplus => false,
-        UnOp::Erf | UnOp::Phi | UnOp::LogPhi | UnOp::InvMills => false,
+        UnOp::Erf | UnOp::Phi | UnOp::LogPhi | UnOp::InvMills | UnOp::LogBesselI0 | UnOp::BesselRatio => false,
     };
     let one = a.number(1.0);
     let value = match op {
@@ -88,6 +88,15 @@ pub(crate) fn unary(a: &mut Arena, op: UnOp, x: E, y: E) -> Partial {
         }
         // (log Φ)' = φ / Φ
         UnOp::LogPhi => a.unary(UnOp::InvMills, x),
+        UnOp::LogBesselI0 => a.unary(UnOp::BesselRatio, x),
+        // (I₁/I₀)' = 1 - (I₁/I₀) / x - (I₁/I₀)²; ½ at 0
+        UnOp::BesselRatio => {
+            let r = a.unary(UnOp::Recip, x);
+            let r = a.mul(y, r);
+            let s = a.mul(y, y);
+            let d = a.sub(one, r);
+            a.sub(d, s)
+        }
         // (φ/Φ)' = -(φ/Φ) (x + φ/Φ)
         UnOp::InvMills => {
             let s = a.add(x, y);

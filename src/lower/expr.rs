@@ -378,6 +378,7 @@ fn own_cost(expr: &Expr) -> f32 {
             UnOp::Tanh | UnOp::Sin | UnOp::Cos | UnOp::Atan | UnOp::Sigmoid | UnOp::Softplus | UnOp::Erf => 20.0,
             UnOp::Phi | UnOp::LogPhi | UnOp::InvMills => 30.0,
             UnOp::Lgamma | UnOp::Digamma | UnOp::Trigamma => 40.0,
+            UnOp::LogBesselI0 | UnOp::BesselRatio => 60.0,
         },
         Expr::Binary(op, _, _) => match op {
             BinOp::Add

@@ -417,6 +417,10 @@ pub enum UnOp {
     LogPhi,
     /// φ(x) / Φ(x), accurate in the lower tail: the derivative of `LogPhi`.
     InvMills,
+    /// Log of the modified Bessel function I₀.
+    LogBesselI0,
+    /// I₁(x) / I₀(x): the derivative of `LogBesselI0`.
+    BesselRatio,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -77,7 +77,9 @@ impl Arena {
             | UnOp::Erf
             | UnOp::Phi
             | UnOp::LogPhi
-            | UnOp::InvMills => self.intern(Expr::Unary(op, a)),
+            | UnOp::InvMills
+            | UnOp::LogBesselI0
+            | UnOp::BesselRatio => self.intern(Expr::Unary(op, a)),
         }
     }
 

@@ -195,6 +195,8 @@ pub fn unary(isa: Isa, op: UnOp) -> Option<Unary> {
         UnOp::Phi => unary!(isa, "phi", n::phi::<F>),
         UnOp::LogPhi => unary!(isa, "log_phi", n::log_phi::<F>),
         UnOp::InvMills => unary!(isa, "inv_mills", n::inv_mills::<F>),
+        UnOp::LogBesselI0 => unary!(isa, "log_bessel_i0", scalar::log_bessel_i0),
+        UnOp::BesselRatio => unary!(isa, "bessel_ratio", scalar::bessel_ratio),
     })
 }
 
@@ -272,7 +274,7 @@ pub fn contract_t(isa: Isa) -> Routine {
 }
 
 /// Every function that [`unary`] has.
-pub const FUNCTIONS: [UnOp; 17] = [
+pub const FUNCTIONS: [UnOp; 19] = [
     UnOp::Exp,
     UnOp::Log,
     UnOp::Log1p,
@@ -290,6 +292,8 @@ pub const FUNCTIONS: [UnOp; 17] = [
     UnOp::Phi,
     UnOp::LogPhi,
     UnOp::InvMills,
+    UnOp::LogBesselI0,
+    UnOp::BesselRatio,
 ];
 
 /// Every pair that [`pair`] has.

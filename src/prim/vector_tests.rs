@@ -41,6 +41,7 @@ fn claim(op: UnOp) -> f64 {
         UnOp::Tanh => 2.5,
         UnOp::LogPhi => 3.5,
         UnOp::Lgamma | UnOp::Digamma | UnOp::Trigamma | UnOp::InvMills => 4.0,
+        UnOp::LogBesselI0 | UnOp::BesselRatio => 8.0,
         UnOp::Phi => 4.5,
         UnOp::Neg
         | UnOp::Abs

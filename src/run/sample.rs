@@ -1,13 +1,13 @@
 //! Drawing from a distribution of the library: its `sample()` evaluated over base noise, whole plates at a time.
 
+mod noise;
 mod ode;
 
 use std::collections::HashMap;
 
 use rand::Rng;
-use rand_distr::{Binomial, Distribution, Gamma, Open01, Poisson, StandardNormal};
 
-use crate::hir::{AxisId, Expr, ExprKind, Hir, Index, LocalId, MatrixFn, Noise, PlateId, Reduction, VarId};
+use crate::hir::{AxisId, Expr, ExprKind, Hir, Index, LocalId, MatrixFn, PlateId, Reduction, VarId};
 use crate::prim::{matrix, scalar};
 
 /// One number per cell of `axes`, the first axis contiguous.
@@ -276,45 +276,6 @@ impl<R: Rng> Sampler<'_, R> {
             let base: usize = rest.iter().zip(at).map(|(s, i)| s * i).sum();
             numbers.push(v.numbers[base + step * i]);
         });
-        Cells { axes, numbers }
-    }
-
-    /// One draw per cell of `axes`.
-    fn noise(&mut self, noise: Noise, params: &[Cells], axes: &[AxisId]) -> Cells {
-        let axes = axes.to_vec();
-        let mut cells = vec![];
-        self.cells(&axes, |at| cells.push(at.to_vec()));
-        let mut numbers = Vec::with_capacity(cells.len());
-        for at in cells {
-            let p: Vec<f64> = match noise {
-                Noise::Categorical(_) => vec![],
-                _ => params.iter().map(|p| p.numbers[self.offset(p, &axes, &at)]).collect(),
-            };
-            numbers.push(match noise {
-                Noise::Normal => StandardNormal.sample(&mut self.rng),
-                Noise::Uniform => Open01.sample(&mut self.rng),
-                Noise::Gamma => Gamma::new(p[0], 1.0).map_or(f64::NAN, |d| d.sample(&mut self.rng)),
-                Noise::Poisson if p[0] == 0.0 => 0.0,
-                Noise::Poisson => Poisson::new(p[0]).map_or(f64::NAN, |d| d.sample(&mut self.rng)),
-                Noise::Binomial => {
-                    Binomial::new(p[0] as u64, p[1]).map_or(f64::NAN, |d| d.sample(&mut self.rng) as f64)
-                }
-                Noise::Categorical(k) => {
-                    let u: f64 = Open01.sample(&mut self.rng);
-                    let mut inner = axes.clone();
-                    inner.push(k);
-                    let size = self.axis_size(k);
-                    let mut below = 0.0;
-                    let chosen = (0..size).find(|&i| {
-                        let mut cell = at.clone();
-                        cell.push(i);
-                        below += params[0].numbers[self.offset(&params[0], &inner, &cell)];
-                        u < below
-                    });
-                    chosen.unwrap_or(size - 1) as f64
-                }
-            });
-        }
         Cells { axes, numbers }
     }
 }

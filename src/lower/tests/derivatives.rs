@@ -4,7 +4,7 @@ use super::build::Model;
 use crate::derive::joint::*;
 
 /// Every function with points of its domain, both tails included.
-const UNARY: [(UnOp, &[f64]); 26] = [
+const UNARY: [(UnOp, &[f64]); 28] = [
     (UnOp::Neg, &[0.3]),
     (UnOp::Abs, &[-0.7, 2.0]),
     (UnOp::Sqrt, &[0.2, 3.0]),
@@ -31,6 +31,8 @@ const UNARY: [(UnOp, &[f64]); 26] = [
     (UnOp::Phi, &[-4.0, -1.0, 2.0]),
     (UnOp::LogPhi, &[-20.0, -4.0, -2.9, 1.0]),
     (UnOp::InvMills, &[-20.0, -4.0, -2.9, 1.0]),
+    (UnOp::LogBesselI0, &[0.0, 0.3, -2.0, 31.0]),
+    (UnOp::BesselRatio, &[0.3, -2.0, 31.0]),
 ];
 
 #[test]

@@ -43,7 +43,7 @@ fn check_gradient(compiled: &Compiled, theta: &[f64], what: &str) -> f64 {
 }
 
 /// Their support moves with their arguments, so that a difference may step over its end; or they have no real ones.
-const MOVING: &[&str] = &["Uniform", "Pareto", "ParetoII", "DiscreteUniform"];
+const MOVING: &[&str] = &["Uniform", "Pareto", "ParetoII", "DiscreteUniform", "Hypergeometric"];
 
 /// The value of a type's constraint at u, and the log-Jacobian.
 fn constrained(ty: &str, u: f64) -> (f64, f64) {

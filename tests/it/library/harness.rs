@@ -49,7 +49,8 @@ pub struct Form {
 }
 
 /// Distributions whose arguments or values lie on several plates: they have tests of their own, in `joint.rs`.
-pub const APART: &[&str] = &["OrderedLogistic", "OrderedProbit", "ZeroSumNormal"];
+pub const APART: &[&str] =
+    &["OrderedLogistic", "OrderedProbit", "ZeroSumNormal", "Multinomial", "DirichletMultinomial"];
 
 pub fn forms() -> Vec<Form> {
     let lib = library();

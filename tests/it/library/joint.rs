@@ -4,6 +4,7 @@
 use crate::support::{self, checked_value, compile};
 use vic::data::Inputs;
 use vic::driver::{self, Session};
+use vic::infer::Target;
 use vic::simulate::{Csv, Rows, simulate};
 
 /// Data drawn from a model, as one table.
@@ -130,4 +131,142 @@ fn draws_that_sum_to_zero() {
     let products: f64 = made.tables[0].1.rows.iter().map(|r| r[0].parse::<f64>().expect("a number")).sum();
     // A product of two normals of variance 3 and covariance -1 has variance 9 + 1.
     assert!((products / N as f64 + 1.0).abs() < 5.0 * (10.0 / N as f64).sqrt(), "covariance {}", products / N as f64);
+}
+
+/// All rows of three counts that sum to 4, with Pólya's urn for the closed form: drawn one after the other, a cell has
+/// alpha_k plus what fell on it before; alpha to infinity is the multinomial.
+#[test]
+fn counts_over_a_plate() {
+    let rows: Vec<[u32; 3]> = (0..=4)
+        .flat_map(|a| (0..=4 - a).map(move |b| [a, b, 4 - a - b]))
+        .filter(|r| r.iter().sum::<u32>() == 4)
+        .collect();
+    assert_eq!(rows.len(), 15);
+    let factorial = |n: u32| (1..=n).map(f64::from).product::<f64>();
+    let ways = |r: &[u32; 3]| 24.0 / r.iter().map(|x| factorial(*x)).product::<f64>();
+    let urn = |r: &[u32; 3], alpha: [f64; 3]| {
+        let up = |a: f64, n: u32| (0..n).map(|j| a + f64::from(j)).product::<f64>();
+        let cells: f64 = r.iter().zip(alpha).map(|(x, a)| up(a, *x)).product();
+        ways(r) * cells / up(alpha.iter().sum(), 4)
+    };
+    let multinomial =
+        |r: &[u32; 3], p: [f64; 3]| ways(r) * r.iter().zip(p).map(|(x, p)| p.powi(*x as i32)).product::<f64>();
+    let text: String = rows.iter().map(|r| format!("4,{},{},{}\n", r[0], r[1], r[2])).collect();
+    let data = support::csv(&format!("n,x.1,x.2,x.3\n{text}"));
+    let head = "data rows { n: int, x: int[k] from \"x.*\" }\nlatent a[k] ~ Normal(0, 1)\n";
+    let theta = [0.3, -0.8, 0.5];
+    let prior: f64 = theta.iter().map(|t| standard_normal(*t)).sum();
+    let e = theta.map(f64::exp);
+    let p = e.map(|x| x / e.iter().sum::<f64>());
+    let total: f64 = rows.iter().map(|r| urn(r, e)).sum();
+    close(total, 1.0, "all rows of an urn");
+    for (observed, probability) in [
+        ("Multinomial(n, softmax[k](a))", &multinomial as &dyn Fn(&[u32; 3], [f64; 3]) -> f64),
+        ("Multinomial(n, logit: a)", &multinomial),
+        ("DirichletMultinomial(n, exp(a))", &urn),
+    ] {
+        let at = if observed.starts_with('D') { e } else { p };
+        let compiled = compile(&format!("{head}observe x over k ~ {observed}\n"), &data);
+        let want: f64 = rows.iter().map(|r| probability(r, at).ln()).sum();
+        close(checked_value(&compiled, &theta), want + prior, observed);
+    }
+    // A row that does not sum to n is impossible.
+    let model = format!("{head}observe x over k ~ Multinomial(n + 1, logit: a)\n");
+    assert_eq!(compile(&model, &data).model.evaluator().value(&theta), f64::NEG_INFINITY);
+}
+
+/// Means and variances of 20000 rows, within five standard errors (the variance's by the normal approximation, which
+/// counts in the dozens allow).
+#[test]
+fn draws_of_counts_over_a_plate() {
+    const N: usize = 20_000;
+    let (p, n) = ([0.2, 0.5, 0.3], 40.0);
+    let data = support::csv(&format!("n\n{}", "40\n".repeat(N)));
+    for (observed, inflation) in [
+        ("Multinomial(n, [0.2, 0.5, 0.3])", 1.0),
+        ("Multinomial(n, logit: [log(0.2), log(0.5), log(0.3)])", 1.0),
+        ("DirichletMultinomial(n, [2, 5, 3])", (10.0 + n) / 11.0),
+    ] {
+        let model =
+            format!("data rows {{ n: int, x: int[k] from [\"a\", \"b\", \"c\"] }}\nobserve x over k ~ {observed}\n");
+        let csv = drawn(&model, &data, None, 5);
+        let row = |r: &Vec<String>| r[1..].iter().map(|x| x.parse::<f64>().expect("a number")).collect::<Vec<_>>();
+        let rows: Vec<Vec<f64>> = csv.rows.iter().map(row).collect();
+        assert!(rows.iter().all(|r| r.iter().sum::<f64>() == n));
+        for k in 0..3 {
+            let (mean, variance) = (n * p[k], n * p[k] * (1.0 - p[k]) * inflation);
+            let got = rows.iter().map(|r| r[k]).sum::<f64>() / N as f64;
+            assert!((got - mean).abs() < 5.0 * (variance / N as f64).sqrt(), "{observed}: mean {got}, want {mean}");
+            let got = rows.iter().map(|r| (r[k] - mean).powi(2)).sum::<f64>() / N as f64;
+            let se = variance * (2.0 / N as f64).sqrt();
+            assert!((got - variance).abs() < 5.0 * se, "{observed}: variance {got}, want {variance} ± {se}");
+        }
+    }
+}
+
+const SCALE: [[f64; 3]; 3] = [[2.0, 0.6, -0.3], [0.6, 1.0, 0.2], [-0.3, 0.2, 0.5]];
+
+/// log det and the quadratic form dᵀ A⁻¹ d of a matrix of three rows, by cofactors.
+fn by_cofactors(a: &[[f64; 3]; 3], d: [f64; 3]) -> (f64, f64) {
+    let minor = |i: usize, j: usize| {
+        let (r, c) = ([(i + 1) % 3, (i + 2) % 3], [(j + 1) % 3, (j + 2) % 3]);
+        a[r[0]][c[0]] * a[r[1]][c[1]] - a[r[0]][c[1]] * a[r[1]][c[0]]
+    };
+    let det: f64 = (0..3).map(|j| a[0][j] * minor(0, j)).sum();
+    let form = (0..3).flat_map(|i| (0..3).map(move |j| (i, j))).map(|(i, j)| d[i] * minor(j, i) / det * d[j]).sum();
+    (det.ln(), form)
+}
+
+fn student_model(arguments: &str, head: &str) -> String {
+    format!(
+        "data rows {{ y: real[k] from [\"y.1\", \"y.2\", \"y.3\"] }}\n{head}\
+         let S[i in k, j in k] = if i == j then (if row(i) == 1 then 2 else if row(i) == 2 then 1 else 0.5)\
+         else if row(i) + row(j) == 3 then 0.6 else if row(i) + row(j) == 4 then 0 - 0.3 else 0.2\n\
+         let s[i in k] = sqrt(S[i, i])\nlet R[i in k, j in k] = S[i, j] / (s[i] * s[j])\nlet L = cholesky(S)\n\
+         observe y over k ~ MvStudentT({arguments})\n"
+    )
+}
+
+#[test]
+fn multivariate_student_t() {
+    let rows = [[0.3, -1.0, 0.4], [2.5, 0.1, -0.8]];
+    let text: String = rows.iter().map(|r| format!("{},{},{}\n", r[0], r[1], r[2])).collect();
+    let data = support::csv(&format!("y.1,y.2,y.3\n{text}"));
+    let theta = [0.4, -0.2, 0.3, 0.1];
+    let nu = 0.4f64.exp() + 2.0;
+    let prior: f64 = theta.iter().map(|t| standard_normal(*t)).sum();
+    let density = |y: &[f64; 3]| {
+        let d = [y[0] + 0.2, y[1] - 0.3, y[2] - 0.1];
+        let (log_det, form) = by_cofactors(&SCALE, d);
+        libm::lgamma(0.5 * (nu + 3.0))
+            - libm::lgamma(0.5 * nu)
+            - 1.5 * (nu * std::f64::consts::PI).ln()
+            - 0.5 * log_det
+            - 0.5 * (nu + 3.0) * (form / nu).ln_1p()
+    };
+    let want = prior + rows.iter().map(density).sum::<f64>();
+    for arguments in ["exp(t) + 2, m, cov: S", "exp(t) + 2, m, chol: L", "exp(t) + 2, m, sd: s, corr: R"] {
+        let model = student_model(arguments, "latent t ~ Normal(0, 1)\nlatent m[k] ~ Normal(0, 1)\n");
+        close(checked_value(&compile(&model, &data), &theta), want, arguments);
+    }
+}
+
+/// Covariances of 20000 draws with 9 degrees of freedom: nu / (nu - 2) times the scale matrix. A product of two such
+/// cells has a kurtosis below 5, so that five standard errors are 5 √(5 v w / N).
+#[test]
+fn draws_of_multivariate_student_t() {
+    const N: usize = 20_000;
+    for arguments in ["9, 1, cov: S", "9, 1, chol: L", "9, 1, sd: s, corr: R"] {
+        let csv = drawn(&student_model(arguments, ""), &Inputs::default(), Some(N), 3);
+        let rows: Vec<Vec<f64>> =
+            csv.rows.iter().map(|r| r.iter().map(|x| x.parse::<f64>().expect("a number") - 1.0).collect()).collect();
+        for i in 0..3 {
+            for j in 0..=i {
+                let got = rows.iter().map(|r| r[i] * r[j]).sum::<f64>() / N as f64;
+                let want = SCALE[i][j] * 9.0 / 7.0;
+                let bound = 5.0 * 9.0 / 7.0 * (5.0 * SCALE[i][i] * SCALE[j][j] / N as f64).sqrt();
+                assert!((got - want).abs() < bound, "{arguments}: covariance {got}, want {want}");
+            }
+        }
+    }
 }

@@ -13,6 +13,7 @@ import os
 
 import mpmath as mp
 import numpy as np
+import scipy.optimize as opt
 import scipy.stats as st
 
 mp.mp.dps = 40
@@ -96,6 +97,29 @@ def loc_scale(form, dist, logpdf, ccdf, moments, extra=None):
 
 def grid(names, *rows):
     return [dict(zip(names.split(), [float(v) for v in r])) for r in rows]
+
+
+class Circular:
+    """In the form of scipy's: von Mises on the circle cut at -pi and pi."""
+
+    def __init__(self, mu, kappa):
+        self.d = st.vonmises(kappa, loc=mu)
+        self.logpdf = self.d.logpdf
+
+    def support(self):
+        return -math.pi, math.pi
+
+    def cdf(self, x):
+        return self.d.cdf(x) - self.d.cdf(-math.pi)
+
+    def sf(self, x):
+        return self.d.cdf(math.pi) - self.d.cdf(x)
+
+    def ppf(self, q):
+        return opt.brentq(lambda x: self.cdf(x) - q, -math.pi, math.pi, xtol=1e-12)
+
+    def isf(self, q):
+        return opt.brentq(lambda x: self.sf(x) - q, -math.pi, math.pi, xtol=1e-12)
 
 
 CONTINUOUS = [
@@ -347,6 +371,15 @@ CONTINUOUS = [
         lambda mu, s, t: (mu + s * (1 - 2 * t) / (2 * t * (1 - t)), s**2 * (1 - 2 * t + 2 * t**2) / (2 * t * (1 - t)) ** 2),
     ),
     Continuous(
+        "VonMises(mu, kappa)",
+        grid("mu kappa", (0, 1), (0.5, 0.01), (-2.5, 4), (1, 60)),
+        Circular,
+        lambda x, mu, k: k * mp.cos(x - mu) - mp.log(2 * mp.pi * mp.besseli(0, k)),
+        None,
+        None,
+        lambda mu, k: (nan, nan),
+    ),
+    Continuous(
         "BetaProportion(mu, kappa)",
         grid("mu kappa", (0.5, 2), (0.2, 7), (0.9, 40), (0.4, 5e4)),
         lambda mu, k: st.beta(mu * k, (1 - mu) * k),
@@ -478,6 +511,14 @@ DISCRETE = [
         lambda x, n, a, b: mp.log(mp.binomial(n, x)) + mp.log(mp.beta(x + a, n - x + b)) - mp.log(mp.beta(a, b)),
         lambda n, a, b: (n * a / (a + b), n * a * b * (a + b + n) / (a + b) ** 2 / (a + b + 1)),
         lambda a, d: counts(a, d) + [a[0] - 1, a[0]]),
+    Discrete("Hypergeometric(n, a, b)", grid("n a b", (1, 3, 4), (20, 50, 30), (60, 40, 45), (0, 5, 5), (3000, 20000, 100000)),
+        lambda n, a, b: st.hypergeom(int(a + b), int(a), int(n)),
+        lambda x, n, a, b: mp.log(mp.binomial(a, x)) + mp.log(mp.binomial(b, n - x)) - mp.log(mp.binomial(a + b, n)),
+        lambda n, a, b: (n * a / (a + b), n * a * b * (a + b - n) / (a + b) ** 2 / (a + b - 1)),
+        lambda a, d: [x for x in counts(a, d) if d.support()[0] <= x <= d.support()[1]] + list(d.support())),
+    Discrete("BetaNegBinomial(r, a, b)", grid("r a b", (5, 30, 20), (2, 25, 60), (1, 40, 3)), st.betanbinom,
+        lambda x, r, a, b: mp.log(mp.beta(r + x, a + b)) - mp.log(mp.beta(r, a)) + mp.loggamma(x + b) - mp.loggamma(b) - mp.loggamma(x + 1),
+        lambda r, a, b: (r * b / (a - 1), r * b * (r + a - 1) * (b + a - 1) / (a - 1) ** 2 / (a - 2)), counts),
     Discrete("NegBinomial(alpha, beta)", grid("alpha beta", (1, 1), (3, 60), (0.4, 0.02), (5000, 25)),
         lambda a, b: st.nbinom(a, b / (1 + b)), lambda x, a, b: neg_binomial(x, a / b, a),
         lambda a, b: (a / b, a / b * (1 + 1 / b)), counts),
