@@ -95,8 +95,9 @@ pub fn derive(checked: &mut Checked) -> (Joint, Guide) {
 
 /// The loop nests for one data set; `None` if the data do not fit the model.
 pub fn lower(session: &mut Session, checked: &mut Checked, inputs: &Inputs) -> Option<(Bound, Graph, Layout)> {
-    let (joint, _) = derive(checked);
-    let bound = data::bind(&checked.hir, inputs, &mut session.diags)?;
+    let mut bound = data::bind(&checked.hir, inputs, &mut session.diags)?;
+    let joint = derive::joint_for(&mut checked.hir, derive::Purpose::Fit, &lower::known_size(&bound));
+    bound.add_derived(&checked.hir);
     let (graph, layout) = lower::lower(&checked.hir, &joint, &bound, &mut session.diags)?;
     computed(&checked.hir, &bound, &layout).map_err(|d| session.diags.push(d)).ok()?;
     Some((bound, graph, layout))

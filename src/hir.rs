@@ -129,6 +129,8 @@ pub enum PlateKind {
     Triangle { of: PlateId, diagonal: bool },
     /// All cells of another plate but the one with this label. Made by `check`, never named by a user.
     Without { of: PlateId, label: String, span: Span },
+    /// The configurations of cells that each have one of some values. Made by `derive`.
+    Power { values: PlateId, cells: Vec<PlateId> },
     /// The empty cells of a column with missing values, labelled `row 7` or by the table's key. Made by `check`.
     Missing(VarId),
 }

@@ -146,22 +146,30 @@ impl<'a> Checker<'a, '_> {
         if self.hir.discrete.is_empty() || self.diags.has_errors() {
             return;
         }
-        let joint = crate::derive::joint(&mut self.hir.clone());
+        let mut hir = self.hir.clone();
+        let joint = crate::derive::joint(&mut hir);
         joint.problems.into_iter().for_each(|d| self.diags.push(d));
         // Where the data decide how many values there are, so they do whether these are too many.
-        let known = |p: &PlateId| match &self.hir.plates.get(p.0 as usize)?.kind {
+        for e in &joint.eliminated {
+            let entries = e.tables.iter().map(|p| self.known_cells(&hir, *p)).product::<Option<f64>>();
+            if let Some(entries) = entries.filter(|n| *n > crate::derive::MOST_ENTRIES) {
+                return self.diags.push(crate::derive::too_many_values(e, entries, 1.0));
+            }
+        }
+    }
+
+    /// How many cells a plate has, which may be one that summing out has made.
+    fn known_cells(&self, hir: &Hir, plate: PlateId) -> Option<f64> {
+        match &hir.plate(plate).kind {
             PlateKind::Range(a, b) => {
                 let (a, b) = (self.range_in(a, &Env::default()), self.range_in(b, &Env::default()));
                 (a.lower == a.upper && b.lower == b.upper).then_some(b.upper - a.lower + 1.0)
             }
-            _ => Some(self.known_labels(*p)?.len() as f64),
-        };
-        for e in &joint.eliminated {
-            if let Some(n) = e.tables.iter().map(known).collect::<Option<Vec<f64>>>()
-                && n.iter().product::<f64>() > crate::derive::MOST_ENTRIES
-            {
-                return self.diags.push(crate::derive::too_many_values(e, n.iter().product()));
+            PlateKind::Power { values, cells } => {
+                let cells = cells.iter().map(|p| self.known_cells(hir, *p)).product::<Option<f64>>()?;
+                Some(self.known_cells(hir, *values)?.powf(cells))
             }
+            _ => Some(self.known_labels(plate)?.len() as f64),
         }
     }
 

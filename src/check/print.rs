@@ -19,6 +19,7 @@ pub fn print(hir: &Hir) -> String {
             PlateKind::Without { of, label, .. } => format!("the cells of `{}` without {label}", hir.plate(*of).name),
             PlateKind::Missing(column) => format!("the empty cells of `{}`", hir.var(*column).name),
             PlateKind::Triangle { of, .. } => format!("a triangle of `{}`", hir.plate(*of).name),
+            PlateKind::Power { .. } => "configurations".into(),
             PlateKind::OneLess(k) => format!("one cell fewer than `{}`", hir.plate(*k).name),
         };
         let _ = writeln!(out, "plate {}: {kind}", p.name);

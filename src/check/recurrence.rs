@@ -212,8 +212,11 @@ impl<'a> Checker<'a, '_> {
             Step::Let { var, value, .. } if vars.contains(var) => self.discrete_in(value),
             _ => None,
         });
+        let chains = vars.iter().all(|v| self.hir.discrete(*v).is_some());
         match (discrete, summed) {
             (Some(_), _) if unit.len() == 1 => return,
+            // Chains that read each other's earlier rows.
+            (Some(_), None) if chains => {}
             (Some(z), None) => return self.by_class(z, self.hir.var(z).span),
             (_, Some((z, span))) => return self.by_class(z, span),
             (None, None) => {}
@@ -267,12 +270,15 @@ impl<'a> Checker<'a, '_> {
         for &v in &vars {
             let var = self.hir.var(v);
             let joint = &var.axes[var.axes.len() - var.joint..];
-            if joint.contains(&axes[&v]) || matches!(var.ty, Ty::Index(_)) {
+            if joint.contains(&axes[&v]) || matches!(var.ty, Ty::Index(_)) && !chains {
                 return self.not_behind(unit, &vars, uses, &axes);
             }
         }
         if !self.all_behind(unit, &vars, uses, &axes) {
             return self.not_behind(unit, &vars, uses, &axes);
+        }
+        if chains {
+            return;
         }
         let axes = vars.iter().map(|v| axes[v]).collect();
         self.hir.recurrences.push(Recurrence { vars, axes, walk });

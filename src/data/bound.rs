@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::diag::{Code, Diagnostic, nearest};
-use crate::hir::{PlateId, VarId};
+use crate::hir::{Hir, PlateId, PlateKind, VarId};
 use crate::source::Span;
 
 /// What the data files say about a model's plates and values.
@@ -56,7 +56,38 @@ impl Values {
     }
 }
 
+/// A plate with these cells, which stand in no file.
+pub(super) fn labelled(labels: Vec<String>) -> PlateData {
+    PlateData { size: labels.len(), labels: Arc::from(labels), ..PlateData::default() }
+}
+
+/// The cells of a plate that `derive` makes from others; `None` while those are not known.
+pub(super) fn derived<'a>(kind: &PlateKind, plate: impl Fn(PlateId) -> Option<&'a PlateData>) -> Option<PlateData> {
+    match kind {
+        PlateKind::Triangle { of, diagonal } => {
+            let p = plate(*of)?;
+            let cells = |i: usize| 0..if *diagonal { i + 1 } else { i };
+            let name = |i: usize, j: usize| format!("{}:{}", p.labels[i], p.labels[j]);
+            Some(labelled((0..p.size).flat_map(|i| cells(i).map(move |j| name(i, j))).collect()))
+        }
+        PlateKind::OneLess(whole) => {
+            let p = plate(*whole)?;
+            Some(labelled(p.labels[..p.size.saturating_sub(1)].to_vec()))
+        }
+        // Too many to be named.
+        _ => Some(PlateData::default()),
+    }
+}
+
 impl Bound {
+    /// Give cells to the plates that `derive` has added since the data were bound.
+    pub fn add_derived(&mut self, hir: &Hir) {
+        for plate in &hir.plates[self.plates.len()..] {
+            let data = derived(&plate.kind, |p| self.plates.get(p.0 as usize)).unwrap_or_default();
+            self.plates.push(data);
+        }
+    }
+
     pub fn plate(&self, id: PlateId) -> &PlateData {
         &self.plates[id.0 as usize]
     }

@@ -1,10 +1,9 @@
 //! Sizes, labels and numbers: everything that follows from the files and `--set`, found in the order of dependency.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use super::assign::listed;
-use super::bound::{Bound, PlateData, Values};
+use super::bound::{self, Bound, PlateData, Values, labelled};
 use super::cells::{Origin, Problems, counted, quoted};
 use super::eval::{Eval, Stop};
 use super::json::{Keys, Value};
@@ -179,18 +178,9 @@ impl Resolver<'_> {
             PlateKind::Labels(labels) => Try::Done(labelled(labels.clone())),
             PlateKind::Without { of, label, span } => self.without(*of, label, *span),
             PlateKind::Missing(column) => self.missing(*column),
-            PlateKind::Triangle { of, diagonal } => match self.known.plate(*of) {
-                Some(p) => {
-                    let cells = |i: usize| 0..if *diagonal { i + 1 } else { i };
-                    let name = |i: usize, j: usize| format!("{}:{}", p.labels[i], p.labels[j]);
-                    Try::Done(labelled((0..p.size).flat_map(|i| cells(i).map(move |j| name(i, j))).collect()))
-                }
-                None => Try::NotYet,
-            },
-            PlateKind::OneLess(whole) => match self.known.plate(*whole) {
-                Some(p) => Try::Done(labelled(p.labels[..p.size.saturating_sub(1)].to_vec())),
-                None => Try::NotYet,
-            },
+            kind @ (PlateKind::Triangle { .. } | PlateKind::OneLess(_) | PlateKind::Power { .. }) => {
+                bound::derived(kind, |p| self.known.plate(p)).map_or(Try::NotYet, Try::Done)
+            }
         }
     }
 
@@ -559,10 +549,6 @@ impl Resolver<'_> {
             d.help("both need the same number of cells")
         }
     }
-}
-
-fn labelled(labels: Vec<String>) -> PlateData {
-    PlateData { size: labels.len(), labels: Arc::from(labels), ..PlateData::default() }
 }
 
 /// Which column fills which cell of a plate: by label, or in order where either side is merely numbered 1..n.

@@ -10,13 +10,20 @@ use std::collections::{HashMap, HashSet};
 
 use super::chain::Lag;
 use super::joint::*;
+use super::together::{Join, Together};
 use super::translate::Translator;
 use crate::diag::{Code, Diagnostic};
 use crate::hir::{AxisId, AxisInfo, PlateId, VarId};
 use crate::source::Span;
 
+/// How the name of a latent's configurations begins.
+pub(super) const TOGETHER: &str = "all cells of ";
+
 /// Larger tables, in entries per cell, are not summed.
 pub const MOST_ENTRIES: f64 = (1u64 << 22) as f64;
+
+/// Larger tables over all cells together (2 GiB) are not kept.
+pub const MOST_STORED: f64 = (1u64 << 28) as f64;
 
 /// What the log joint is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +39,19 @@ pub enum Purpose {
     /// its value still, and the derivative of a choice made by noise, an input too: the derivative along the probes is 1
     /// for the values of one draw of the discrete latents given the others, 0 for the rest.
     Drawn,
+}
+
+/// Why latents cannot be summed out one after the other.
+pub(super) enum Stuck {
+    /// Cells must be taken together.
+    Together,
+    Problem(Box<Diagnostic>),
+}
+
+impl From<Diagnostic> for Stuck {
+    fn from(d: Diagnostic) -> Stuck {
+        Stuck::Problem(Box::new(d))
+    }
 }
 
 /// A discrete latent as it is summed out.
@@ -56,9 +76,9 @@ pub(super) struct Factor {
     pub span: Span,
     /// Which cell of each.
     pub reads: Vec<(SlotId, Vec<Ix>)>,
-    /// It depends also on the cell before that of one of them.
-    pub lag: Option<Lag>,
-    /// That one's own prior.
+    /// It depends also on earlier cells of these.
+    pub lags: Vec<Lag>,
+    /// Such a one's own prior.
     pub prior: bool,
 }
 
@@ -85,21 +105,43 @@ impl Translator<'_> {
 
     /// Sum out every discrete latent. What cannot be is said in the joint's `problems`.
     pub(super) fn sum_out(&mut self) {
-        let mut latents = self.summed();
+        let latents = self.summed();
         if latents.is_empty() {
             return;
         }
+        let whole = self.joint.clone();
+        let mut joins = vec![];
+        // Each round takes more cells together than the one before, until nothing is in the way.
+        while let Err(stuck) = self.eliminate_all(&latents, &mut joins) {
+            match stuck {
+                Stuck::Together => {
+                    self.joint = whole.clone();
+                    self.lag_axes.clear();
+                }
+                Stuck::Problem(problem) => return self.joint.problems.push(*problem),
+            }
+        }
+    }
+
+    /// Sum out all latents, where `joins` are taken together; what must be beside these is added there.
+    fn eliminate_all(&mut self, all: &[Summed], joins: &mut Vec<Join>) -> Result<(), Stuck> {
+        let mut latents: Vec<Summed> = all.iter().filter(|z| joins.iter().all(|j| j.slot != z.slot)).cloned().collect();
+        let together: Vec<Together> = joins.iter().map(|j| self.together(all, j)).collect();
+        latents.extend(together.iter().map(|t| t.whole.clone()));
         let mut factors = vec![];
-        for term in std::mem::take(&mut self.joint.terms) {
-            match self.factor(&term, &latents) {
-                Ok(None) if self.purpose == Purpose::Drawn => {}
-                Ok(None) => self.joint.terms.push(term),
-                Ok(Some(f)) => factors.push(f),
-                Err(problem) => return self.joint.problems.push(problem),
+        for mut term in std::mem::take(&mut self.joint.terms) {
+            term.value = self.with_digits(term.value, &together);
+            match self.factor(&term, &latents, joins)? {
+                None if self.purpose == Purpose::Drawn => {}
+                None => self.joint.terms.push(term),
+                Some(f) => factors.push(f),
             }
         }
         if self.purpose != Purpose::Fit {
-            latents.iter().for_each(|z| factors.push(self.probe(z)));
+            for z in all {
+                let probe = self.probe(z, together.iter().find(|t| t.cell.slot == z.slot));
+                factors.push(probe);
+            }
         }
         while !latents.is_empty() {
             let ready = (0..latents.len()).filter(|&i| self.neighbours(&latents[i], &factors).is_some());
@@ -108,15 +150,17 @@ impl Translator<'_> {
                 let near = self.neighbours(&latents[i], &factors).expect("just seen");
                 (fill(&near, &factors), near.len(), latents.len() - i)
             });
-            let Some(best) = best else {
-                let problem = self.tied(&latents, &factors);
-                return self.joint.problems.push(problem);
-            };
-            let z = latents.remove(best);
-            if let Err(problem) = self.eliminate(&z, &mut factors) {
-                return self.joint.problems.push(problem);
+            if let Some(best) = best {
+                let z = latents.remove(best);
+                self.eliminate(&z, &mut factors)?;
+            } else if let Some((chains, near)) = self.walking_together(&latents, &factors) {
+                latents.retain(|z| chains.iter().all(|c| c.slot != z.slot));
+                self.sum_out_chain(&chains, near, &mut factors)?;
+            } else {
+                return Err(self.join_more(&latents, joins));
             }
         }
+        Ok(())
     }
 
     /// The discrete latents, in the order declared.
@@ -132,7 +176,7 @@ impl Translator<'_> {
         latents
     }
 
-    fn summed_latent(&mut self, slot: SlotId, var: VarId) -> Summed {
+    pub(super) fn summed_latent(&mut self, slot: SlotId, var: VarId) -> Summed {
         let d = self.hir.discrete(var).expect("a discrete slot is a discrete latent's").clone();
         let v = self.hir.var(var).clone();
         let axis = self.fresh_axis(d.plate, &v.name);
@@ -148,48 +192,84 @@ impl Translator<'_> {
     }
 
     /// A term with its discrete latents replaced by their values' axes; `None` if it reads none.
-    fn factor(&mut self, term: &Term, latents: &[Summed]) -> Result<Option<Factor>, Diagnostic> {
-        let mut reads = vec![];
-        let mut inside = None;
+    fn factor(&mut self, term: &Term, latents: &[Summed], joins: &mut Vec<Join>) -> Result<Option<Factor>, Stuck> {
+        let (mut reads, mut inside) = (vec![], None);
         self.collect(term.value, &[], &mut HashSet::new(), &mut reads, &mut inside);
-        let find = |s: SlotId| latents.iter().find(|z| z.slot == s).expect("every discrete slot is summed");
-        if let Some((slot, axis)) = inside {
-            return Err(self.reduced(find(slot), axis, term));
-        }
-        let (mut value, mut lag, mut prior) = (term.value, None, false);
-        for (slot, index) in &reads {
-            if index.iter().any(|ix| matches!(ix, Ix::At(n) if self.depends_on_discrete(*n))) {
-                return Err(self.two_cells(find(*slot), true, term));
-            }
-        }
-        for z in latents {
-            let own: Vec<Vec<Ix>> = reads.iter().filter(|r| r.0 == z.slot).map(|r| r.1.clone()).collect();
-            match own.as_slice() {
-                [] | [_] => {}
-                [a, b] if lag.is_none() => {
-                    let Some((current, found)) = self.lag(z, a, b) else {
-                        return Err(self.two_cells(z, false, term));
-                    };
-                    let earlier = if current == *a { b } else { a };
-                    value = self.with_previous(value, earlier, z, &found);
-                    reads.retain(|r| r.0 != z.slot || r.1 == current);
-                    prior = term.kind == TermKind::Prior
-                        && term.name.starts_with(&format!("{} ~ ", self.hir.var(z.var).name));
-                    lag = Some(found);
-                }
-                _ => return Err(self.two_cells(z, false, term)),
-            }
-        }
         if reads.is_empty() {
             return Ok(None);
         }
+        // A sum over a plate of latents reads all its cells, and so does an index that depends on a latent.
+        if let Some((slot, axis)) = inside {
+            let (_, index) = reads.iter().find(|r| r.0 == slot && self.uses(&r.1, axis)).expect("it is a read");
+            let dims = (0..index.len()).filter(|&d| self.uses(&index[d..=d], axis)).collect();
+            return Err(self.join(slot, dims, joins, latents));
+        }
+        for (slot, index) in &reads {
+            let by_latent = |ix: &Ix| matches!(ix, Ix::At(n) if self.depends_on_discrete(*n));
+            let dims: Vec<usize> = (0..index.len()).filter(|&d| by_latent(&index[d])).collect();
+            if !dims.is_empty() {
+                return Err(self.join(*slot, dims, joins, latents));
+            }
+        }
+        let mut lags: Vec<Lag> = vec![];
+        let (mut value, mut current) = (term.value, vec![]);
+        // Of which latent a cell just before another is read.
+        let walked = latents.iter().any(|z| {
+            let own: Vec<&Vec<Ix>> = reads.iter().filter(|r| r.0 == z.slot).map(|r| &r.1).collect();
+            own.iter().any(|a| own.iter().any(|b| self.lag(z.slot, a, b).is_some()))
+        });
+        let here = reads.iter().flat_map(|r| &r.1).find_map(|ix| match ix {
+            Ix::Axis(a) if walked || reads.len() > 1 => Some(*a),
+            _ => None,
+        });
+        for z in latents {
+            let mut own: Vec<Vec<Ix>> = reads.iter().filter(|r| r.0 == z.slot).map(|r| r.1.clone()).collect();
+            let (Some(first), several) = (own.first().cloned(), own.len() > 1) else { continue };
+            let is_current = |a: &Vec<Ix>| own.iter().all(|b| a == b || self.lag(z.slot, a, b).is_some());
+            let mut now = own.iter().find(|a| is_current(a)).cloned();
+            // Beside cells of other latents in this row, an earlier cell is one of a chain: its own current cell is here.
+            let lagged = first
+                .iter()
+                .position(|ix| matches!((ix, here), (Ix::At(n), Some(t)) if self.steps_before(*n, t).is_some()));
+            if let (Some(dim), Some(t)) = (lagged, here)
+                && (walked || reads.iter().any(|r| r.0 != z.slot))
+                && (!several || now.is_none())
+            {
+                let mut cell = first.clone();
+                cell[dim] = Ix::Axis(t);
+                let all = own.iter().all(|b| self.lag(z.slot, &cell, b).is_some());
+                now = all.then_some(cell).or(now);
+            }
+            let Some(now) = now else {
+                let differ = (0..first.len()).filter(|&d| own.iter().any(|o| o[d] != first[d])).collect();
+                return Err(self.join(z.slot, differ, joins, latents));
+            };
+            own.retain(|o| *o != now);
+            for earlier in own {
+                let lag = self.lag(z.slot, &now, &earlier).expect("just seen");
+                value = self.with_previous(value, &earlier, z, lag.back);
+                lags.push(lag);
+            }
+            current.push((z.slot, now));
+        }
+        let own_prior = |z: &Summed| term.name.starts_with(&format!("{} ~ ", self.hir.var(z.var).name));
+        let prior = term.kind == TermKind::Prior && !lags.is_empty() && latents.iter().any(own_prior);
         let value = self.joint.with_values(value, latents);
         let Term { name, axes, filter, span, .. } = term.clone();
-        Ok(Some(Factor { name, axes, filter, value, span, reads, lag, prior }))
+        Ok(Some(Factor { name, axes, filter, value, span, reads: current, lags, prior }))
+    }
+
+    /// Whether an index moves with an axis.
+    pub(super) fn uses(&self, index: &[Ix], a: AxisId) -> bool {
+        index.iter().any(|ix| match ix {
+            Ix::Axis(b) => *b == a,
+            Ix::At(n) => self.joint.varies_over(*n, a),
+            Ix::Label(..) => false,
+        })
     }
 
     /// The cells of discrete latents that an expression reads; `inside`: one that a reduction in it runs over.
-    fn collect(
+    pub(super) fn collect(
         &self,
         node: NodeId,
         bound: &[AxisId],
@@ -203,12 +283,7 @@ impl Translator<'_> {
         if let Node::Read { slot, index } = self.joint.node(node)
             && matches!(self.joint.slot(*slot).kind, SlotKind::Discrete(_))
         {
-            let uses = |ix: &Ix, a: AxisId| match ix {
-                Ix::Axis(b) => *b == a,
-                Ix::At(n) => self.joint.varies_over(*n, a),
-                Ix::Label(..) => false,
-            };
-            if let Some(&a) = bound.iter().find(|a| index.iter().any(|ix| uses(ix, **a))) {
+            if let Some(&a) = bound.iter().find(|a| self.uses(index, **a)) {
                 inside.get_or_insert((*slot, a));
             }
             let read = (*slot, index.clone());
@@ -226,25 +301,35 @@ impl Translator<'_> {
     }
 
     /// An input of 0 per cell and value.
-    fn probe(&mut self, z: &Summed) -> Factor {
+    fn probe(&mut self, z: &Summed, together: Option<&Together>) -> Factor {
         let name = format!("{} probe", self.hir.var(z.var).name);
         let mut axes = z.axes.clone();
         axes.push(z.axis);
         let slot = self.slot(name.clone(), self.plates(&axes), SlotKind::Unconstrained(z.var));
-        let value = self.read_all(slot, &axes);
-        self.joint.unconstrained.push(Unconstrained { var: z.var, slot, point: false, start: None, axes });
-        let index = z.axes.iter().map(|a| Ix::Axis(*a)).collect();
+        self.joint.unconstrained.push(Unconstrained {
+            var: z.var,
+            slot,
+            point: false,
+            start: None,
+            axes: axes.clone(),
+        });
+        let cell: Vec<Ix> = z.axes.iter().map(|a| Ix::Axis(*a)).collect();
+        let mut index = cell.clone();
+        let read = match together {
+            None => {
+                index.push(Ix::Axis(z.axis));
+                (z.slot, cell)
+            }
+            Some(t) => {
+                let digit = self.digit(t, &cell);
+                index.push(Ix::At(self.joint.with_values(digit, std::slice::from_ref(&t.whole))));
+                (t.whole.slot, t.rest(&cell))
+            }
+        };
+        let value = self.joint.intern(Node::Read { slot, index });
         let span = self.hir.var(z.var).span;
-        Factor {
-            name,
-            axes: z.axes.clone(),
-            filter: None,
-            value,
-            span,
-            reads: vec![(z.slot, index)],
-            lag: None,
-            prior: false,
-        }
+        let axes = z.axes.clone();
+        Factor { name, axes, filter: None, value, span, reads: vec![read], lags: vec![], prior: false }
     }
 
     /// Noise for the choice between the values of some cells, if choices are made.
@@ -282,7 +367,7 @@ impl Translator<'_> {
         let mut walked = None;
         for f in factors {
             let Some((_, own)) = f.reads.iter().find(|r| r.0 == z.slot) else { continue };
-            if let Some(lag) = &f.lag {
+            for lag in &f.lags {
                 // Another latent's chain ties many cells of this one; and its own is a chain of plain cells only.
                 if lag.slot != z.slot || own.iter().any(|ix| !matches!(ix, Ix::Axis(_))) {
                     return None;
@@ -302,18 +387,12 @@ impl Translator<'_> {
             }
         }
         // All cells of a chain together share factors with these, so that they cannot differ along it.
-        let along = |ix: &Ix, t: AxisId| match ix {
-            Ix::Axis(a) => *a == t,
-            Ix::At(n) => self.joint.varies_over(*n, t),
-            Ix::Label(..) => false,
-        };
-        let differ =
-            |(_, dim): (Option<SlotId>, usize)| near.iter().flat_map(|n| &n.1).any(|ix| along(ix, z.axes[dim]));
+        let differ = |(_, dim): (Option<SlotId>, usize)| near.iter().any(|n| self.uses(&n.1, z.axes[dim]));
         if walked.is_some_and(differ) { None } else { Some(near) }
     }
 
     /// An index beside another, `own`, as a function of the axes that stand in the place of `own`.
-    fn in_terms_of(&self, index: &[Ix], own: &[Ix], axes: &[AxisId]) -> Option<Vec<Ix>> {
+    pub(super) fn in_terms_of(&self, index: &[Ix], own: &[Ix], axes: &[AxisId]) -> Option<Vec<Ix>> {
         let one = |ix: &Ix| {
             if let Ix::Label(..) = ix {
                 return Some(ix.clone());
@@ -330,15 +409,15 @@ impl Translator<'_> {
         index.iter().map(one).collect()
     }
 
-    fn eliminate(&mut self, z: &Summed, factors: &mut Vec<Factor>) -> Result<(), Diagnostic> {
+    fn eliminate(&mut self, z: &Summed, factors: &mut Vec<Factor>) -> Result<(), Stuck> {
         let others = self.neighbours(z, factors).expect("chosen because it has them");
+        if factors.iter().any(|f| !f.lags.is_empty() && f.reads.iter().any(|r| r.0 == z.slot)) {
+            return self.sum_out_chain(std::slice::from_ref(z), others, factors);
+        }
         let (mine, rest): (Vec<Factor>, Vec<Factor>) =
             std::mem::take(factors).into_iter().partition(|f| f.reads.iter().any(|r| r.0 == z.slot));
         *factors = rest;
         let v = self.hir.var(z.var).clone();
-        if let Some(dim) = mine.iter().find_map(|f| f.lag.as_ref().map(|l| l.dim)) {
-            return self.sum_out_chain(z, mine, others, dim, factors);
-        }
         let mut total = None;
         for f in &mine {
             let part = self.aligned(f, z);
@@ -354,55 +433,64 @@ impl Translator<'_> {
         let cells: Vec<AxisId> = z.axes.iter().chain([&z.axis]).copied().collect();
         let noise = self.noise(&v.name, z.var, &cells).map(|slot| self.read_all(slot, &cells));
         let sum = self.over_values(&[z.axis], total, noise);
-        self.note(z, &others, false);
-        self.passed_on(z, z.axes.clone(), sum, others, factors);
+        self.note(std::slice::from_ref(z), &[z.axis], &over, false);
+        self.passed_on(std::slice::from_ref(z), z.axes.clone(), sum, others, factors);
         Ok(())
     }
 
+    /// Sum out chains that walk together; `others` are the latents that all their cells share factors with.
     fn sum_out_chain(
         &mut self,
-        z: &Summed,
-        mine: Vec<Factor>,
+        chains: &[Summed],
         others: Vec<(SlotId, Vec<Ix>)>,
-        dim: usize,
         factors: &mut Vec<Factor>,
-    ) -> Result<(), Diagnostic> {
+    ) -> Result<(), Stuck> {
+        let own = |f: &Factor| f.reads.iter().any(|r| chains.iter().any(|z| z.slot == r.0));
+        let (mine, rest): (Vec<Factor>, Vec<Factor>) = std::mem::take(factors).into_iter().partition(own);
+        *factors = rest;
         let over: Vec<AxisId> = others.iter().map(|o| self.value_axis(o.0)).collect();
-        let sum = self.eliminate_chain(z, &mine, &over)?;
-        self.note(z, &others, true);
+        let sum = self.eliminate_chain(chains, &mine, &over)?;
+        let lead = &chains[0];
         if others.is_empty() {
-            self.passed_on(z, z.axes.clone(), sum, others, factors);
+            self.passed_on(chains, lead.axes.clone(), sum, others, factors);
             return Ok(());
         }
-        let t = z.axes[dim];
+        let dim = mine.iter().flat_map(|f| &f.lags).next().expect("a chain has a factor of two cells").dim;
+        let t = lead.axes[dim];
         let whole = self.joint.intern(Node::Reduce { op: Fold::Sum, axes: vec![t], filter: None, body: sum });
-        let rest = z.axes.iter().copied().filter(|a| *a != t).collect();
-        self.passed_on(z, rest, whole, others, factors);
+        let rest = lead.axes.iter().copied().filter(|a| *a != t).collect();
+        self.passed_on(chains, rest, whole, others, factors);
         Ok(())
     }
 
-    /// Remember what was summed out, over which tables.
-    fn note(&mut self, z: &Summed, others: &[(SlotId, Vec<Ix>)], chain: bool) {
-        let over: Vec<AxisId> = others.iter().map(|o| self.value_axis(o.0)).collect();
-        let steps = std::iter::repeat_n(z.plate, if chain { 2 } else { 1 });
-        let tables = steps.chain(over.iter().map(|a| self.hir.axis(*a).plate)).collect();
-        let names = std::iter::once(z.slot).chain(others.iter().map(|o| o.0));
-        let names = names.map(|s| self.joint.slot(s).name.clone()).collect();
-        let span = self.hir.var(z.var).span;
-        self.joint.eliminated.push(Eliminated { names, axes: z.axes.clone(), tables, chain, span });
+    /// Remember what was summed out: tables over `values`, and over those of the latents that the result depends on.
+    pub(super) fn note(&mut self, own: &[Summed], values: &[AxisId], over: &[AxisId], chain: bool) {
+        let tables = values.iter().chain(over).map(|a| self.hir.axis(*a).plate).collect();
+        let name = |s: &SlotId| self.joint.slot(*s).name.clone();
+        let given = over.iter().filter_map(|a| self.joint.value_axes.iter().find(|v| v.1 == a));
+        let given = given.map(|v| name(v.0)).collect();
+        let names = own.iter().map(|z| name(&z.slot)).collect();
+        let span = self.hir.var(own[0].var).span;
+        self.joint.eliminated.push(Eliminated { names, given, axes: own[0].axes.clone(), tables, chain, span });
+    }
+
+    /// `z1 and z2`
+    pub(super) fn names(&self, latents: &[Summed]) -> String {
+        let names: Vec<&str> = latents.iter().map(|z| self.joint.slot(z.slot).name.as_str()).collect();
+        names.join(" and ")
     }
 
     /// What is left of a latent: a term, or a factor of the latents that shared factors with it.
     fn passed_on(
         &mut self,
-        z: &Summed,
+        own: &[Summed],
         axes: Vec<AxisId>,
         value: NodeId,
         others: Vec<(SlotId, Vec<Ix>)>,
         factors: &mut Vec<Factor>,
     ) {
-        let span = self.hir.var(z.var).span;
-        let name = format!("{} summed out", self.hir.var(z.var).name);
+        let span = self.hir.var(own[0].var).span;
+        let name = format!("{} summed out", self.names(own));
         if others.is_empty() {
             self.joint.terms.push(Term { name, kind: TermKind::Likelihood, axes, filter: None, value, span });
             return;
@@ -410,7 +498,7 @@ impl Translator<'_> {
         let values = others.iter().map(|o| self.value_axis(o.0));
         let cells: Vec<AxisId> = axes.iter().copied().chain(values).collect();
         let value = self.stored(name.clone(), &cells, value, span);
-        factors.push(Factor { name, axes, filter: None, value, span, reads: others, lag: None, prior: false });
+        factors.push(Factor { name, axes, filter: None, value, span, reads: others, lags: vec![], prior: false });
     }
 
     fn value_axis(&self, slot: SlotId) -> AxisId {
@@ -448,12 +536,8 @@ impl Translator<'_> {
                 *e = fresh;
             }
         }
-        if axes != z.axes {
-            // By way of new axes, since one may take the place of another.
-            let fresh: Vec<AxisId> = axes.iter().map(|a| self.fresh_axis(self.hir.axis(*a).plate, "")).collect();
-            axes.iter().zip(&fresh).for_each(|(a, b)| rename(self, *a, *b));
-            fresh.iter().zip(&z.axes).for_each(|(a, b)| rename(self, *a, *b));
-        }
+        value = self.renamed_axes(value, &axes, &z.axes);
+        filter = filter.map(|x| self.renamed_axes(x, &axes, &z.axes));
         match filter {
             _ if !extra.is_empty() => {
                 self.joint.intern(Node::Reduce { op: Fold::Sum, axes: extra, filter, body: value })
@@ -478,85 +562,30 @@ impl Translator<'_> {
         self.joint.defs.push(Def { scatter, ..Def::new(slot, over, f.value, f.span) });
         self.read_all(slot, &target)
     }
-
-    /// `sum(z over points)`
-    fn reduced(&self, z: &Summed, axis: AxisId, term: &Term) -> Diagnostic {
-        let v = self.hir.var(z.var);
-        let plate = &self.hir.plate(self.hir.axis(axis).plate).name;
-        Code::CANNOT_SUM_OUT
-            .at(
-                v.span,
-                format!(
-                    "`{}` cannot be summed out: `{}` reads all its cells along `{plate}` together",
-                    v.name, term.name
-                ),
-            )
-            .here(format!("every cell of `{plate}` is tied to every other"))
-            .label(term.span, "read together here")
-            .help(format!(
-                "the sum would run over {} at once; let a term depend on one cell, or use a continuous latent",
-                self.combinations(z, plate)
-            ))
-    }
-
-    /// `z[home] - z[away]`, or `b[z]` for discrete `b`.
-    fn two_cells(&self, z: &Summed, computed: bool, term: &Term) -> Diagnostic {
-        let v = self.hir.var(z.var);
-        let plate = z.axes.first().map_or(String::new(), |a| self.hir.plate(self.hir.axis(*a).plate).name.clone());
-        let how = if computed { "picks its cell by another discrete latent" } else { "reads two of its cells at once" };
-        Code::CANNOT_SUM_OUT
-            .at(v.span, format!("`{}` cannot be summed out: `{}` {how}", v.name, term.name))
-            .here(format!("every cell of `{plate}` is tied to others"))
-            .label(term.span, "read here")
-            .help(format!(
-                "the sum would run over {} at once; let a term depend on one cell, or use a continuous latent",
-                self.combinations(z, &plate)
-            ))
-    }
-
-    fn combinations(&self, z: &Summed, plate: &str) -> String {
-        format!("the values of `{}` to the power of the number of cells of `{plate}`", self.hir.var(z.var).name)
-    }
-
-    /// What to say where every latent that is left shares factors with many cells of another.
-    fn tied(&self, latents: &[Summed], factors: &[Factor]) -> Diagnostic {
-        let of = |s: SlotId| latents.iter().find(|z| z.slot == s);
-        let pair = factors.iter().find_map(|f| {
-            let z = of(f.reads.first()?.0)?;
-            let other = f.reads.iter().skip(1).find_map(|r| of(r.0))?;
-            Some((z, other, f))
-        });
-        let Some((a, b, f)) = pair else {
-            return Code::CANNOT_SUM_OUT.plain("the discrete latents cannot be summed out");
-        };
-        let (x, y) = (self.hir.var(a.var), self.hir.var(b.var));
-        let plates = |z: &Summed| -> Vec<String> {
-            z.axes.iter().map(|p| format!("`{}`", self.hir.plate(self.hir.axis(*p).plate).name)).collect()
-        };
-        let (pa, pb) = (plates(a).join(" and "), plates(b).join(" and "));
-        Code::CANNOT_SUM_OUT
-            .at(y.span, format!("`{}` and `{}` cannot be summed out: `{}` ties each cell of one to many of the other", x.name, y.name, f.name))
-            .here(format!("one per cell of {pb}"))
-            .label(x.span, format!("one per cell of {pa}"))
-            .label(f.span, "both are read here")
-            .help(format!(
-                "all cells of `{0}` would be summed at once, the values of `{0}` to the power of the cells of {pa}; make one of them continuous, one value per cell (`latent {0}[…] ~ Beta(1, 1)`), or give both the same plate",
-                x.name
-            ))
-    }
 }
 
 /// A table over more values than can be summed.
-pub fn too_many_values(e: &Eliminated, entries: f64) -> Diagnostic {
-    let names: Vec<String> = e.names.iter().map(|n| format!("`{n}`")).collect();
+pub fn too_many_values(e: &Eliminated, entries: f64, cells: f64) -> Diagnostic {
+    let together = |n: &String| n.starts_with(TOGETHER);
+    let name = |n: &String| if together(n) { n.clone() } else { format!("`{n}`") };
+    let names: Vec<String> = e.names.iter().chain(&e.given).map(name).collect();
+    let shown = if entries < 1e9 { format!("{entries}") } else { format!("{entries:.1e}") };
     let text = match names.as_slice() {
-        [one] => format!("{one} takes {entries} values"),
-        several => format!("{} take {entries} combinations of values together", several.join(" and ")),
+        [one] => format!("{one} takes {shown} values"),
+        [first @ .., last] => {
+            format!("{} and {last} take {shown} combinations of values together", first.join(", "))
+        }
+        [] => unreachable!("something is summed out"),
     };
-    Code::TOO_MANY_VALUES
-        .at(e.span, format!("{text}, and at most {MOST_ENTRIES} can be summed out per cell"))
-        .here("summed out over too many values")
-        .help("give the discrete latents fewer values, let fewer of them stand in one term, or make one of them continuous")
+    let most = match entries > MOST_ENTRIES {
+        true => format!("at most {MOST_ENTRIES} can be summed out per cell"),
+        false => format!("in {cells} cells that is more than the {MOST_STORED:.1e} numbers that can be kept"),
+    };
+    let d = Code::TOO_MANY_VALUES.at(e.span, format!("{text}, and {most}")).here("summed out over too many values");
+    match names.iter().any(together) {
+        true => d.help("each cell of one plate meets many of the other, so that all of one are summed out at once: make one of them continuous, one value per cell (`~ Beta(1, 1)`), give both the same plate, or use plates with few cells"),
+        false => d.help("give the discrete latents fewer values, let fewer of them stand in one term, or make one of them continuous"),
+    }
 }
 
 /// How many pairs of neighbours share no factor yet.
@@ -571,7 +600,7 @@ fn fill(near: &[(SlotId, Vec<Ix>)], factors: &[Factor]) -> usize {
 
 impl Joint {
     /// The same with every discrete latent at the current cell of its values' axis.
-    fn with_values(&mut self, node: NodeId, latents: &[Summed]) -> NodeId {
+    pub(super) fn with_values(&mut self, node: NodeId, latents: &[Summed]) -> NodeId {
         let value = |n: &Node| match n {
             Node::Read { slot, .. } => latents.iter().find(|z| z.slot == *slot).map(|z| z.value),
             _ => None,

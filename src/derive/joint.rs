@@ -167,8 +167,10 @@ pub struct Scatter {
 /// A discrete latent as it was summed out, with what that costs per cell of `axes`: a table over `tables`.
 #[derive(Clone, Debug)]
 pub struct Eliminated {
-    /// The latent, then those that the result depends on.
+    /// The latent, or chains that walk together.
     pub names: Vec<String>,
+    /// Those that the result depends on.
+    pub given: Vec<String>,
     pub axes: Vec<AxisId>,
     pub tables: Vec<PlateId>,
     /// Along one of the axes, cell after cell.

@@ -10,17 +10,19 @@ mod matrix;
 mod missing;
 pub mod ode;
 mod print;
-pub use discrete::{MOST_ENTRIES, Purpose, too_many_values};
+pub use discrete::{MOST_ENTRIES, MOST_STORED, Purpose, too_many_values};
 pub use print::print;
 mod recurrence;
 mod reference;
+mod together;
 mod translate;
 
 use std::collections::{HashMap, HashSet};
 
 use crate::check::LocationScale;
 use crate::hir::{
-    AxisId, Centering, Constraint, DistUse, Expr, ExprKind, Hir, Index, PlateId, Step, Ty, Var, VarId, VarKind,
+    AxisId, Centering, Constraint, DistUse, Expr, ExprKind, Hir, Index, PlateId, PlateKind, Step, Ty, Var, VarId,
+    VarKind,
 };
 use crate::source::Span;
 use bijector::{Ordered, Simplex, Support};
@@ -30,11 +32,32 @@ use translate::{Source, Translator};
 /// The log joint density on the unconstrained scale. Expects a program without errors; adds the plates that
 /// constrained latents need to `hir`.
 pub fn joint(hir: &mut Hir) -> Joint {
-    joint_for(hir, Purpose::Fit)
+    joint_for(hir, Purpose::Fit, &known_size)
+}
+
+/// How many cells a plate has, as far as the program alone says.
+fn known_size(hir: &Hir, plate: PlateId) -> Option<f64> {
+    let number = |e: &Expr| if let ExprKind::Number(v) = e.kind { Some(v) } else { None };
+    match &hir.plate(plate).kind {
+        PlateKind::Labels(labels) | PlateKind::Levels { fixed: Some(labels), .. } => Some(labels.len() as f64),
+        PlateKind::Sized(e) => number(e),
+        PlateKind::Range(a, b) => Some(number(b)? - number(a)? + 1.0),
+        PlateKind::Power { values, cells } => {
+            let cells = cells.iter().map(|p| known_size(hir, *p)).product::<Option<f64>>()?;
+            Some(known_size(hir, *values)?.powf(cells))
+        }
+        PlateKind::Levels { fixed: None, .. }
+        | PlateKind::Rows(_)
+        | PlateKind::Header { .. }
+        | PlateKind::OneLess(_)
+        | PlateKind::Triangle { .. }
+        | PlateKind::Missing(_) => None,
+        PlateKind::Without { of, .. } => Some(known_size(hir, *of)? - 1.0),
+    }
 }
 
 /// The log joint with probes of its discrete latents, if it has another purpose than a fit.
-pub fn joint_for(hir: &mut Hir, purpose: Purpose) -> Joint {
+pub fn joint_for(hir: &mut Hir, purpose: Purpose, known_size: &dyn Fn(&Hir, PlateId) -> Option<f64>) -> Joint {
     let steps = hir.steps.clone();
     let mut t = Translator {
         hir,
@@ -47,8 +70,15 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose) -> Joint {
         stored: HashMap::new(),
         results: HashMap::new(),
         factors: HashMap::new(),
+        lag_axes: HashMap::new(),
+        known_size,
     };
     t.data_slots();
+    // Chains may read each other, so that each is known before its prior.
+    for d in t.hir.discrete.clone() {
+        let slot = t.discrete(d.var);
+        t.sources.insert(d.var, Source::Slot(slot));
+    }
     if purpose == Purpose::Drawn {
         t.give_latents();
     }
@@ -399,8 +429,7 @@ impl Translator<'_> {
     /// A discrete latent has its prior as a factor, cut to its values.
     fn discrete_latent(&mut self, var: VarId, dist: &DistUse, span: Span) {
         let v = self.hir.var(var).clone();
-        let slot = self.discrete(var);
-        self.sources.insert(var, Source::Slot(slot));
+        let Some(Source::Slot(slot)) = self.sources.get(&var).cloned() else { unreachable!("all have slots") };
         let x = self.read_all(slot, &v.axes);
         for (local, _, value) in &dist.args {
             let value = self.expr(value);

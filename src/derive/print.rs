@@ -49,9 +49,9 @@ pub fn print(joint: &Joint, hir: &Hir) -> String {
     for e in &joint.eliminated {
         let plate = |p: &PlateId| hir.plate(*p).name.clone();
         let tables: Vec<String> = e.tables.iter().map(plate).collect();
-        let of = if e.names.len() == 1 { String::new() } else { format!(", given {}", e.names[1..].join(", ")) };
+        let of = if e.given.is_empty() { String::new() } else { format!(", given {}", e.given.join(", ")) };
         let along = if e.chain { ", cell after cell" } else { "" };
-        let (name, axes, tables) = (&e.names[0], plates(&e.axes), tables.join(" × "));
+        let (name, axes, tables) = (e.names.join(" and "), plates(&e.axes), tables.join(" × "));
         let _ = writeln!(out, "# {name}{axes} summed out{of}{along}: a table over {tables}");
     }
     for t in &joint.terms {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Purpose;
 use super::joint::{BinOp, Fold, Ix, Joint, Node, NodeId, SlotId, UnOp};
-use crate::hir::{AxisId, AxisInfo, Expr, ExprKind, Hir, Index, LocalId, Reduction, VarId};
+use crate::hir::{AxisId, AxisInfo, Expr, ExprKind, Hir, Index, LocalId, PlateId, Reduction, VarId};
 use crate::source::Span;
 
 /// How a variable is read.
@@ -37,6 +37,10 @@ pub(super) struct Translator<'h> {
     pub results: HashMap<NodeId, SlotId>,
     /// By the slot of a latent matrix: that of its Cholesky factor, from which it is made.
     pub factors: HashMap<SlotId, SlotId>,
+    /// The axes over values of earlier cells of a discrete latent, by how many steps before.
+    pub lag_axes: HashMap<(SlotId, usize), AxisId>,
+    /// How many cells a plate has, where that is known.
+    pub known_size: &'h dyn Fn(&Hir, PlateId) -> Option<f64>,
 }
 
 impl Translator<'_> {

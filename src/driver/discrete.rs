@@ -52,7 +52,7 @@ pub fn discrete(compiled: &Compiled, theta: &[f64]) -> Vec<ReportDiscrete> {
 /// The mean derivatives of the log joint along its probes, in the order of the discrete latents.
 fn probed(compiled: &Compiled, purpose: Purpose, draws: &[f64]) -> Vec<f64> {
     let mut hir = compiled.hir.clone();
-    let joint = derive::joint_for(&mut hir, purpose);
+    let joint = derive::joint_for(&mut hir, purpose, &lower::known_size(&compiled.bound));
     let lowered = lower::lower(&hir, &joint, &compiled.bound, &mut Diags::default());
     let (graph, layout) = lowered.expect("the same model has been lowered for the fit");
     let model = Model::new(graph, layout.theta_names(&compiled.bound), layout.points(), layout.start().to_vec());

@@ -237,14 +237,17 @@ fn holds_reduction(arena: &Arena, e: E) -> bool {
 /// A function of values that are all gathered from smaller plates: evaluate it there, and gather the result.
 fn gathered(arena: &mut Arena, e: E, own: &[LoopId]) -> Option<Plan> {
     let nodes = arena.reachable([e]);
-    let (mut terms, mut used) = (vec![], own.to_vec());
+    let (mut terms, mut used, mut bound) = (vec![], own.to_vec(), vec![]);
     for &x in &nodes {
         match arena.get(x) {
             Expr::Load(_, addr) => terms.extend(addr.terms.iter().map(|(t, _)| t.clone())),
             Expr::Counter(id) => terms.push(AddrTerm::Loop(*id)),
             // Its reads by this loop's name mean another cell than those outside of it.
             Expr::Reduce(_, over, _) if own.contains(over) => return None,
-            Expr::Reduce(_, over, _) => used.push(*over),
+            Expr::Reduce(_, over, _) => {
+                used.push(*over);
+                bound.push(*over);
+            }
             Expr::Const(_) | Expr::Unary(..) | Expr::Binary(..) | Expr::Select(..) | Expr::Detach(_) => {}
         }
     }
@@ -255,6 +258,10 @@ fn gathered(arena: &mut Arena, e: E, own: &[LoopId]) -> Option<Plan> {
             AddrTerm::Loop(l) => own.contains(l),
             AddrTerm::Gather(_, inner) => own.iter().any(|l| inner.uses(*l)),
         };
+        // A position that differs from term to term of a sum inside is not that of a cell.
+        if depends && matches!(&term, AddrTerm::Gather(_, inner) if bound.iter().any(|l| inner.uses(*l))) {
+            return None;
+        }
         if depends && !atoms.contains(&term) {
             atoms.push(term);
         }

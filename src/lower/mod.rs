@@ -32,15 +32,16 @@ mod walk;
 use std::collections::{HashMap, HashSet};
 
 use crate::data::Bound;
-use crate::derive::MOST_ENTRIES;
 use crate::derive::joint::{Eliminated, Joint};
+use crate::derive::{MOST_ENTRIES, MOST_STORED};
 use crate::diag::Diags;
-use crate::hir::Hir;
+use crate::hir::{Hir, PlateId};
 use expr::{Arena, E, Expr};
 use graph::{BufId, BufKind, Graph, Region};
 use kernel::Kernel;
 use storage::Storage;
 
+use storage::plate_cells;
 pub use storage::{Layout, Place};
 pub use verify::{verify, verify_region};
 
@@ -92,14 +93,23 @@ pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Opti
     Some((graph, layout))
 }
 
+/// How many cells plates have in these data.
+pub fn known_size(bound: &Bound) -> impl Fn(&Hir, PlateId) -> Option<f64> {
+    |hir, plate| Some(plate_cells(hir, bound, plate))
+}
+
 /// Discrete latents are summed out by tables over their values, one per cell of their plates.
 fn too_many_values(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Option<()> {
-    let entries = |e: &Eliminated| e.tables.iter().map(|p| storage::plate_size(hir, bound, *p) as f64).product::<f64>();
-    let widest = joint.eliminated.iter().max_by(|a, b| entries(a).total_cmp(&entries(b)));
-    match widest.filter(|w| entries(w) > MOST_ENTRIES) {
+    let entries = |e: &Eliminated| e.tables.iter().map(|p| storage::plate_cells(hir, bound, *p)).product::<f64>();
+    let cells =
+        |e: &Eliminated| -> f64 { e.axes.iter().map(|a| plate_cells(hir, bound, hir.axis(*a).plate)).product() };
+    // What others depend on is stored, and so are the states of chains.
+    let stored = |e: &Eliminated| if e.given.is_empty() && !e.chain { 0.0 } else { entries(e) * cells(e) };
+    let too_large = |e: &&Eliminated| entries(e) > MOST_ENTRIES || stored(e) > MOST_STORED;
+    match joint.eliminated.iter().filter(too_large).max_by(|a, b| entries(a).total_cmp(&entries(b))) {
         None => Some(()),
-        Some(w) => {
-            diags.push(crate::derive::too_many_values(w, entries(w)));
+        Some(e) => {
+            diags.push(crate::derive::too_many_values(e, entries(e), cells(e)));
             None
         }
     }

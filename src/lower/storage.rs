@@ -11,14 +11,21 @@ use crate::lower::graph::{Addr, BufId, BufKind};
 
 /// Cells of a plate. Derived plates are not in the data: they follow the plate that they come from.
 pub fn plate_size(hir: &Hir, bound: &Bound, plate: PlateId) -> usize {
+    plate_cells(hir, bound, plate) as usize
+}
+
+/// The same where it may be more than there is room for.
+pub fn plate_cells(hir: &Hir, bound: &Bound, plate: PlateId) -> f64 {
+    let size = |p: &PlateId| plate_cells(hir, bound, *p);
     match (&hir.plate(plate).kind, bound.plates.get(plate.0 as usize)) {
-        (PlateKind::OneLess(of), _) => plate_size(hir, bound, *of).saturating_sub(1),
+        (PlateKind::OneLess(of), _) => (size(of) - 1.0).max(0.0),
         (PlateKind::Triangle { of, diagonal }, _) => {
-            let n = plate_size(hir, bound, *of);
-            n * (if *diagonal { n + 1 } else { n.saturating_sub(1) }) / 2
+            let n = size(of);
+            n * (if *diagonal { n + 1.0 } else { (n - 1.0).max(0.0) }) / 2.0
         }
-        (_, Some(data)) => data.size,
-        (_, None) => 0,
+        (PlateKind::Power { values, cells }, _) => size(values).powf(cells.iter().map(size).product()),
+        (_, Some(data)) => data.size as f64,
+        (_, None) => 0.0,
     }
 }
 

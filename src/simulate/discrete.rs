@@ -28,7 +28,7 @@ pub fn draw_discrete(
         return (0..draws).for_each(|d| each(d, HashMap::new()));
     }
     let mut whole = hir.clone();
-    let joint = derive::joint_for(&mut whole, Purpose::Drawn);
+    let joint = derive::joint_for(&mut whole, Purpose::Drawn, &lower::known_size(bound));
     let lowered = lower::lower(&whole, &joint, bound, &mut Diags::default());
     let (graph, layout) = lowered.expect("a model that can be fitted can be lowered");
     let inputs: Vec<(VarId, usize)> =

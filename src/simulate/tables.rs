@@ -296,6 +296,7 @@ fn anything(hir: &Hir, column: &Column) -> Option<String> {
             | PlateKind::Missing(_)
             | PlateKind::Without { .. }
             | PlateKind::Triangle { .. }
+            | PlateKind::Power { .. }
             | PlateKind::OneLess(_) => return None,
         },
     })

@@ -124,14 +124,16 @@ fn check(model: &Model, seed: u64) {
     let value = evaluator.value(&theta);
     let configurations = model.configurations();
     let known = model.text(true);
+    let mut session = Session::default();
+    let checked = driver::check(&mut session, "known.vi", &known);
+    let errors: Vec<String> = session.diags.list.iter().map(|d| d.message.clone()).collect();
+    assert!(!session.diags.has_errors(), "{known}\n{}", errors.join("\n"));
     let terms: Vec<f64> = configurations
         .iter()
         .map(|c| {
-            let mut session = Session::default();
-            let mut checked = driver::check(&mut session, "known.vi", &known);
-            let errors: Vec<String> = session.diags.list.iter().map(|d| d.message.clone()).collect();
-            assert!(!session.diags.has_errors(), "{known}\n{}", errors.join("\n"));
-            let (_, graph, _) = driver::lower(&mut session, &mut checked, &model.inputs(Some(c))).expect("it fits");
+            let (ast, hir) = (checked.ast.clone(), checked.hir.clone());
+            let mut own = driver::Checked { file: checked.file, ast, imports: vec![], hir };
+            let (_, graph, _) = driver::lower(&mut session, &mut own, &model.inputs(Some(c))).expect("it fits");
             Interp::new(&graph).value(&theta)
         })
         .collect();
@@ -358,6 +360,132 @@ fn chains_of_groups_equal_enumeration() {
             }],
         };
         check(&model, seed);
+    }
+}
+
+/// Cells that read two steps back, and chains that read each other, share an observation, or depend on each other's
+/// current cell: the joint state is walked.
+#[test]
+fn joint_states_equal_enumeration() {
+    let start = "if first(t) then Categorical(logit: 0) else";
+    let second = format!(
+        "{start} (if first(t, 2) then Categorical(theta[z[t-1]]) else Categorical(logit: m[z[t-1]] * eta[z[t-2]]))"
+    );
+    let coupled = |other: &str| format!("{start} Categorical(logit: theta[{other}[t-1]] * m + s * eta[z[t-1]])");
+    let flag = "if first(t) then Bernoulli(0.4) else Bernoulli(logit: s * (if b[t-1] then 1 else -1) + m[z[t-1]])";
+    let own = "if first(t) then Bernoulli(0.4) else Bernoulli(if b[t-1] then 0.8 else 0.3)";
+    let now = "Bernoulli(logit: m[z[t]] - (if first(t) then 0 else eta[z[t-1]]))";
+    let b = |dist: &str| Latent { head: "t in rows".into(), ..latent("b", 0, "bool", dist, BOOL) };
+    let z = |dist: &str, values| Latent { head: "t in rows".into(), ..latent("z", 0, "state", dist, values) };
+    let cases: Vec<(&str, Vec<Latent>, usize)> = vec![
+        ("observe y ~ Normal(m[z], 1)\n", vec![z(&second, TWO)], 8),
+        ("observe y ~ Normal(m[z], 1)\n", vec![z(&second, THREE)], 5),
+        // Two independent chains with an observation of both: a factorial hidden Markov model.
+        (
+            "observe y ~ Normal(m[z] + (if b then s else 0), 1)\n",
+            vec![z(&format!("{start} Categorical(theta[z[t-1]])"), TWO), b(own)],
+            5,
+        ),
+        // Each reads the other, with observations of their own.
+        (
+            "observe y ~ Normal(m[z], 1)\nobserve x ~ Normal(if b then s else 0, 1)\n",
+            vec![z(&coupled("z"), TWO), b(flag)],
+            5,
+        ),
+        (
+            "observe y ~ Normal(m[z], 1)\nobserve x ~ Normal(if b then s else 0, 1)\n",
+            vec![
+                z(&format!("{start} Categorical(logit: if b[t-1] then m else eta * (if b[t-1] then 0 else s))"), TWO),
+                b(flag),
+            ],
+            5,
+        ),
+        // No chain of its own, but with a factor that spans two cells of one.
+        (
+            "observe y ~ Normal(m[z] + (if b then s else 0), 1)\n",
+            vec![z(&format!("{start} Categorical(theta[z[t-1]])"), TWO), b(now)],
+            5,
+        ),
+    ];
+    for (seed, (after, latents, n)) in cases.into_iter().enumerate() {
+        let mut stream = Stream::new(seed as u64, "test", "joint");
+        let rows = (0..n).map(|_| format!("{:.3},{:.3}", stream.normal(), stream.normal())).collect();
+        let states = latents[0].values.len();
+        let model = Model {
+            before: format!(
+                "plate state = {states}\nlatent theta[i in state] over state ~ Dirichlet(1)\nlatent m[state], eta[state] ~ Normal(0, 1)\nlatent s ~ Normal(0, 1)\n",
+            ),
+            after: after.into(),
+            tables: vec![Table { name: "rows", columns: "x: real, y: real", header: "x,y", rows }],
+            latents,
+        };
+        check(&model, seed as u64);
+    }
+}
+
+/// Plates that cross, sums over a plate, two cells of one declaration in a term, and a cell picked by another latent:
+/// cells are taken together.
+#[test]
+fn cells_taken_together_equal_enumeration() {
+    let cases: [(&str, &str, &str, usize, usize); 5] = [
+        // A class per person and one per film: the fewer are taken together.
+        ("latent q ~ Beta(2, 1)\n", "observe y ~ Normal(m[a[p]] * h[c[f]], 1)\n", "Categorical(w)", 4, 3),
+        (
+            "latent q ~ Beta(2, 1)\n",
+            "observe y ~ Normal(if c[f] == a[p] then q else h[a[p]], 1)\n",
+            "Categorical(w)",
+            2,
+            4,
+        ),
+        // A sum over the plate of one.
+        ("latent q ~ Beta(2, 1)\n", "observe y ~ Normal(m[a[p]] + sum(h[c] over films), 1)\n", "Categorical(w)", 3, 3),
+        // Two cells of one.
+        ("latent q ~ Beta(2, 1)\n", "observe y ~ Normal(m[a[p]] - m[a[p2]] + h[c[f]], 1)\n", "Categorical(w)", 3, 2),
+        // The second depends on all of the first.
+        (
+            "latent q ~ Beta(2, 1)\n",
+            "observe y ~ Normal(m[a[p]] + h[c[f]], 1)\n",
+            "Categorical(logit: h * (sum(m[a] over people) - q))",
+            3,
+            2,
+        ),
+    ];
+    for (seed, (before, after, dist, people, films)) in cases.into_iter().enumerate() {
+        let mut stream = Stream::new(seed as u64, "test", "together");
+        let ratings = |stream: &mut Stream, i: usize| {
+            format!("p{},p{},f{},{:.3}", i % people, (i / 2 + 1) % people, i / people % films, stream.normal())
+        };
+        let model = Model {
+            before: format!(
+                "{before}plate kind = 2\nlatent w over kind ~ Dirichlet(2)\nlatent m[kind], h[kind] ~ Normal(0, 1)\n"
+            ),
+            after: after.into(),
+            tables: vec![
+                Table {
+                    name: "people",
+                    columns: "person: key",
+                    header: "person",
+                    rows: (0..people).map(|i| format!("p{i}")).collect(),
+                },
+                Table {
+                    name: "films",
+                    columns: "film: key",
+                    header: "film",
+                    rows: (0..films).map(|i| format!("f{i}")).collect(),
+                },
+                Table {
+                    name: "ratings",
+                    columns: "p: people, p2: people, f: films, y: real",
+                    header: "p,p2,f,y",
+                    rows: (0..people * films).map(|i| ratings(&mut stream, i)).collect(),
+                },
+            ],
+            latents: vec![
+                Latent { head: "people".into(), ..latent("a", 0, "kind", "Categorical(w)", TWO) },
+                Latent { head: "films".into(), ..latent("c", 1, "kind", dist, TWO) },
+            ],
+        };
+        check(&model, seed as u64);
     }
 }
 
