@@ -215,6 +215,7 @@ pub fn fit(
             })
             .collect(),
     };
+    report.doubts.extend(discrete::cut_short(compiled, &report.discrete));
     if let Some(doubt) = check_draws(&report) {
         report.doubts.push(doubt);
     }

@@ -98,6 +98,8 @@ pub struct Discrete {
     pub plate: PlateId,
     /// The number at the first cell: the value is this plus the position.
     pub first: Expr,
+    /// Whether its prior has values beyond the last, which are left out.
+    pub cut: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -416,6 +418,8 @@ pub struct DistUse {
     /// does not exist. `None` when the library gives none, or truncation makes it another.
     pub mean: Option<Expr>,
     pub variance: Option<Expr>,
+    /// For counts without an end, in terms of the arguments: those above it have less than 1e-12 of the mass together.
+    pub most: Option<Expr>,
     pub support: Support,
     /// The values of a latent drawn from it: the support, cut by the latent's type; in terms of other values, not of the arguments.
     pub range: Constraint,

@@ -5,7 +5,7 @@ use super::expr::is_bad;
 use super::*;
 use crate::diag::{Code, nearest};
 
-const ITEMS: [&str; 7] = ["logpdf", "cdf", "logcdf", "logccdf", "sample", "mean", "variance"];
+const ITEMS: [&str; 8] = ["logpdf", "cdf", "logcdf", "logccdf", "sample", "mean", "variance", "most"];
 
 impl<'a> Checker<'a, '_> {
     pub(super) fn callables(&mut self, model: &'a Ast) {
@@ -81,7 +81,7 @@ impl<'a> Checker<'a, '_> {
                     .here("it would be ignored");
                 self.diags.push(match nearest(n, ITEMS) {
                     Some(x) => e.help(format!("did you mean `{x}`?")),
-                    None => e.help("the items are `logpdf(x)`, `cdf(x)`, `logcdf(x)`, `logccdf(x)`, `sample()`, `mean` and `variance`"),
+                    None => e.help("the items are `logpdf(x)`, `cdf(x)`, `logcdf(x)`, `logccdf(x)`, `sample()`, `mean`, `variance` and `most`"),
                 });
             }
             if let Some(old) = d.items[..i].iter().find(|o| o.name.name == n) {

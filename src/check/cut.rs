@@ -161,7 +161,7 @@ pub(super) fn close(c: Constraint, args: &[(LocalId, String, Expr)]) -> Constrai
     }
 }
 
-fn closed(e: Expr, args: &[(LocalId, String, Expr)]) -> Expr {
+pub(super) fn closed(e: Expr, args: &[(LocalId, String, Expr)]) -> Expr {
     match e.kind {
         ExprKind::Number(_) => e,
         ExprKind::Local(l) => args.iter().find(|a| a.0 == l).map_or(e, |a| a.2.clone()),

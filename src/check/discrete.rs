@@ -1,7 +1,7 @@
 //! Latents that take one of finitely many values: what these are, and what may depend on them.
 
-use super::cut::ends;
-use super::expr::{is_bad, number, walk};
+use super::cut::{self, ends};
+use super::expr::{binary, is_bad, number, walk};
 use super::mixture::reduce;
 use super::*;
 use crate::diag::Code;
@@ -35,45 +35,72 @@ impl<'a> Checker<'a, '_> {
         fits
     }
 
-    /// The plate of a discrete latent's values, and the first of them; `None` after a diagnostic.
-    pub(super) fn values(&mut self, name: &Ident, used: &DistUse) -> Option<(PlateId, Expr)> {
+    /// The plate of a discrete latent's values, the first of them, and whether the prior has more; `None` after a
+    /// diagnostic.
+    pub(super) fn values(&mut self, name: &Ident, used: &DistUse) -> Option<(PlateId, Expr, bool)> {
         let zero = || number(0.0, Ty::Int, name.span);
         let labelled = format!("values of {}", name.name);
         match used.support.ty {
-            Ty::Index(plate) => return Some((plate, zero())),
+            Ty::Index(plate) => return Some((plate, zero(), false)),
             Ty::Bool => {
                 let cells = PlateKind::Labels(vec!["false".into(), "true".into()]);
-                return Some((self.add_plate(&labelled, name.span, cells), zero()));
+                return Some((self.add_plate(&labelled, name.span, cells), zero(), false));
             }
             Ty::Int | Ty::Real | Ty::Key | Ty::Date => {}
         }
-        let range = ends(&used.range).unwrap_or((None, None));
-        let known = |c: &Self, e: &Expr| c.latent_in(e).is_none() && !is_bad(e);
-        let (lower, upper) = match range {
-            (Some((l, _)), Some((u, _))) if known(self, &l) && known(self, &u) => (l, u),
-            (_, upper) => {
-                let d = Code::DISCRETE_WITHOUT_END
-                    .at(name.span, format!("`{}` is summed out over its values, and these have no known end", name.name))
-                    .here(match &upper {
-                        Some((u, _)) if !known(self, u) => "its largest value depends on a latent",
-                        _ => "any whole number",
-                    })
-                    .label(used.span, "the prior")
-                    .help(format!(
-                        "give it a type with ends that leave next to nothing of the prior outside: `{}: int in [0, 50]`",
-                        name.name
-                    ));
-                self.diags.push(d);
-                return None;
-            }
+        let (lower, upper) = ends(&used.range).unwrap_or((None, None));
+        let lower = lower.map(|l| l.0).filter(|l| self.latent_in(l).is_none() && !is_bad(l));
+        let stated = upper.as_ref().and_then(|u| self.last(&u.0));
+        let cut = stated.is_none() && upper.is_none();
+        let last = stated.or_else(|| self.last(&cut::closed(used.most.clone().filter(|_| cut)?, &used.args)));
+        let (Some(lower), Some(last)) = (lower, last) else {
+            let d = Code::DISCRETE_WITHOUT_END
+                .at(name.span, format!("`{}` is summed out over its values, and these have no known end", name.name))
+                .here(match (&upper, &used.most) {
+                    (Some(_), _) => "its largest value depends on a latent",
+                    (None, Some(_)) => "any whole number: how many matter depends on a latent",
+                    (None, None) => "any whole number",
+                })
+                .label(used.span, "the prior")
+                .help(format!(
+                    "give it a type with ends that leave next to nothing of the prior outside: `{}: int in [0, 50]`{}",
+                    name.name,
+                    match used.most {
+                        Some(_) => "; or arguments that are data, or latents with an upper end",
+                        None => "",
+                    }
+                ));
+            self.diags.push(d);
+            return None;
         };
         let extreme = |op: Reduction, e: Expr| {
             let axes = e.axes.clone();
             if axes.is_empty() { e } else { Expr { ty: Ty::Int, ..reduce(op, axes, e) } }
         };
-        let (lower, upper) = (extreme(Reduction::Min, lower), extreme(Reduction::Max, upper));
-        let plate = self.add_plate(&labelled, name.span, PlateKind::Range(lower.clone(), upper));
-        Some((plate, lower))
+        let (lower, last) = (extreme(Reduction::Min, lower), extreme(Reduction::Max, last));
+        // A range that starts above the last count that matters has one value all the same.
+        let last = if cut { binary(BinOp::Max, last, lower.clone(), Ty::Int, name.span) } else { last };
+        let plate = self.add_plate(&labelled, name.span, PlateKind::Range(lower.clone(), last));
+        Some((plate, lower, cut))
+    }
+
+    /// The largest value of an end, as far as it is known before the fit: it is data, or latents have ends themselves.
+    fn last(&self, end: &Expr) -> Option<Expr> {
+        if is_bad(end) {
+            return None;
+        }
+        if self.latent_in(end).is_none() {
+            return Some(end.clone());
+        }
+        // Another count that is summed out has a last value, which may follow from data.
+        if let ExprKind::Read { var, .. } = end.kind
+            && let Some(d) = self.hir.discrete(var)
+            && let PlateKind::Range(_, last) = &self.hir.plate(d.plate).kind
+        {
+            return Some(last.clone());
+        }
+        let upper = self.range_in(end, &Env::default()).upper;
+        upper.is_finite().then(|| number(upper.ceil(), Ty::Int, end.span))
     }
 
     /// A continuous latent's range cannot differ by the value of a discrete one: there is one transform.

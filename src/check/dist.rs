@@ -263,11 +263,12 @@ impl<'a> Checker<'a, '_> {
         let mut item = |name: &str, env: &Env| {
             let i = form.items.iter().find(|i| i.name.name == name)?;
             // The library's mean and variance are of the whole distribution; a draw is drawn again until it is kept.
-            (name == "sample" || log_kept.is_none()).then(|| self.expr(&i.value, env))
+            (matches!(name, "sample" | "most") || log_kept.is_none()).then(|| self.expr(&i.value, env))
         };
         let (sample, mean, variance) = (item("sample", &noise), item("mean", &inner), item("variance", &inner));
+        let most = item("most", &inner);
         let name = form.name.name.clone();
-        Some(DistUse { name, span, args, x, logpdf, sample, mean, variance, support, range, log_kept })
+        Some(DistUse { name, span, args, x, logpdf, sample, mean, variance, most, support, range, log_kept })
     }
 
     fn not_a_dist(&mut self, e: &ast::Expr) -> Option<DistUse> {
@@ -383,6 +384,7 @@ impl<'a> Checker<'a, '_> {
             sample: None,
             mean: None,
             variance: None,
+            most: None,
             support: Support { ty: Ty::Real, constraint: constraint.clone() },
             range: constraint,
             log_kept: None,
@@ -432,6 +434,7 @@ impl<'a> Checker<'a, '_> {
             sample: if cut { None } else { pair(a.sample, b.sample) },
             mean: pair(a.mean, b.mean),
             variance: pair(a.variance, b.variance),
+            most: pair(a.most, b.most),
             support: a.support,
             range: cut::choose_range(&c, a.range, b.range),
             log_kept: None,

@@ -141,8 +141,8 @@ impl<'a> Checker<'a, '_> {
                 constraint,
             });
             self.references(var, &left, behind);
-            if let Some((plate, first)) = values {
-                self.hir.discrete.push(Discrete { var, plate, first });
+            if let Some((plate, first, cut)) = values {
+                self.hir.discrete.push(Discrete { var, plate, first, cut });
             }
             self.declare_step(&head.name, "latent", var);
             self.hir.steps.push(Step::Latent { var, dist: used, centering, span: decl.span });

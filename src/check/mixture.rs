@@ -214,7 +214,20 @@ impl<'a> Checker<'a, '_> {
         let mut args = vec![weights.arg];
         args.extend(uses.into_iter().flat_map(|d| d.args));
         let name = "mixture".to_string();
-        Some(DistUse { name, span, args, x, logpdf, sample, mean, variance, support, range: hull, log_kept })
+        Some(DistUse {
+            name,
+            span,
+            args,
+            x,
+            logpdf,
+            sample,
+            mean,
+            variance,
+            most: None,
+            support,
+            range: hull,
+            log_kept,
+        })
     }
 
     /// A mixture over the cells of a row where the row as a whole was surely meant.

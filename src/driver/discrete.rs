@@ -58,3 +58,22 @@ fn probed(compiled: &Compiled, purpose: Purpose, draws: &[f64]) -> Vec<f64> {
     let model = Model::new(graph, layout.theta_names(&compiled.bound), layout.points(), layout.start().to_vec());
     infer::probed(&model, draws, compiled.layout.dim())
 }
+
+/// Counts whose priors were cut where these have next to no mass, and whose posteriors have some there.
+pub(super) fn cut_short(compiled: &Compiled, found: &[ReportDiscrete]) -> Vec<String> {
+    const SOME: f64 = 1e-6;
+    let pairs = compiled.hir.discrete.iter().zip(found).filter(|(d, _)| d.cut);
+    let doubt = |(_, z): (_, &ReportDiscrete)| {
+        let last = z.values.len().checked_sub(1)?;
+        let cell = (0..z.cells()).max_by(|&a, &b| z.probability(a, last).total_cmp(&z.probability(b, last)))?;
+        let p = z.probability(cell, last);
+        (p > SOME).then(|| {
+            format!(
+                "`{}` is {} with probability {p:.1e}, the largest count that was summed: its prior has less than 1e-12 above, and the data ask for more.",
+                z.cell_name(cell),
+                z.values[last]
+            )
+        })
+    };
+    pairs.filter_map(doubt).collect()
+}

@@ -8,6 +8,7 @@ mod cli;
 mod closed_forms;
 mod columnar;
 mod columns;
+mod counts;
 mod discrete;
 mod drawn;
 mod fences;
