@@ -186,3 +186,44 @@ fn a_score_behind_indicators() {
         recovered(&truth, &found, |name| name.starts_with("q["));
     }
 }
+
+/// Three of twelve coefficients matter. Under the library's sparse priors the others are shrunk to less than half of what
+/// a normal prior leaves of them, on average; those that matter are found.
+#[test]
+fn sparse_coefficients() {
+    const B: [f64; 3] = [2.0, -1.5, 1.0];
+    let names: Vec<String> = (1..=13).map(|i| format!("x{i}")).collect();
+    let table = Csv::read(covariates(&names.join(","), 60, 9).as_bytes()).expect("CSV");
+    let number = |text: &String| text.parse::<f64>().expect("a number");
+    // The last column is the noise.
+    let row = |r: &Vec<String>| {
+        let x: Vec<f64> = r.iter().map(number).collect();
+        let y = x.iter().zip(B).map(|(x, b)| x * b).sum::<f64>() + x[12];
+        format!("{y},{}\n", r[..12].join(","))
+    };
+    let data = format!("y,{}\n{}", names[..12].join(","), table.rows.iter().map(row).collect::<String>());
+    let model = |prior: &str| {
+        format!(
+            "data rows {{ y: real, x: real[f] from \"x*\" }}\nlatent sigma ~ HalfNormal(2)\n{prior}\n\
+             observe y ~ Normal(sum(x * b over f), sigma)\n"
+        )
+    };
+    let fitted = |prior: &str| summaries(&fit(&compile(&model(prior), &csv(&data)), &request()));
+    let nulls = |found: &HashMap<String, (f64, f64)>| (4..13).map(|i| found[&format!("b[{i}]")].0.abs()).sum::<f64>();
+    let wide = nulls(&fitted("latent b[f] ~ Normal(0, 2)"));
+    for prior in [
+        "latent tau ~ HalfCauchy(horseshoe_scale[f](3, 1, 60))\nlatent lambda[f] ~ HalfCauchy(1)\n\
+         latent b[f] ~ Normal(0, horseshoe(lambda, tau)) @centered",
+        "latent tau ~ HalfCauchy(horseshoe_scale[f](3, 1, 60))\nlatent lambda[f] ~ HalfCauchy(1)\n\
+         latent b[f] ~ Normal(0, regularised_horseshoe(lambda, tau, 3)) @centered",
+        "latent r2 ~ Beta(1, 1)\nlatent phi over f ~ Dirichlet(0.3)\nlatent b[f] ~ Normal(0, r2d2(phi, r2, sigma))",
+    ] {
+        let found = fitted(prior);
+        for (i, b) in B.iter().enumerate() {
+            let (mean, sd) = found[&format!("b[{}]", i + 1)];
+            assert!((mean - b).abs() < 4.0 * sd, "{prior}: {mean} ± {sd}, made with {b}");
+        }
+        let left = nulls(&found);
+        assert!(left < 0.5 * wide, "{prior}: {left} of {wide} is left");
+    }
+}

@@ -48,6 +48,9 @@ const ALONG: &[&str] = &["center", "standardize", "softmax", "log_std_normal", "
 /// Tested with their distributions, in `joint.rs`.
 const JOINT: &[&str] = &["log_ordered_logistic", "log_ordered_probit", "log_mv_student_t"];
 
+/// Scales of coefficients, tested by `scales_of_coefficients`.
+const SHRINKAGE: &[&str] = &["horseshoe", "regularised_horseshoe", "horseshoe_scale", "r2d2"];
+
 /// Tested in `matrices.rs`: of more than two arguments.
 const KERNELS: &[&str] = &["exp_quad", "matern32", "matern52", "periodic"];
 
@@ -76,7 +79,7 @@ fn every_function_equals_the_reference() {
     }
     for decl in library().asts.iter().flat_map(|a| &a.decls) {
         if let DeclKind::Fn { name, .. } = &decl.kind {
-            let elsewhere = [ALONG, KERNELS, JOINT].concat();
+            let elsewhere = [ALONG, KERNELS, JOINT, SHRINKAGE].concat();
             let known = tested.contains(&name.name) || elsewhere.contains(&name.name.as_str());
             assert!(known, "{} has no values in tests/reference/library/functions.csv", name.name);
         }
@@ -100,4 +103,20 @@ fn along_a_plate() {
             assert!((got - v.exp() / total).abs() < 1e-14);
         }
     }
+}
+
+#[test]
+fn scales_of_coefficients() {
+    let close = |call: &str, want: f64| {
+        let got = evaluate(call, &[1.5, 1.5, 1.5], &[0.2; 3])[0];
+        assert!((got - want).abs() < 1e-15, "{call}: {got}, want {want}");
+    };
+    close("horseshoe(a, b)", 0.3);
+    close("regularised_horseshoe(a, b, 2)", 0.3 / (1.0f64 + 0.0225).sqrt());
+    // A coefficient that escapes has the slab's size.
+    let far = evaluate("regularised_horseshoe(1e9, b, a)", &[1.5], &[0.2])[0];
+    assert!((far - 1.5).abs() < 1e-12);
+    // One relevant coefficient of the three rows: 1 / 2 · sigma / √n.
+    close("horseshoe_scale[rows](1, a, 100)", 0.075);
+    close("r2d2(b, 0.5, a)", 1.5 * 0.2f64.sqrt());
 }

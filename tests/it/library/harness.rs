@@ -50,7 +50,7 @@ pub struct Form {
 
 /// Distributions whose arguments or values lie on several plates: they have tests of their own, in `joint.rs`.
 pub const APART: &[&str] =
-    &["OrderedLogistic", "OrderedProbit", "ZeroSumNormal", "Multinomial", "DirichletMultinomial"];
+    &["OrderedLogistic", "OrderedProbit", "ZeroSumNormal", "Multinomial", "DirichletMultinomial", "ICAR"];
 
 pub fn forms() -> Vec<Form> {
     let lib = library();

@@ -270,3 +270,57 @@ fn draws_of_multivariate_student_t() {
         }
     }
 }
+
+/// Areas with their values, and their borders.
+fn map(areas: &str, borders: &str) -> Inputs {
+    let file = |table: &str, text: String| vic::data::DataFile {
+        table: Some(table.into()),
+        name: format!("{table}.csv"),
+        bytes: text.into_bytes(),
+    };
+    let files = vec![file("areas", format!("name,y\n{areas}")), file("borders", format!("a,b\n{borders}"))];
+    Inputs { files, sets: vec![] }
+}
+
+/// The proper autoregression of the language's reference, for a chain of three areas: with `rho` = 1/2 and scale 1 its
+/// precision is [[1, -½, 0], [-½, 3/2, -½], [0, -½, 1]], whose determinant is 1.
+#[test]
+fn a_precision_written_by_pairs() {
+    let model = "data areas { name: key, y: real }\ndata borders { a, b: areas }\nlatent rho ~ Uniform(0, 1)\n\
+                 let W[i in areas, j in areas] =\
+                 sum((if (a == i and b == j) or (a == j and b == i) then 1 else 0) over borders)\n\
+                 let m[i in areas] = sum(W[i, j] over j in areas)\n\
+                 let Q[i in areas, j in areas] = if i == j then rho * m[i] + 1 - rho else -rho * W[i, j]\n\
+                 observe y over areas ~ MvNormal(0, precision: Q)\n";
+    let compiled = compile(model, &map("n,1\ns,-2\ne,0.5\n", "s,n\ns,e\n"));
+    // yᵀ Q y = 1 + 6 + 0.25 - (1)(-2) - (-2)(0.5)
+    let form = 1.0 + 6.0 + 0.25 + 2.0 + 1.0;
+    let want = -0.5 * form - 1.5 * (2.0 * std::f64::consts::PI).ln() + 0.25f64.ln();
+    close(checked_value(&compiled, &[0.0]), want, "a proper autoregression");
+}
+
+/// The sum over pairs of neighbours, and a normalisation per dimension of what sums to 0.
+#[test]
+fn neighbours_are_alike() {
+    let model = "data areas { name: key, y: real }\ndata borders { a, b: areas }\nlatent s ~ HalfNormal(1)\n\
+                 latent phi over areas ~ ICAR(s, a, b)\nobserve y ~ Normal(phi, 0.5)\n";
+    let (y, pairs) = ([0.4, -1.0, 0.3, 0.8], [(0, 1), (1, 2), (2, 3), (3, 0), (0, 2)]);
+    let name = |i: usize| ["n", "e", "s", "w"][i];
+    let areas: String = y.iter().enumerate().map(|(i, y)| format!("{},{y}\n", name(i))).collect();
+    let borders: String = pairs.iter().map(|(a, b)| format!("{},{}\n", name(*a), name(*b))).collect();
+    let compiled = compile(model, &map(&areas, &borders));
+    let theta = [-0.4, 0.5, -0.9, 0.3];
+    let got = checked_value(&compiled, &theta);
+    let id = (0u32..).map(vic::hir::VarId).find(|v| compiled.hir.var(*v).name == "phi").expect("a latent phi");
+    let mut reporter = compiled.model.reporter();
+    reporter.run(&theta);
+    let phi = reporter.buffer(compiled.layout.buffer(id).expect("phi is reported"));
+    let length: f64 = theta[1..].iter().map(|u| u * u).sum();
+    close(phi.iter().map(|x| x * x).sum(), length, "the length of phi");
+    let s = (-0.4f64).exp();
+    let half_normal = -0.5 * s * s + 0.5 * (2.0 / std::f64::consts::PI).ln() - 0.4;
+    let prior: f64 = pairs.iter().map(|(a, b)| -0.5 * ((phi[*a] - phi[*b]) / s).powi(2)).sum::<f64>()
+        - 3.0 * (s.ln() + 0.5 * (2.0 * std::f64::consts::PI).ln());
+    let likelihood: f64 = y.iter().zip(phi).map(|(y, m)| standard_normal((y - m) / 0.5) - 0.5f64.ln()).sum();
+    close(got, half_normal + prior + likelihood, "ICAR");
+}
