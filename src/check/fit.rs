@@ -12,7 +12,7 @@ const OPTIONS: &[(&str, Kind)] = &[
     ("max_steps", Kind::Whole),
     ("learning_rate", Kind::Positive),
     ("tolerance", Kind::Positive),
-    ("method", Kind::Word(&["lbfgs", "adam"])),
+    ("method", Kind::Word(&["lbfgs", "adam", "nuts"])),
 ];
 
 /// Options that belong to parts of the language that are not there yet.

@@ -8,7 +8,7 @@ Exit codes:
   0    no error; a fit converged
   1    an error in the model, the data or the value of a flag
   2    the arguments do not form a command
-  3    the fit did not converge (its results are written and printed all the same)
+  3    the fit did not converge, or falls short of --require (its results are written and printed all the same)
   130  interrupted";
 
 const STYLES: Styles = Styles::styled()
@@ -70,7 +70,7 @@ pub struct FitArgs {
     /// Seed of every random draw; the same seed gives the same results [default: the model's, else 1]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Draws that the objective averages over [default: chosen by the fit]
+    /// Draws that the objective averages over, or that each chain of `nuts` keeps [default: chosen by the fit; 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub draws: Option<u32>,
     /// Starting points [default: the model's, else 4]
@@ -82,9 +82,12 @@ pub struct FitArgs {
     /// Write draws.csv, summary.json, fit.json and trace.csv to this directory
     #[arg(long, value_name = "DIR")]
     pub out: Option<String>,
-    /// Let --out replace an earlier fit
-    #[arg(long, requires = "out")]
+    /// Let --out replace an earlier fit, and print intervals that are not to be trusted
+    #[arg(long)]
     pub force: bool,
+    /// Exit with 3 unless the verdict is at least this
+    #[arg(long, value_enum, value_name = "VERDICT")]
+    pub require: Option<Require>,
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,
@@ -204,6 +207,16 @@ pub enum Method {
     Lbfgs,
     /// Stochastic gradient steps with fresh draws
     Adam,
+    /// No guide: the No-U-Turn sampler, four chains
+    Nuts,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Require {
+    /// Means and intervals
+    Trust,
+    /// Means at least
+    Means,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -268,7 +281,7 @@ mod tests {
         assert!(error("vic fit m.vi --giude fullrank").contains("--guide"));
         assert!(error("vic fit m.vi --guide ful").contains("fullrank"));
         assert!(error("vic fit m.vi --set K").contains("NAME=VALUE"));
-        assert!(error("vic fit m.vi --force").contains("--out"));
+        assert!(error("vic fit m.vi --require all").contains("trust"));
         assert!(error("vic fitt m.vi").contains("fit"));
         assert!(error("vic fit m.vi --starts 0").contains("1..=10000"));
     }

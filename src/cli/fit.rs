@@ -1,13 +1,13 @@
 //! `vic fit MODEL [DATA…]`
 
-use super::args::{FitArgs, Guide, Method};
+use super::args::{FitArgs, Guide, Method, Require};
 use super::progress::Progress;
 use super::terminal::Terminal;
 use super::{ERROR, INTERRUPTED, NOT_CONVERGED, OK, files, interrupt};
 use crate::diag::Diagnostic;
 use crate::driver::{self, FitRequest, Session};
-use crate::infer;
-use crate::report::{FitReport, OutDir, TableStyle, summary_json, table};
+use crate::infer::{self, Trust};
+use crate::report::{FitReport, OutDir, TableStyle, summary_json, table, verdict_lines};
 
 pub fn run(args: &FitArgs, terminal: &Terminal) -> u8 {
     let mut session = Session::default();
@@ -15,7 +15,7 @@ pub fn run(args: &FitArgs, terminal: &Terminal) -> u8 {
     terminal.complain_all(&session.diags, &session.sources);
     let Some((report, out)) = report else { return ERROR };
     let interrupted = interrupt::happened();
-    let mut code = match (interrupted, report.converged) {
+    let mut code = match (interrupted, report.converged && suffices(args, &report)) {
         (true, _) => INTERRUPTED,
         (false, true) => OK,
         (false, false) => NOT_CONVERGED,
@@ -37,6 +37,8 @@ pub fn run(args: &FitArgs, terminal: &Terminal) -> u8 {
     } else {
         if !report.converged {
             terminal.note(&format!("Not converged. {}\n", report.stop_reason));
+        } else if !suffices(args, &report) {
+            terminal.note(&verdict_lines(&report).into_iter().map(|l| l + "\n").collect::<String>());
         }
         String::new()
     };
@@ -44,6 +46,16 @@ pub fn run(args: &FitArgs, terminal: &Terminal) -> u8 {
         OK => code,
         failed => failed,
     }
+}
+
+/// Whether the verdict is what `--require` asks for.
+fn suffices(args: &FitArgs, report: &FitReport) -> bool {
+    let least = match args.require {
+        None => return true,
+        Some(Require::Trust) => Trust::Trust,
+        Some(Require::Means) => Trust::MeansOnly,
+    };
+    report.verdict.as_ref().is_some_and(|v| v.trust >= least)
 }
 
 /// The fit, and where it goes; `None` if the session says why not.
@@ -73,6 +85,7 @@ fn fit(args: &FitArgs, session: &mut Session) -> Option<(FitReport, Option<OutDi
     let report = driver::fit(session, &compiled, &options, &mut |p| progress.update(p));
     progress.finish();
     let mut report = report?;
+    report.forced = args.force;
     report.model = args.inputs.model.clone();
     report.data = args.inputs.data.clone();
     report.files = vec![driver::hash(&args.inputs.model, text.as_bytes())];
@@ -93,6 +106,7 @@ fn request(args: &FitArgs) -> FitRequest {
         method: args.method.map(|m| match m {
             Method::Lbfgs => infer::Method::Lbfgs,
             Method::Adam => infer::Method::Adam,
+            Method::Nuts => infer::Method::Nuts,
         }),
         seed: args.seed,
         draws: args.draws.map(|n| n as usize),

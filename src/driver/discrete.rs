@@ -1,6 +1,6 @@
 //! What is known of discrete latents after a fit: probabilities per cell, and the most probable configuration.
 
-use super::{Compiled, REPORT_DRAWS};
+use super::Compiled;
 use crate::derive::{self, Purpose};
 use crate::diag::Diags;
 use crate::infer;
@@ -17,7 +17,8 @@ pub fn discrete(compiled: &Compiled, theta: &[f64]) -> Vec<ReportDiscrete> {
         return vec![];
     }
     let dim = compiled.layout.dim();
-    let thinned: Vec<f64> = theta.chunks_exact(dim.max(1)).step_by(REPORT_DRAWS / DRAWS).flatten().copied().collect();
+    let thinned: Vec<f64> =
+        theta.chunks_exact(dim.max(1)).step_by((theta.len() / dim.max(1) / DRAWS).max(1)).flatten().copied().collect();
     let mean: Vec<f64> =
         (0..dim).map(|i| theta[i..].iter().step_by(dim).sum::<f64>() / (theta.len() / dim) as f64).collect();
     let (probabilities, path) =

@@ -8,7 +8,7 @@ use super::draws;
 use super::frame::{Basis, reordered_factor};
 use super::options::{FitOptions, GuideKind, Method, Progress};
 use super::pool::Pool;
-use super::result::{Fit, FitError, Sampler, Scale, StopReason};
+use super::result::{Fit, FitError, Sampler, Scale, StartSummary, StopReason};
 use super::stages::{Session, mean_of};
 use super::target::Target;
 
@@ -38,7 +38,8 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
             halt: None,
         };
         let outcome = match options.method {
-            Method::Lbfgs => session.run(),
+            // The sampler has no guide; where there are params, they are fitted first, as by L-BFGS.
+            Method::Lbfgs | Method::Nuts => session.run(),
             Method::Adam => session.run_adam(),
         };
         let outcome = outcome.map_err(|failure| {
@@ -73,7 +74,7 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
             log_joints: pool.gradients + pool.values,
             non_finite: pool.non_finite,
             draws: outcome.draws,
-            starts: outcome.starts,
+            starts: outcome.starts.into_iter().map(|s| StartSummary { furthest: order[s.furthest], ..s }).collect(),
             trace,
             seconds: started.elapsed().as_secs_f64(),
             sampler,

@@ -1,7 +1,8 @@
 //! Draws for the report: from the guide, moved to the posterior by importance resampling where the guide is near enough.
 
-use super::psis::{self, Smoothed};
-use super::{Fit, Scale, Stream, Target, hamiltonian};
+use super::hamiltonian::{self, Plan};
+use super::metric::{Metric, curvature_draws};
+use super::{Fit, Scale, Stream, Target, psis};
 
 /// Draws of theta, and how they came about.
 #[derive(Clone, Debug)]
@@ -10,8 +11,16 @@ pub struct Draws {
     pub theta: Vec<f64>,
     /// Shape of the importance weights' tail; not a number if they were not computed.
     pub k_hat: f64,
+    /// The same from each fifth of the proposals: its estimate varies.
+    pub k_hats: Vec<f64>,
+    /// Effective share of the proposals: near 1 the weights are nearly equal.
+    pub efficiency: f64,
     pub origin: Origin,
     pub proposals: usize,
+    /// Of the chains that moved the draws; not a number without them.
+    pub r_hat: f64,
+    /// Evaluations of the log joint, with or without its gradient.
+    pub evaluations: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,36 +38,69 @@ pub enum Origin {
 /// The usual limit of k̂ for weights that can be relied on (Vehtari et al. 2024, section 3.2.4).
 pub const USABLE: f64 = 0.7;
 
+/// Weights that leave more than this share of the proposals effective are nearly equal: the shape of their tail, which
+/// is then that of hardly any spread, says nothing.
+pub const EQUAL: f64 = 0.95;
+
+/// Parts of the proposals from which k̂ is estimated again.
+const REPLICATES: usize = 5;
+
 /// How many gradients are worth a proposal when draws are moved.
 const GRADIENTS_PER_PROPOSAL: usize = 8;
 
 /// Fewer effective proposals than this cannot stand for a posterior.
 const ENOUGH: f64 = 400.0;
 
+/// Chains that move draws, each from a draw of the guide.
+const CHAINS: usize = 200;
+
 /// `keep` draws: `proposals` from the guide, weighted by posterior over guide, resampled if the weights allow it, else
-/// moved by short chains if that costs little.
+/// moved by short chains if that costs little. A `param` stays at its point: the latents are weighed given it.
 pub fn draws(target: &dyn Target, fit: &Fit, keep: usize, proposals: usize, seed: u64, threads: usize) -> Draws {
     let dim = fit.mean.len();
-    let own = |k_hat, origin| Draws { theta: fit.sample(keep, seed), k_hat, origin, proposals };
-    // A `param` is a point: there is nothing to weigh it by. Without latents there is nothing to draw.
-    if proposals == 0 || dim == 0 || fit.points.iter().any(|p| *p) {
-        return own(f64::NAN, Origin::Unweighed);
+    let of = |theta, origin| Draws {
+        theta,
+        k_hat: f64::NAN,
+        k_hats: vec![],
+        efficiency: f64::NAN,
+        origin,
+        proposals,
+        r_hat: f64::NAN,
+        evaluations: proposals,
+    };
+    // Without latents there is nothing to draw.
+    if proposals == 0 || fit.points.iter().all(|p| *p) {
+        return Draws { evaluations: 0, ..of(fit.sample(keep, seed), Origin::Unweighed) };
     }
-    let pick = |theta: &[f64], smoothed: &Smoothed| -> Vec<f64> {
+    let theta = fit.sample(proposals, seed);
+    let ratios = log_ratios(target, fit, &theta, threads);
+    let smoothed = psis::smooth(&ratios);
+    let k_hat = smoothed.k_hat;
+    let part = proposals.div_ceil(REPLICATES);
+    let k_hats: Vec<f64> = ratios.chunks(part).map(|r| psis::smooth(r).k_hat).collect();
+    let efficiency = smoothed.effective() / proposals as f64;
+    if (k_hat < USABLE && smoothed.effective() >= ENOUGH) || efficiency > EQUAL {
         let u = Stream::new(seed, "importance resampling", "").uniform();
         let picked = smoothed.resample(keep, u);
-        picked.iter().flat_map(|&i| &theta[i * dim..(i + 1) * dim]).copied().collect()
-    };
-    let usable = |s: &Smoothed| s.k_hat < USABLE && s.effective() >= ENOUGH;
-    let theta = fit.sample(proposals, seed);
-    let smoothed = psis::smooth(&log_ratios(target, fit, &theta, threads));
-    if usable(&smoothed) {
-        return Draws { theta: pick(&theta, &smoothed), k_hat: smoothed.k_hat, origin: Origin::Resampled, proposals };
+        let theta = picked.iter().flat_map(|&i| &theta[i * dim..(i + 1) * dim]).copied().collect();
+        return Draws { k_hat, k_hats, efficiency, ..of(theta, Origin::Resampled) };
     }
-    let affordable = hamiltonian::cost(dim, keep) <= proposals * GRADIENTS_PER_PROPOSAL;
-    match affordable.then(|| hamiltonian::chains(target, fit, keep, seed, threads)).flatten() {
-        Some(theta) => Draws { theta, k_hat: smoothed.k_hat, origin: Origin::Moved, proposals },
-        None => own(smoothed.k_hat, Origin::Guide),
+    let plan = Plan { warm_up: 20, kept: keep.div_ceil(CHAINS), steps: 8, acceptance: 0.8 };
+    let cost = plan.cost(CHAINS) + curvature_draws(dim);
+    let affordable = cost <= proposals * GRADIENTS_PER_PROPOSAL;
+    let moved = affordable.then(|| Metric::linear_response(target, fit, seed)).flatten().and_then(|metric| {
+        let starts = fit.sample(CHAINS, seed ^ 0x9e37_79b9_7f4a_7c15);
+        let chains = hamiltonian::run(target, &metric, &starts, plan, "hamiltonian", seed, threads);
+        chains.moved().then_some(chains)
+    });
+    match moved {
+        Some(chains) => {
+            let mut theta = chains.theta.concat();
+            theta.truncate(keep * dim);
+            let evaluations = proposals + cost;
+            Draws { k_hat, k_hats, efficiency, r_hat: chains.r_hat(dim), evaluations, ..of(theta, Origin::Moved) }
+        }
+        None => Draws { k_hat, k_hats, efficiency, ..of(fit.sample(keep, seed), Origin::Guide) },
     }
 }
 
@@ -82,21 +124,17 @@ fn log_ratios(target: &dyn Target, fit: &Fit, theta: &[f64], threads: usize) -> 
     out
 }
 
-/// log density of the guide up to a constant: -½ |z|², z = L⁻¹ (theta - mean).
+/// log density of the guide up to a constant: -½ |z|², z = L⁻¹ (theta - mean) over the coordinates that are not points.
 fn log_guide(fit: &Fit, theta: &[f64], z: &mut [f64]) -> f64 {
     let dim = theta.len();
-    match &fit.scale {
-        Scale::MeanField(log_sds) => {
-            for i in 0..dim {
-                z[i] = (theta[i] - fit.mean[i]) * (-log_sds[i]).exp();
-            }
-        }
-        Scale::FullRank(l) => {
-            for i in 0..dim {
+    for i in (0..dim).filter(|&i| !fit.points[i]) {
+        z[i] = match &fit.scale {
+            Scale::MeanField(log_sds) => (theta[i] - fit.mean[i]) * (-log_sds[i]).exp(),
+            Scale::FullRank(l) => {
                 let known: f64 = (0..i).map(|j| l[i * dim + j] * z[j]).sum();
-                z[i] = (theta[i] - fit.mean[i] - known) / l[i * dim + i];
+                (theta[i] - fit.mean[i] - known) / l[i * dim + i]
             }
-        }
+        };
     }
     -0.5 * z.iter().map(|z| z * z).sum::<f64>()
 }

@@ -3,12 +3,16 @@
 mod adam;
 mod discrete;
 mod draws;
+mod drift;
 mod engine;
 mod frame;
 mod hamiltonian;
 mod importance;
 mod lbfgs;
 mod linalg;
+mod metric;
+mod mixing;
+mod nuts;
 mod objective;
 mod options;
 mod pool;
@@ -19,12 +23,17 @@ mod stages;
 mod target;
 #[cfg(test)]
 mod tests;
+mod verdict;
 mod whiten;
 
 pub use discrete::probed;
+pub use drift::{Drift, drift};
 pub use engine::fit;
 pub use importance::{Draws, Origin, USABLE, draws};
+pub use mixing::{Mixing, mixing};
+pub use nuts::{Nuts, NutsPlan, nuts};
 pub use options::{FitOptions, GuideKind, Method, Progress, Stage};
 pub use result::{Fit, FitError, Scale, StartSummary, StopReason};
 pub use rng::{Stream, normal_quantile};
 pub use target::{Evaluator, Target};
+pub use verdict::{Fault, Figures, Remedy, Trust, Verdict, judge, judge_chains};

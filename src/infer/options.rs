@@ -18,6 +18,8 @@ pub enum Method {
     Lbfgs,
     /// Stochastic Adam with fresh draws each step.
     Adam,
+    /// No guide at all: the No-U-Turn sampler, as a referee.
+    Nuts,
 }
 
 #[derive(Clone, Debug)]
@@ -80,6 +82,8 @@ pub enum Stage {
     Refine,
     /// Stochastic steps.
     Adam,
+    /// Transitions of the sampler.
+    Nuts,
 }
 
 impl Stage {
@@ -90,6 +94,7 @@ impl Stage {
             Stage::Compare => "compare",
             Stage::Refine => "refine",
             Stage::Adam => "adam",
+            Stage::Nuts => "nuts",
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct StartSummary {
     pub objective: f64,
     /// Largest difference of its means from the reported ones, in posterior standard deviations.
     pub distance: f64,
+    /// The coordinate that differs most.
+    pub furthest: usize,
     pub iterations: usize,
     pub converged: bool,
 }

@@ -192,15 +192,19 @@ impl<'a, 't> Session<'a, 't> {
             start: best,
             objective: place.objective,
             distance: 0.0,
+            furthest: 0,
             iterations: place.iterations,
             converged: place.end == End::Converged,
         }];
         lines.extend(others.iter().map(|(start, other)| {
             let theirs = mean_of(other);
+            let apart = |i: usize| (theirs[i] - mean[i]).abs() / sds[i];
+            let furthest = (0..mean.len()).max_by(|&a, &b| apart(a).total_cmp(&apart(b))).unwrap_or(0);
             StartSummary {
                 start: *start,
                 objective: other.objective,
-                distance: (0..mean.len()).map(|i| (theirs[i] - mean[i]).abs() / sds[i]).fold(0.0, f64::max),
+                distance: if mean.is_empty() { 0.0 } else { apart(furthest) },
+                furthest,
                 iterations: other.iterations,
                 converged: other.end == End::Converged,
             }
@@ -209,6 +213,7 @@ impl<'a, 't> Session<'a, 't> {
             start,
             objective: f64::INFINITY,
             distance: f64::INFINITY,
+            furthest: 0,
             iterations: 0,
             converged: false,
         }));
@@ -220,6 +225,7 @@ impl<'a, 't> Session<'a, 't> {
     fn begin(&mut self, start: usize, z: &[f64], half: usize) -> Result<Frame, Vec<f64>> {
         let (dim, n) = (self.dim(), self.noisy.len());
         let seed = self.options.seed;
+        let away = |name: &str, pair: usize| 4.0 * Stream::at(seed, "starts", name, pair).uniform() - 2.0;
         let centre: Vec<f64> = self
             .noisy
             .iter()
@@ -227,7 +233,9 @@ impl<'a, 't> Session<'a, 't> {
             .zip(&self.origin)
             .map(|(name, origin)| match start {
                 0 => *origin,
-                _ => origin + 4.0 * Stream::at(seed, "starts", name, start).uniform() - 2.0,
+                // In opposite pairs: of two modes on either side each is met.
+                odd if odd % 2 == 1 => origin + away(name, start),
+                _ => origin - away(name, start - 1),
             })
             .collect();
         let mut failure = centre.clone();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ReportDiscrete;
+use crate::infer::{Trust, Verdict};
 
 /// Everything that is said about one fit. The driver fills it; it knows nothing of how the fit was made.
 #[derive(Clone, Debug, Default)]
@@ -28,9 +29,8 @@ pub struct FitReport {
     pub seed: u64,
     /// Every option of the fit with its value, defaults included, for `fit.json`.
     pub options: Vec<(String, String)>,
-    pub elbo: f64,
-    /// Monte Carlo standard error of `elbo`.
-    pub elbo_se: f64,
+    /// The guide's lower bound of the log evidence, and its Monte Carlo standard error; a sampler has none.
+    pub elbo: Option<(f64, f64)>,
     /// Shape of the importance weights' tail (Pareto k-hat); not a number if they were not computed.
     pub k_hat: f64,
     /// Where the draws come from, in words.
@@ -40,6 +40,14 @@ pub struct FitReport {
     pub stop_reason: String,
     /// Evaluations of the log joint with its gradient.
     pub gradients: u64,
+    /// The same with those spent on weighing and testing the draws.
+    pub evaluations: u64,
+    /// Chains that the draws belong to, one after the other and of the same length; 0 without a sampler.
+    pub chains: usize,
+    /// How far to trust the draws.
+    pub verdict: Option<Verdict>,
+    /// Print intervals that are not to be trusted.
+    pub forced: bool,
     pub seconds: f64,
     /// Latents that are fitted as location + scale · noise, and why: what the user asked for, or the compiler chose.
     pub noncentred: Vec<(String, String)>,
@@ -87,6 +95,13 @@ pub struct Dim {
 pub struct Trace {
     pub columns: Vec<String>,
     pub rows: Vec<Vec<f64>>,
+}
+
+impl FitReport {
+    /// Whether sds and quantiles are kept back: the verdict does not cover them.
+    pub fn withheld(&self) -> bool {
+        !self.forced && self.verdict.as_ref().is_some_and(|v| v.trust < Trust::Trust)
+    }
 }
 
 impl ReportVar {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::discrete::{self, DiscreteJson};
+use super::verdict::{self, VerdictJson};
 use super::{FitReport, Summary, summaries};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -19,15 +20,18 @@ struct SummaryJson<'a> {
     method: &'a str,
     seed: u64,
     draws: usize,
+    chains: usize,
     converged: bool,
     stop_reason: &'a str,
     doubts: &'a [String],
-    elbo: f64,
-    elbo_se: f64,
+    verdict: Option<VerdictJson<'a>>,
+    elbo: Option<f64>,
+    elbo_se: Option<f64>,
     k_hat: f64,
     draws_from: &'a str,
     noncentred: BTreeMap<&'a str, &'a str>,
     gradients: u64,
+    evaluations: u64,
     seconds: f64,
     summary: Vec<Summary>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -46,15 +50,18 @@ struct FitJson<'a> {
     seed: u64,
     options: BTreeMap<&'a str, &'a str>,
     draws: usize,
+    chains: usize,
     converged: bool,
     stop_reason: &'a str,
     doubts: &'a [String],
-    elbo: f64,
-    elbo_se: f64,
+    verdict: Option<VerdictJson<'a>>,
+    elbo: Option<f64>,
+    elbo_se: Option<f64>,
     k_hat: f64,
     draws_from: &'a str,
     noncentred: BTreeMap<&'a str, &'a str>,
     gradients: u64,
+    evaluations: u64,
     seconds: f64,
 }
 
@@ -68,17 +75,20 @@ pub fn summary_json(fit: &FitReport) -> String {
         method: &fit.method,
         seed: fit.seed,
         draws: fit.draws,
+        chains: fit.chains,
         converged: fit.converged,
         stop_reason: &fit.stop_reason,
         doubts: &fit.doubts,
-        elbo: fit.elbo,
-        elbo_se: fit.elbo_se,
+        verdict: verdict::json(fit),
+        elbo: fit.elbo.map(|e| e.0),
+        elbo_se: fit.elbo.map(|e| e.1),
         k_hat: fit.k_hat,
         draws_from: &fit.draws_from,
         noncentred: fit.noncentred.iter().map(|(n, why)| (n.as_str(), why.as_str())).collect(),
         gradients: fit.gradients,
+        evaluations: fit.evaluations,
         seconds: fit.seconds,
-        summary: summaries(fit).into_iter().flatten().collect(),
+        summary: summaries(fit).into_iter().flatten().map(|s| if fit.withheld() { s.mean_only() } else { s }).collect(),
         discrete: discrete::json(fit),
     })
 }
@@ -95,15 +105,18 @@ pub fn fit_json(fit: &FitReport) -> String {
         seed: fit.seed,
         options: fit.options.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
         draws: fit.draws,
+        chains: fit.chains,
         converged: fit.converged,
         stop_reason: &fit.stop_reason,
         doubts: &fit.doubts,
-        elbo: fit.elbo,
-        elbo_se: fit.elbo_se,
+        verdict: verdict::json(fit),
+        elbo: fit.elbo.map(|e| e.0),
+        elbo_se: fit.elbo.map(|e| e.1),
         k_hat: fit.k_hat,
         draws_from: &fit.draws_from,
         noncentred: fit.noncentred.iter().map(|(n, why)| (n.as_str(), why.as_str())).collect(),
         gradients: fit.gradients,
+        evaluations: fit.evaluations,
         seconds: fit.seconds,
     })
 }

@@ -9,6 +9,7 @@ mod summary;
 mod table;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 pub use discrete::ReportDiscrete;
 pub use fit::{Dim, FileHash, FitReport, ReportKind, ReportVar, Trace};
@@ -17,3 +18,4 @@ pub use json::{fit_json, summary_json};
 pub use out::OutDir;
 pub use summary::{Summary, summaries};
 pub use table::{TableStyle, listing, table};
+pub use verdict::lines as verdict_lines;

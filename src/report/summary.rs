@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{FitReport, ReportKind};
+use crate::infer::{Mixing, mixing};
 
 /// One scalar's posterior in six numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -20,6 +21,16 @@ pub struct Summary {
     pub q5: f64,
     pub q50: f64,
     pub q95: f64,
+    /// Whether a sampler's chains agree about it.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub mixing: Option<Mixing>,
+}
+
+impl Summary {
+    /// With nothing said of the spread.
+    pub fn mean_only(self) -> Summary {
+        Summary { sd: f64::NAN, q5: f64::NAN, q50: f64::NAN, q95: f64::NAN, ..self }
+    }
 }
 
 /// The summaries of a fit, one list per variable.
@@ -46,6 +57,7 @@ pub fn summaries(fit: &FitReport) -> Vec<Vec<Summary>> {
             q5: quantile(sorted, 0.05),
             q50: quantile(sorted, 0.5),
             q95: quantile(sorted, 0.95),
+            mixing: (fit.chains > 0).then(|| mixing(var.cell(cell, fit.draws), fit.chains)),
         }
     };
     fit.vars.iter().map(|var| (0..var.cells()).map(|cell| of(var, &mut sorted, cell)).collect()).collect()

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{FitReport, Summary, summaries};
+use super::{FitReport, Summary, summaries, verdict};
+use crate::infer::Trust;
 
 /// How much to print, and whether with colour.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,18 +28,30 @@ pub fn listing(fit: &FitReport, style: TableStyle, rest: &str) -> String {
     let groups = summaries(fit);
     let shown: Vec<&[Summary]> =
         groups.iter().map(|g| if g.len() > LONG && !style.all { &g[..FIRST] } else { &g[..] }).collect();
-    let rows: Vec<Vec<[String; 6]>> = shown.iter().map(|g| rows(g)).collect();
-
-    let titles = ["", "mean", "sd", "5%", "50%", "95%"].map(str::to_owned);
-    let mut widths = titles.each_ref().map(|t| t.chars().count());
+    let mut titles = vec!["", "mean", "sd", "5%", "50%", "95%"];
+    if fit.withheld() {
+        titles.truncate(2);
+    }
+    if fit.chains > 0 {
+        titles.extend(["R-hat", "ESS"]);
+    }
+    let row = |s: &Summary, numbers: [String; 5]| -> Vec<String> {
+        let mixed =
+            s.mixing.iter().flat_map(|m| [format!("{:.3}", m.r_hat), format!("{:.0}", m.ess_bulk.min(m.ess_tail))]);
+        let kept = if fit.withheld() { 1 } else { 5 };
+        std::iter::once(s.name.clone()).chain(numbers.into_iter().take(kept)).chain(mixed).collect()
+    };
+    let rows: Vec<Vec<Vec<String>>> =
+        shown.iter().map(|g| g.iter().zip(numbers(g)).map(|(s, n)| row(s, n)).collect()).collect();
+    let mut widths: Vec<usize> = titles.iter().map(|t| t.chars().count()).collect();
     for row in rows.iter().flatten() {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let mut line = |row: &[String; 6], bold: bool| {
+    let mut line = |row: &[&str], bold: bool| {
         let mut text = format!("{:<1$}", row[0], widths[0]);
-        for (cell, width) in row.iter().zip(widths).skip(1) {
+        for (cell, width) in row.iter().zip(&widths).skip(1) {
             write!(text, "  {cell:>width$}").expect("a String takes all that is written");
         }
         let text = text.trim_end();
@@ -48,11 +61,10 @@ pub fn listing(fit: &FitReport, style: TableStyle, rest: &str) -> String {
     line(&titles, true);
     let mut cut = vec![];
     for ((group, shown), rows) in groups.iter().zip(&shown).zip(&rows) {
-        rows.iter().for_each(|row| line(row, false));
+        rows.iter().for_each(|row| line(&row.iter().map(String::as_str).collect::<Vec<_>>(), false));
         if shown.len() < group.len() {
             let name = &group[0].variable;
-            let more = format!("… {} more of {name}", group.len() - shown.len());
-            line(&[more, "".into(), "".into(), "".into(), "".into(), "".into()], false);
+            line(&[&format!("… {} more of {name}", group.len() - shown.len())], false);
             cut.push(name.as_str());
         }
     }
@@ -66,6 +78,15 @@ pub fn listing(fit: &FitReport, style: TableStyle, rest: &str) -> String {
 
 fn heading(fit: &FitReport, style: TableStyle) -> String {
     let mut out = String::new();
+    for (i, line) in verdict::lines(fit).iter().enumerate() {
+        let code = match fit.verdict.as_ref().map(|v| v.trust) {
+            Some(Trust::Trust) => "1;32",
+            Some(Trust::MeansOnly) => "1;33",
+            _ => "1;31",
+        };
+        out.push_str(&if i == 0 { paint(style, code, line) } else { line.clone() });
+        out.push('\n');
+    }
     let sizes: Vec<String> = fit.sizes.iter().map(|(plate, n)| format!("{n} {plate}")).collect();
     let over = if sizes.is_empty() { String::new() } else { format!(" · {}", sizes.join(", ")) };
     let mut push = |text: String| {
@@ -73,13 +94,11 @@ fn heading(fit: &FitReport, style: TableStyle) -> String {
         out.push('\n');
     };
     push(format!("{}{over} · guide {} · method {} · seed {}", fit.model, fit.guide, fit.method, fit.seed));
-    push(format!(
-        "ELBO {} · {} gradients · {}",
-        with_error(fit.elbo, fit.elbo_se),
-        fit.gradients,
-        duration(fit.seconds)
-    ));
-    if fit.converged {
+    let bound = fit.elbo.map(|(elbo, se)| format!("ELBO {} · ", with_error(elbo, se))).unwrap_or_default();
+    push(format!("{bound}{} gradients · {}", fit.gradients, duration(fit.seconds)));
+    if fit.chains > 0 {
+        // Of chains one asks whether they agree, which the verdict says.
+    } else if fit.converged {
         push(format!("Converged. {}", fit.stop_reason));
     } else {
         let text = format!("NOT CONVERGED. {} These numbers may be far from the posterior.", fit.stop_reason);
@@ -122,7 +141,7 @@ fn with_error(x: f64, error: f64) -> String {
 }
 
 /// The cells of one variable as text, with the same number of decimals throughout: three digits of the smallest sd.
-fn rows(group: &[Summary]) -> Vec<[String; 6]> {
+fn numbers(group: &[Summary]) -> Vec<[String; 5]> {
     let numbers = |s: &Summary| [s.mean, s.sd, s.q5, s.q50, s.q95];
     let sds = || group.iter().map(|s| s.sd).filter(|sd| sd.is_finite() && *sd > 0.0);
     let largest = group.iter().flat_map(numbers).filter(|x| x.is_finite()).fold(0.0, |a: f64, x| a.max(x.abs()));
@@ -153,13 +172,7 @@ fn rows(group: &[Summary]) -> Vec<[String; 6]> {
             }
         }
     };
-    group
-        .iter()
-        .map(|s| {
-            let [mean, sd, q5, q50, q95] = numbers(s).map(format);
-            [s.name.clone(), mean, sd, q5, q50, q95]
-        })
-        .collect()
+    group.iter().map(|s| numbers(s).map(format)).collect()
 }
 
 #[cfg(test)]
@@ -194,14 +207,15 @@ mod tests {
             q5: mean,
             q50: -1e-9,
             q95: mean,
+            mixing: None,
         };
-        let means = |g: &[Summary]| rows(g).iter().map(|r| r[1].clone()).collect::<Vec<_>>();
+        let means = |g: &[Summary]| numbers(g).iter().map(|r| r[0].clone()).collect::<Vec<_>>();
         assert_eq!(means(&[row(6.1505, 5.61), row(-10.2, 23.4)]), ["6.15", "-10.20"]);
         assert_eq!(means(&[row(1234.5, 230.0)]), ["1234"]);
         assert_eq!(means(&[row(0.0123456, 0.00123)]), ["0.01235"]);
         assert_eq!(means(&[row(3.21987, 0.0)]), ["3.220"]);
         assert_eq!(means(&[row(1.5e9, 1e6)]), ["1.50000e9"]);
         assert_eq!(means(&[row(f64::NAN, f64::NAN)]), ["NaN"]);
-        assert_eq!(rows(&[row(1.0, 1.0)])[0][4], "0.00");
+        assert_eq!(numbers(&[row(1.0, 1.0)])[0][3], "0.00");
     }
 }

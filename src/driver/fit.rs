@@ -1,0 +1,207 @@
+//! A fit from start to end: the guide or the referee's chains, the draws, the verdict, the report.
+
+use std::sync::atomic::Ordering;
+
+use super::discrete::cut_short;
+use super::posterior::{check_draws, noncentred, report_vars};
+use super::trouble::explain_nonfinite;
+use super::{Compiled, REPORT_DRAWS, Session, discrete};
+use crate::infer::{self, Draws, FitError, FitOptions, GuideKind, Method, Mixing, NutsPlan, Origin, Progress, Target, Verdict};
+use crate::lower::graph::{Graph, Region, Stmt};
+use crate::report::{FitReport, Trace};
+
+/// Fewest evaluations of the gradient that the drift of the draws may cost: what it needs to say anything.
+const DRIFT: usize = 64 * 128;
+
+/// Fit, and describe the posterior. `None`: the log joint is not finite anywhere it was tried; the session says where.
+pub fn fit(
+    session: &mut Session,
+    compiled: &Compiled,
+    options: &FitOptions,
+    progress: &mut dyn FnMut(&Progress),
+) -> Option<FitReport> {
+    let report = match options.method {
+        Method::Nuts => by_sampler(compiled, options, progress),
+        Method::Lbfgs | Method::Adam => by_guide(compiled, options, progress),
+    };
+    match report {
+        Ok(report) => Some(report),
+        Err(FitError::NonFiniteStart { theta, .. }) => {
+            explain_nonfinite(session, compiled, &theta);
+            None
+        }
+    }
+}
+
+fn cancelled(options: &FitOptions) -> bool {
+    options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed))
+}
+
+fn by_guide(
+    compiled: &Compiled,
+    options: &FitOptions,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<FitReport, FitError> {
+    let fit = infer::fit(&compiled.model, options, progress)?;
+    // Whoever interrupts a fit does not want to wait for its draws to be weighed.
+    let proposals = if cancelled(options) { 0 } else { proposals(compiled.model.graph()) };
+    let draws = infer::draws(&compiled.model, &fit, REPORT_DRAWS, proposals, options.seed, options.threads);
+    // A test of the draws may cost as much as the fit did.
+    let budget = if cancelled(options) { 0 } else { fit.gradients.max(DRIFT) };
+    let drift = infer::drift(&compiled.model, &draws.theta, budget, options.seed, options.threads);
+    let mut verdict = infer::judge(&fit, &draws, drift.as_ref());
+    rename(&mut verdict);
+    let gradients = fit.gradients + drift.as_ref().map_or(0, |d| d.gradients) + draws.evaluations;
+    let mut report = described(compiled, options, &draws.theta, REPORT_DRAWS);
+    report.guide = match options.guide {
+        GuideKind::MeanField => "meanfield".into(),
+        GuideKind::FullRank => "fullrank".into(),
+    };
+    report.k_hat = draws.k_hat;
+    report.draws_from = describe(&draws);
+    report.elbo = Some((fit.elbo, fit.elbo_se));
+    report.converged = fit.converged;
+    report.stop_reason = fit.stop_reason.sentence();
+    report.gradients = fit.gradients as u64;
+    report.evaluations = gradients as u64;
+    report.seconds = fit.seconds;
+    report.options.push(("draws".into(), fit.draws.to_string()));
+    if fit.non_finite > 0 {
+        report.doubts.push(format!(
+            "{} of {} evaluations of the log joint were not finite; the search stepped back from them.",
+            fit.non_finite, fit.log_joints
+        ));
+    }
+    report.trace = trace(&fit.trace);
+    report.doubts.extend(cut_short(compiled, &report.discrete));
+    report.doubts.extend(check_draws(&report));
+    report.verdict = Some(verdict);
+    Ok(report)
+}
+
+fn by_sampler(
+    compiled: &Compiled,
+    options: &FitOptions,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<FitReport, FitError> {
+    let model = &compiled.model;
+    let points = model.points();
+    // Params are not drawn: they are fitted, and the sampler takes them as given.
+    let centre = match points.contains(&true) {
+        true => infer::fit(model, options, progress)?.mean,
+        false => model.start(),
+    };
+    let standard = NutsPlan::default();
+    let kept = options.draws.unwrap_or(standard.kept);
+    let plan = NutsPlan { kept, warm_up: standard.warm_up.max(kept / 2), ..standard };
+    let nuts = infer::nuts(model, &centre, plan, options, progress)?;
+    let draws = nuts.chains * nuts.kept;
+    let mut report = described(compiled, options, &nuts.theta, draws);
+    report.guide = "none".into();
+    report.k_hat = f64::NAN;
+    report.chains = nuts.chains;
+    report.draws_from = format!(
+        "{} chains of {} after {} to adapt, {} divergent",
+        nuts.chains, nuts.kept, plan.warm_up, nuts.divergences
+    );
+    let mixed: Vec<(String, Mixing)> = report
+        .vars
+        .iter()
+        .flat_map(|v| (0..v.cells()).map(|c| (v.cell_name(c), infer::mixing(v.cell(c, draws), nuts.chains))))
+        .collect();
+    let verdict = infer::judge_chains(&mixed, nuts.divergences, draws, nuts.cancelled);
+    report.converged = !nuts.cancelled;
+    report.stop_reason = match nuts.cancelled {
+        false => "Every chain has its draws.".into(),
+        true => "The sampler was interrupted.".into(),
+    };
+    (report.gradients, report.evaluations) = (nuts.gradients as u64, nuts.gradients as u64);
+    report.seconds = nuts.seconds;
+    report.trace = trace(&nuts.trace);
+    report.doubts.extend(cut_short(compiled, &report.discrete));
+    report.doubts.extend(check_draws(&report));
+    report.verdict = Some(verdict);
+    Ok(report)
+}
+
+/// Coordinates as their latents are called: `tau unconstrained` is `tau`, `theta noise[Choate]` is `theta[Choate]`.
+fn rename(verdict: &mut Verdict) {
+    let latent = |name: &str| {
+        let (head, cell) = name.find('[').map_or((name, ""), |at| name.split_at(at));
+        let own = ["unconstrained", "noise", "factor unconstrained", "partial correlations"];
+        let short = own.iter().rev().find_map(|o| head.strip_suffix(o)?.strip_suffix(' '));
+        format!("{}{cell}", short.unwrap_or(head))
+    };
+    for fault in &mut verdict.faults {
+        let mut names: Vec<String> = vec![];
+        for name in fault.names.iter().map(|n| latent(n)) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        fault.names = names;
+    }
+    if let Some(drift) = &mut verdict.figures.drift {
+        drift.worst.iter_mut().for_each(|w| w.0 = latent(&w.0));
+    }
+}
+
+/// A report with the draws and what the options say.
+fn described(compiled: &Compiled, options: &FitOptions, theta: &[f64], draws: usize) -> FitReport {
+    let shown = |o: &dyn std::fmt::Debug| format!("{o:?}").to_lowercase();
+    let sizes = |t: &crate::hir::Table| (t.name.clone(), compiled.bound.size(t.plate));
+    FitReport {
+        draws,
+        vars: report_vars(compiled, theta, draws, options.seed),
+        discrete: discrete(compiled, theta),
+        noncentred: noncentred(&compiled.hir),
+        method: shown(&options.method),
+        seed: options.seed,
+        sizes: compiled.hir.tables.iter().map(sizes).collect(),
+        options: vec![
+            ("starts".into(), options.starts.to_string()),
+            ("tolerance".into(), options.tolerance.to_string()),
+            ("max_iterations".into(), options.max_iterations.to_string()),
+            ("learning_rate".into(), options.learning_rate.to_string()),
+            ("steps".into(), options.steps.to_string()),
+            ("method".into(), shown(&options.method)),
+            ("guide".into(), shown(&options.guide)),
+        ],
+        ..FitReport::default()
+    }
+}
+
+fn trace(steps: &[Progress]) -> Trace {
+    let columns = ["stage", "start", "iteration", "gradients", "objective", "gradient_norm", "seconds"];
+    let row = |p: &Progress| {
+        let counts = [p.stage as usize, p.start, p.iteration, p.gradients].map(|n| n as f64);
+        [&counts[..], &[p.objective, p.gradient_norm, p.seconds]].concat()
+    };
+    Trace { columns: columns.map(String::from).to_vec(), rows: steps.iter().map(row).collect() }
+}
+
+/// How many draws of the guide are weighed: many where that costs little, few where it would cost more than the fit.
+fn proposals(graph: &Graph) -> usize {
+    let cells = |r: &Region| {
+        let calls = r.body.iter().map(|s| if let Stmt::Call(call) = s { call.cost() } else { 0 });
+        r.loops.iter().map(|l| l.size).product::<usize>() + 1 + calls.sum::<usize>()
+    };
+    let work: usize = graph.value.iter().map(cells).sum();
+    (400_000_000 / work.max(1)).clamp(1000, 20_000)
+}
+
+/// Where the reported draws come from, for the heading.
+fn describe(d: &Draws) -> String {
+    let k = d.k_hat;
+    match d.origin {
+        Origin::Unweighed => "from the guide, not weighed against the posterior".into(),
+        Origin::Guide => format!(
+            "from the guide as it is; too far from the posterior to be corrected (k-hat {k:.2}, above {} is unreliable)",
+            infer::USABLE
+        ),
+        Origin::Moved => format!(
+            "moved from the guide, too far from the posterior for weights (k-hat {k:.2}), by short Hamiltonian chains"
+        ),
+        Origin::Resampled => format!("importance-resampled from {} of the guide's (k-hat {k:.2})", d.proposals),
+    }
+}

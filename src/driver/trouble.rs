@@ -1,0 +1,112 @@
+//! Numerical trouble at the start of a fit, traced to the declaration and the row.
+
+use super::{Compiled, Session};
+use crate::diag::{Code, Diagnostic};
+use crate::hir::{VarId, VarKind};
+use crate::prim::ode::{Failure, Reason};
+use crate::run::{self, Cause, NonFinite};
+
+/// Say which declaration and which row make the log joint non-finite.
+pub fn explain_nonfinite(session: &mut Session, compiled: &Compiled, theta: &[f64]) {
+    match run::trace_nonfinite(compiled.model.graph(), theta) {
+        Some(found) => session.diags.push(match found.cause {
+            Cause::Arithmetic => nonfinite(compiled, &found),
+            Cause::Indefinite => indefinite(compiled, &found, theta),
+            Cause::Ode(failure) => unsolved(compiled, &found, failure, theta),
+        }),
+        None => session.diags.push(
+            Code::NONFINITE_GRADIENT
+                .plain(
+                    "the gradient of the log joint is not finite at any starting point, though the log joint itself is",
+                )
+                .help("look for a kink or a boundary at 0: `sqrt(x)` or `x^0.5` at 0, `abs`, a division"),
+        ),
+    }
+}
+
+fn nonfinite(compiled: &Compiled, found: &NonFinite) -> Diagnostic {
+    let value = if found.value.is_nan() { "not a number".to_string() } else { format!("{}", found.value) };
+    let mut places = vec![];
+    let mut cells = vec![];
+    for (plate, position) in &found.cell {
+        let Some(i) = compiled.hir.plates.iter().position(|p| p.name == *plate) else { continue };
+        let data = &compiled.bound.plates[i];
+        if let Some(label) = data.labels.get(*position) {
+            cells.push(format!("{plate} {label}"));
+        }
+        if let Some(line) = data.lines.get(*position) {
+            places.push(format!("{}:{line}", data.file));
+        }
+    }
+    let at = if cells.is_empty() { String::new() } else { format!(" at {}", cells.join(", ")) };
+    let message = format!("the log joint is {value} at every starting point: first in `{}`{at}", found.region);
+    let mut d = match found.span {
+        Some(span) => Code::NONFINITE_START.at(span, message).here(format!("{value}{at}")),
+        None => Code::NONFINITE_START.plain(message),
+    };
+    for p in places {
+        d = d.place(p);
+    }
+    d.help("check this row of the data, and that every argument stays in its domain: a logarithm of 0, a division by 0, an observation that the distribution cannot give")
+}
+
+/// A matrix without a Cholesky factor, with the values of the single latents there.
+fn indefinite(compiled: &Compiled, found: &NonFinite, theta: &[f64]) -> Diagnostic {
+    let of = found.region.trim_start_matches("Cholesky factor of ");
+    let what = match compiled.hir.vars.iter().any(|v| v.name == of) {
+        true => format!("the matrix `{of}`"),
+        false => "a matrix".to_string(),
+    };
+    let message = format!("{what} is not positive definite at any starting point: it has no Cholesky factor");
+    let d = match found.span {
+        Some(span) => Code::NOT_POSITIVE_DEFINITE.at(span, message).here("needs the factor"),
+        None => Code::NOT_POSITIVE_DEFINITE.plain(message),
+    };
+    let d = at_values(compiled, theta, d);
+    d.help("add a small number to the diagonal, `… + (if i == j then 1e-8 else 0)`, and check that the formula is the same for [i, j] and [j, i]")
+}
+
+/// A differential equation that could not be solved.
+fn unsolved(compiled: &Compiled, found: &NonFinite, failure: Failure, theta: &[f64]) -> Diagnostic {
+    let t = failure.time;
+    let (what, help) = match failure.reason {
+        Reason::TooManySteps => (
+            format!("it takes too many steps: it came to time {t:.6} only"),
+            "a stiff system needs `method: \"stiff\"`; a coarser `tolerance:` takes fewer steps",
+        ),
+        Reason::StepTooSmall => (
+            format!("the solution grows without bound, or changes too fast to follow, at time {t:.6}"),
+            "check the signs of the rates, and give the arguments priors under which the state stays bounded; a stiff system needs `method: \"stiff\"`",
+        ),
+        Reason::NotFinite => (
+            "the start or its rate is not a number".to_string(),
+            "check the start, and that the rates are defined there: a division by 0, a logarithm of 0",
+        ),
+    };
+    let message = format!("an `ode` cannot be solved at any starting point of the fit: {what}");
+    let d = match found.span {
+        Some(span) => Code::ODE_FAILED.at(span, message).here(format!("fails at time {t:.6}")),
+        None => Code::ODE_FAILED.plain(message),
+    };
+    at_values(compiled, theta, d).help(help)
+}
+
+/// With the values of the single latents.
+fn at_values(compiled: &Compiled, theta: &[f64], d: Diagnostic) -> Diagnostic {
+    let mut reporter = compiled.model.reporter();
+    reporter.run(theta);
+    let single = |v: &VarId| {
+        let var = compiled.hir.var(*v);
+        matches!(var.kind, VarKind::Latent | VarKind::Param { .. }) && var.axes.is_empty()
+    };
+    let values: Vec<String> = (0..compiled.hir.vars.len() as u32)
+        .map(VarId)
+        .filter(single)
+        .filter_map(|v| {
+            let value = reporter.buffer(compiled.layout.buffer(v)?).first()?;
+            Some(format!("{} = {value:.4}", compiled.hir.var(v).name))
+        })
+        .take(8)
+        .collect();
+    if values.is_empty() { d } else { d.note(format!("at {}", values.join(", "))) }
+}
