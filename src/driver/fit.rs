@@ -6,7 +6,9 @@ use super::discrete::cut_short;
 use super::posterior::{check_draws, noncentred, report_vars};
 use super::trouble::explain_nonfinite;
 use super::{Compiled, REPORT_DRAWS, Session, discrete};
-use crate::infer::{self, Draws, FitError, FitOptions, GuideKind, Method, Mixing, NutsPlan, Origin, Progress, Target, Verdict};
+use crate::infer::{
+    self, Draws, FitError, FitOptions, GuideKind, Method, Mixing, NutsPlan, Origin, Progress, Target, Verdict,
+};
 use crate::lower::graph::{Graph, Region, Stmt};
 use crate::report::{FitReport, Trace};
 

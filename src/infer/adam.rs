@@ -92,9 +92,10 @@ impl Session<'_, '_> {
             frame: walk.frame,
         };
         let moved = walk.moved;
-        let others = starts.others.into_iter().map(|(start, walk)| (start, place(walk))).collect();
-        let (place, starts) = self.summarise(best, place(walk), others, starts.failed);
-        Ok(Outcome { place, reason, starts, draws: 2 * half, mean_error: moved })
+        let others: Vec<(usize, Place)> = starts.others.into_iter().map(|(start, walk)| (start, place(walk))).collect();
+        let place = place(walk);
+        let starts = self.summarise(best, &place, &others, starts.failed);
+        Ok(Outcome { place, reason, starts, others, draws: 2 * half, mean_error: moved })
     }
 
     /// One window of steps from the walk's average.

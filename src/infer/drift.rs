@@ -4,12 +4,15 @@
 //! move is a lower bound of the error that was there. A drift condemns; its absence does not certify.
 
 use super::Target;
-use super::hamiltonian::{Plan, run};
+use super::hamiltonian::{Dynamics, Ensemble, cost};
 use super::metric::Metric;
 
 /// Chains, each from one of the draws.
 const CHAINS: usize = 256;
-const PLAN: Plan = Plan { warm_up: 10, kept: 10, steps: 6, acceptance: 0.8 };
+const DYNAMICS: Dynamics = Dynamics { steps: 6, acceptance: 0.8 };
+/// Transitions that only adapt the step, and those that are looked at.
+const WARM_UP: usize = 10;
+const KEPT: usize = 10;
 /// Below this rate of acceptance the chains do not follow the posterior.
 const ACCEPTED: f64 = 0.5;
 /// A chain that travels less than this part of the expected squared distance has not tested anything.
@@ -47,7 +50,7 @@ impl Drift {
 pub fn drift(target: &dyn Target, theta: &[f64], budget: usize, seed: u64, threads: usize) -> Option<Drift> {
     let dim = target.dim();
     let rows = theta.len() / dim.max(1);
-    let chains = CHAINS.min(budget / PLAN.cost(1)).min(rows);
+    let chains = CHAINS.min(budget / cost(1, WARM_UP + KEPT, DYNAMICS)).min(rows);
     if dim == 0 || chains < 64 || theta.iter().any(|t| !t.is_finite()) {
         return None;
     }
@@ -55,7 +58,9 @@ pub fn drift(target: &dyn Target, theta: &[f64], budget: usize, seed: u64, threa
     // Evenly spaced, since neighbours may be copies of one proposal or belong to one chain.
     let starts: Vec<f64> =
         (0..chains).flat_map(|c| theta[(c * rows / chains) * dim..][..dim].iter().copied()).collect();
-    let ended = run(target, &metric, &starts, PLAN, "drift", seed, threads);
+    let mut ensemble = Ensemble::new(target, &metric, &starts, DYNAMICS, "drift", seed, threads);
+    ensemble.warm_up(WARM_UP);
+    let ended = ensemble.keep(KEPT, 1);
     let (m, s) = (metric.mean(), metric.sds());
     let count = chains as f64;
     let (mut mean, mut log_sd) = (vec![0.0; dim], vec![0.0; dim]);
@@ -66,7 +71,7 @@ pub fn drift(target: &dyn Target, theta: &[f64], budget: usize, seed: u64, threa
             let per_chain: Vec<f64> = ended
                 .theta
                 .iter()
-                .map(|t| t.iter().skip(i).step_by(dim).map(|x| f(standard(*x))).sum::<f64>() / PLAN.kept as f64)
+                .map(|t| t.iter().skip(i).step_by(dim).map(|x| f(standard(*x))).sum::<f64>() / KEPT as f64)
                 .collect();
             let average = per_chain.iter().sum::<f64>() / count;
             let variance = per_chain.iter().map(|x| (x - average).powi(2)).sum::<f64>() / (count - 1.0);
@@ -87,7 +92,7 @@ pub fn drift(target: &dyn Target, theta: &[f64], budget: usize, seed: u64, threa
         travelled = travelled.min(distance / (2.0 * count));
     }
     let valid = ended.acceptance > ACCEPTED && travelled > TRAVELLED;
-    Some(Drift { mean, log_sd, acceptance: ended.acceptance, valid, gradients: PLAN.cost(chains) })
+    Some(Drift { mean, log_sd, acceptance: ended.acceptance, valid, gradients: ensemble.cost(WARM_UP + KEPT) })
 }
 
 #[cfg(test)]

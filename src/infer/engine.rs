@@ -9,7 +9,7 @@ use super::frame::{Basis, reordered_factor};
 use super::options::{FitOptions, GuideKind, Method, Progress};
 use super::pool::Pool;
 use super::result::{Fit, FitError, Sampler, Scale, StartSummary, StopReason};
-use super::stages::{Session, mean_of};
+use super::stages::{Place, Session, mean_of};
 use super::target::Target;
 
 /// Fit a guide to the target's posterior. The result depends on the target, the options and nothing else: not on the
@@ -49,12 +49,14 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
         })?;
         let trace = std::mem::take(&mut session.trace);
         let place = outcome.place;
-        let sampler = Sampler {
+        let sampler_at = |place: &Place| Sampler {
             order: order.clone(),
             names: noisy.to_vec(),
-            mean: mean_of(&place),
+            mean: mean_of(place),
             scale: place.frame.scale_at(&place.phi),
         };
+        let sampler = sampler_at(&place);
+        let others = outcome.others.iter().map(|(start, place)| (*start, sampler_at(place))).collect();
         let (elbo, elbo_se) = lower_bound(&sampler, &mut pool.borrow_mut(), options);
         let mut mean = vec![0.0; order.len()];
         order.iter().zip(&sampler.mean).for_each(|(&i, m)| mean[i] = *m);
@@ -78,6 +80,7 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
             trace,
             seconds: started.elapsed().as_secs_f64(),
             sampler,
+            others,
         })
     })
 }

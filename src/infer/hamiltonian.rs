@@ -9,25 +9,6 @@ use super::{Stream, Target, linalg};
 /// Smallest rate of acceptance at which chains are believed to follow the posterior.
 const MOVING: f64 = 0.4;
 
-/// How long the chains are.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    /// Transitions that only adapt the step and forget the start.
-    pub warm_up: usize,
-    pub kept: usize,
-    /// Leapfrog steps per transition.
-    pub steps: usize,
-    /// Rate of acceptance that the step is adapted to.
-    pub acceptance: f64,
-}
-
-impl Plan {
-    /// Evaluations of the gradient.
-    pub fn cost(&self, chains: usize) -> usize {
-        chains * (self.steps * (self.warm_up + self.kept) + 1)
-    }
-}
-
 /// Chains after their warm-up.
 pub struct Chains {
     /// One row of `kept × dim` per chain.
@@ -70,55 +51,101 @@ impl Chains {
     }
 }
 
-/// A chain from each row of `starts`. The result does not depend on the number of threads.
-pub fn run(
-    target: &dyn Target,
-    metric: &Metric,
-    starts: &[f64],
-    plan: Plan,
-    purpose: &str,
-    seed: u64,
-    threads: usize,
-) -> Chains {
-    let dim = metric.dim();
-    let mut chains: Vec<Chain> = starts
-        .chunks(dim)
-        .enumerate()
-        .map(|(i, theta)| Chain {
-            e: metric.whiten(theta),
-            value: f64::NAN,
-            gradient: vec![0.0; dim],
-            stream: Stream::at(seed, purpose, "chain", i << 32),
-            accepted: 0.0,
-            kept: Vec::with_capacity(plan.kept * dim),
-        })
-        .collect();
-    // Roughly the stable step of a standard normal in this dimension.
-    let mut step = 1.2 * (metric.free().max(1) as f64).powf(-0.25);
-    let mut acceptance = 0.0;
-    let share = chains.len().div_ceil(threads.max(1)).max(1);
-    let mut spaces: Vec<Space> = chains.chunks(share).map(|_| Space::new(target, metric)).collect();
-    for transition in 0..plan.warm_up + plan.kept {
+/// Leapfrog steps, and the rate of acceptance that their length is adapted to.
+#[derive(Clone, Copy, Debug)]
+pub struct Dynamics {
+    pub steps: usize,
+    pub acceptance: f64,
+}
+
+/// Chains side by side, as far as they have come. What they do does not depend on the number of threads.
+pub struct Ensemble<'a> {
+    metric: &'a Metric,
+    dynamics: Dynamics,
+    chains: Vec<Chain>,
+    /// One per thread.
+    spaces: Vec<Space<'a>>,
+    step: f64,
+    acceptance: f64,
+}
+
+impl<'a> Ensemble<'a> {
+    /// A chain from each row of `starts`.
+    pub fn new(
+        target: &'a dyn Target,
+        metric: &'a Metric,
+        starts: &[f64],
+        dynamics: Dynamics,
+        purpose: &str,
+        seed: u64,
+        threads: usize,
+    ) -> Ensemble<'a> {
+        let dim = metric.dim();
+        let chains: Vec<Chain> = starts
+            .chunks(dim)
+            .enumerate()
+            .map(|(i, theta)| Chain {
+                e: metric.whiten(theta),
+                value: f64::NAN,
+                gradient: vec![0.0; dim],
+                stream: Stream::at(seed, purpose, "chain", i << 32),
+                accepted: 0.0,
+                kept: vec![],
+            })
+            .collect();
+        // Roughly the stable step of a standard normal in this dimension.
+        let step = 1.2 * (metric.free().max(1) as f64).powf(-0.25);
+        let spaces = (0..threads.clamp(1, chains.len().max(1))).map(|_| Space::new(target, metric)).collect();
+        Ensemble { metric, dynamics, chains, spaces, step, acceptance: 0.0 }
+    }
+
+    /// Transitions that adapt the step and forget the start.
+    pub fn warm_up(&mut self, transitions: usize) {
+        for _ in 0..transitions {
+            self.transition();
+            self.step *= (self.acceptance - self.dynamics.acceptance).exp();
+        }
+    }
+
+    /// Every `thin`-th state of the next `kept * thin` transitions.
+    pub fn keep(&mut self, kept: usize, thin: usize) -> Chains {
+        let dim = self.metric.dim();
+        for chain in &mut self.chains {
+            chain.kept = Vec::with_capacity(kept * dim);
+        }
+        let mut theta = vec![0.0; dim];
+        for _ in 0..kept {
+            (0..thin).for_each(|_| self.transition());
+            for chain in &mut self.chains {
+                self.metric.theta(&chain.e, &mut theta);
+                chain.kept.extend_from_slice(&theta);
+            }
+        }
+        let theta = self.chains.iter_mut().map(|c| std::mem::take(&mut c.kept)).collect();
+        Chains { theta, acceptance: self.acceptance }
+    }
+
+    /// Evaluations of the gradient for so many transitions of every chain.
+    pub fn cost(&self, transitions: usize) -> usize {
+        cost(self.chains.len(), transitions, self.dynamics)
+    }
+
+    fn transition(&mut self) {
+        let share = self.chains.len().div_ceil(self.spaces.len()).max(1);
+        let (step, steps) = (self.step, self.dynamics.steps);
         std::thread::scope(|scope| {
-            for (part, space) in chains.chunks_mut(share).zip(&mut spaces) {
-                scope.spawn(move || {
-                    for chain in part {
-                        chain.transition(space, step, plan.steps);
-                        if transition >= plan.warm_up {
-                            metric.theta(&chain.e, &mut space.theta);
-                            chain.kept.extend_from_slice(&space.theta);
-                        }
-                    }
-                });
+            for (part, space) in self.chains.chunks_mut(share).zip(&mut self.spaces) {
+                scope.spawn(move || part.iter_mut().for_each(|chain| chain.transition(space, step, steps)));
             }
         });
         // The same order whatever the number of threads.
-        acceptance = chains.iter().map(|c| c.accepted).sum::<f64>() / chains.len().max(1) as f64;
-        if transition < plan.warm_up {
-            step *= (acceptance - plan.acceptance).exp();
-        }
+        self.acceptance = self.chains.iter().map(|c| c.accepted).sum::<f64>() / self.chains.len().max(1) as f64;
     }
-    Chains { theta: chains.into_iter().map(|c| c.kept).collect(), acceptance }
+}
+
+/// Evaluations of the gradient for so many transitions of so many chains.
+pub fn cost(chains: usize, transitions: usize, dynamics: Dynamics) -> usize {
+    chains * (dynamics.steps * transitions + 1)
 }
 
 /// One chain, in coordinates in which the metric is the identity.
@@ -238,8 +265,12 @@ mod tests {
         let options = FitOptions { guide: GuideKind::MeanField, ..FitOptions::default() };
         let fit = fit(&Correlated, &options, &mut |_| {}).expect("finite");
         let metric = Metric::linear_response(&Correlated, &fit, 5).expect("curved everywhere");
-        let plan = Plan { warm_up: 20, kept: 20, steps: 8, acceptance: 0.8 };
-        let chains = |threads| run(&Correlated, &metric, &fit.sample(200, 6), plan, "test", 5, threads);
+        let dynamics = Dynamics { steps: 8, acceptance: 0.8 };
+        let chains = |threads| {
+            let mut ensemble = Ensemble::new(&Correlated, &metric, &fit.sample(200, 6), dynamics, "test", 5, threads);
+            ensemble.warm_up(20);
+            ensemble.keep(20, 1)
+        };
         let one = chains(1);
         assert!(one.moved());
         let draws: Vec<f64> = one.theta.concat();

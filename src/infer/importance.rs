@@ -1,6 +1,6 @@
 //! Draws for the report: from the guide, moved to the posterior by importance resampling where the guide is near enough.
 
-use super::hamiltonian::{self, Plan};
+use super::hamiltonian::{self, Dynamics, Ensemble};
 use super::metric::{Metric, curvature_draws};
 use super::{Fit, Scale, Stream, Target, psis};
 
@@ -19,6 +19,9 @@ pub struct Draws {
     pub proposals: usize,
     /// Of the chains that moved the draws; not a number without them.
     pub r_hat: f64,
+    /// Whether those chains began at the guides of all starts that ended apart, so that [`Draws::r_hat`] tells whether
+    /// these belong to one mode.
+    pub met: bool,
     /// Evaluations of the log joint, with or without its gradient.
     pub evaluations: usize,
 }
@@ -46,13 +49,18 @@ pub const EQUAL: f64 = 0.95;
 const REPLICATES: usize = 5;
 
 /// How many gradients are worth a proposal when draws are moved.
-const GRADIENTS_PER_PROPOSAL: usize = 8;
+const GRADIENTS_PER_PROPOSAL: usize = 16;
 
 /// Fewer effective proposals than this cannot stand for a posterior.
 const ENOUGH: f64 = 400.0;
 
 /// Chains that move draws, each from a draw of the guide.
 const CHAINS: usize = 200;
+const WARM_UP: usize = 20;
+const DYNAMICS: Dynamics = Dynamics { steps: 8, acceptance: 0.8 };
+
+/// R̂ at which so short chains have forgotten where they began.
+pub const FORGOTTEN: f64 = 1.1;
 
 /// `keep` draws: `proposals` from the guide, weighted by posterior over guide, resampled if the weights allow it, else
 /// moved by short chains if that costs little. A `param` stays at its point: the latents are weighed given it.
@@ -66,6 +74,7 @@ pub fn draws(target: &dyn Target, fit: &Fit, keep: usize, proposals: usize, seed
         origin,
         proposals,
         r_hat: f64::NAN,
+        met: false,
         evaluations: proposals,
     };
     // Without latents there is nothing to draw.
@@ -79,27 +88,46 @@ pub fn draws(target: &dyn Target, fit: &Fit, keep: usize, proposals: usize, seed
     let part = proposals.div_ceil(REPLICATES);
     let k_hats: Vec<f64> = ratios.chunks(part).map(|r| psis::smooth(r).k_hat).collect();
     let efficiency = smoothed.effective() / proposals as f64;
-    if (k_hat < USABLE && smoothed.effective() >= ENOUGH) || efficiency > EQUAL {
+    let worst = k_hats.iter().copied().fold(k_hat, f64::max);
+    let everywhere = fit.sample_everywhere(CHAINS, seed);
+    let resampled = || {
         let u = Stream::new(seed, "importance resampling", "").uniform();
         let picked = smoothed.resample(keep, u);
         let theta = picked.iter().flat_map(|&i| &theta[i * dim..(i + 1) * dim]).copied().collect();
-        return Draws { k_hat, k_hats, efficiency, ..of(theta, Origin::Resampled) };
+        Draws { k_hat, k_hats: k_hats.clone(), efficiency, ..of(theta, Origin::Resampled) }
+    };
+    let usable = k_hat < USABLE && smoothed.effective() >= ENOUGH;
+    if everywhere.is_none() && ((usable && worst < USABLE) || efficiency > EQUAL) {
+        return resampled();
     }
-    let plan = Plan { warm_up: 20, kept: keep.div_ceil(CHAINS), steps: 8, acceptance: 0.8 };
-    let cost = plan.cost(CHAINS) + curvature_draws(dim);
-    let affordable = cost <= proposals * GRADIENTS_PER_PROPOSAL;
-    let moved = affordable.then(|| Metric::linear_response(target, fit, seed)).flatten().and_then(|metric| {
-        let starts = fit.sample(CHAINS, seed ^ 0x9e37_79b9_7f4a_7c15);
-        let chains = hamiltonian::run(target, &metric, &starts, plan, "hamiltonian", seed, threads);
-        chains.moved().then_some(chains)
+    let met = everywhere.is_some();
+    let starts = everywhere.unwrap_or_else(|| fit.sample(CHAINS, seed ^ 0x9e37_79b9_7f4a_7c15));
+    let chains = starts.len() / dim;
+    let kept = keep.div_ceil(chains);
+    let least = hamiltonian::cost(chains, WARM_UP + kept, DYNAMICS) + curvature_draws(dim);
+    // Weights that are nearly usable are not worth more than the fit itself was.
+    let budget = if usable { 8 * fit.gradients } else { (8 * fit.gradients).max(proposals * GRADIENTS_PER_PROPOSAL) };
+    let metric = if least <= budget { Metric::linear_response(target, fit, seed) } else { None };
+    let moved = metric.and_then(|metric| {
+        let mut ensemble = Ensemble::new(target, &metric, &starts, DYNAMICS, "hamiltonian", seed, threads);
+        ensemble.warm_up(WARM_UP);
+        let (mut moved, mut spent, mut thin) = (ensemble.keep(kept, 1), least, 1);
+        // Chains that have not forgotten their starts go on, keeping fewer of their states.
+        while moved.moved() && moved.r_hat(dim) > FORGOTTEN && spent + ensemble.cost(2 * thin * kept) <= budget {
+            thin *= 2;
+            moved = ensemble.keep(kept, thin);
+            spent += ensemble.cost(thin * kept);
+        }
+        moved.moved().then_some((moved, spent))
     });
     match moved {
-        Some(chains) => {
+        Some((chains, spent)) => {
             let mut theta = chains.theta.concat();
             theta.truncate(keep * dim);
-            let evaluations = proposals + cost;
-            Draws { k_hat, k_hats, efficiency, r_hat: chains.r_hat(dim), evaluations, ..of(theta, Origin::Moved) }
+            let (r_hat, evaluations) = (chains.r_hat(dim), proposals + spent);
+            Draws { k_hat, k_hats, efficiency, r_hat, met, evaluations, ..of(theta, Origin::Moved) }
         }
+        None if usable || efficiency > EQUAL => resampled(),
         None => Draws { k_hat, k_hats, efficiency, ..of(fit.sample(keep, seed), Origin::Guide) },
     }
 }

@@ -34,6 +34,8 @@ pub struct Fit {
     pub trace: Vec<Progress>,
     pub seconds: f64,
     pub(super) sampler: Sampler,
+    /// The guides that the other starts led to.
+    pub(super) others: Vec<(usize, Sampler)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -141,6 +143,20 @@ impl Fit {
     pub fn dissenting_starts(&self) -> Vec<&StartSummary> {
         let best = self.starts.iter().filter(|s| s.distance == 0.0).map(|s| s.objective).fold(f64::INFINITY, f64::min);
         self.starts.iter().filter(|s| s.converged && s.objective < best + 5.0 && s.distance > 0.5).collect()
+    }
+
+    /// Draws from the reported guide and from those of the dissenting starts, about `n` in all and as many from each;
+    /// `None` if no start dissents.
+    pub(super) fn sample_everywhere(&self, n: usize, seed: u64) -> Option<Vec<f64>> {
+        let dissent = self.dissenting_starts();
+        let elsewhere: Vec<&Sampler> =
+            self.others.iter().filter(|o| dissent.iter().any(|d| d.start == o.0)).map(|o| &o.1).collect();
+        if elsewhere.is_empty() {
+            return None;
+        }
+        let each = n.div_ceil(1 + elsewhere.len());
+        let all = std::iter::once(&self.sampler).chain(elsewhere);
+        Some(all.flat_map(|s| s.sample("draws of every start", each, seed)).collect())
     }
 
     /// Standard deviation of each coordinate under the guide; 0 for points.

@@ -58,6 +58,8 @@ pub struct Outcome {
     pub place: Place,
     pub reason: StopReason,
     pub starts: Vec<StartSummary>,
+    /// The guides that the other starts led to.
+    pub others: Vec<(usize, Place)>,
     pub draws: usize,
     pub mean_error: f64,
 }
@@ -140,8 +142,8 @@ impl<'a, 't> Session<'a, 't> {
             }
         }
         let (draws, mean_error, reason) = self.refine(&mut place, best);
-        let (place, starts) = self.summarise(best, place, others, starts.failed);
-        Ok(Outcome { place, reason, starts, draws, mean_error })
+        let starts = self.summarise(best, &place, &others, starts.failed);
+        Ok(Outcome { place, reason, starts, others, draws, mean_error })
     }
 
     /// Run `explore` from every start whose log joint is finite; Err if there is none.
@@ -178,16 +180,16 @@ impl<'a, 't> Session<'a, 't> {
         }
     }
 
-    /// The best place, and a line about every start.
+    /// A line about every start.
     pub fn summarise(
         &self,
         best: usize,
-        place: Place,
-        others: Vec<(usize, Place)>,
+        place: &Place,
+        others: &[(usize, Place)],
         failed: Vec<usize>,
-    ) -> (Place, Vec<StartSummary>) {
+    ) -> Vec<StartSummary> {
         let sds = place.frame.mean.row_norms(self.dim());
-        let mean = mean_of(&place);
+        let mean = mean_of(place);
         let mut lines = vec![StartSummary {
             start: best,
             objective: place.objective,
@@ -218,7 +220,7 @@ impl<'a, 't> Session<'a, 't> {
             converged: false,
         }));
         lines.sort_by_key(|s| s.start);
-        (place, lines)
+        lines
     }
 
     /// A frame around a starting point in which the log joint is finite and no direction is much too steep.

@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 use super::drift::Drift;
-use super::importance::{Draws, EQUAL, Origin, USABLE};
+use super::importance::{Draws, EQUAL, FORGOTTEN, Origin, USABLE};
 use super::mixing::Mixing;
 use super::result::{Fit, StopReason};
 
@@ -112,8 +112,7 @@ const MEAN: f64 = 0.1;
 /// Errors of log sds up to which intervals are believed, and up to which means still are.
 const LOG_SD: f64 = 0.1;
 const LOG_SD_FOR_MEANS: f64 = 0.35;
-/// R̂ of very short chains: their autocorrelation alone gives some 1.05.
-const SHORT_CHAINS: f64 = 1.1;
+/// R̂ of very short chains up to which means are believed.
 const SHORT_CHAINS_FOR_MEANS: f64 = 1.3;
 /// R̂ and effective draws of a sampler (Vehtari et al. 2021), and at what they are no use at all.
 const CHAINS: f64 = 1.01;
@@ -144,7 +143,9 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
             remedy,
         );
     }
-    let others = fit.dissenting_starts();
+    // Guides that fit apart may still lie in one mode: chains from all of them tell.
+    let one_mode = draws.met && draws.r_hat < FORGOTTEN;
+    let others = if one_mode { vec![] } else { fit.dissenting_starts() };
     if let Some(other) = others.iter().max_by(|a, b| a.distance.total_cmp(&b.distance)) {
         let text = format!(
             "{} of {} starts ended elsewhere, {:.1} sds away, where the guide fits nearly as well: the posterior may have several modes",
@@ -185,7 +186,7 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
         Origin::Resampled => {}
         Origin::Moved => {
             let leaves = if draws.r_hat > SHORT_CHAINS_FOR_MEANS { Trust::DoNotTrust } else { Trust::MeansOnly };
-            if draws.r_hat > SHORT_CHAINS {
+            if draws.r_hat > FORGOTTEN {
                 let text = format!(
                     "the chains that moved the guide's draws remember where they began (R-hat {:.2})",
                     draws.r_hat

@@ -64,6 +64,10 @@ pub fn summaries(fit: &FitReport) -> Vec<Vec<Summary>> {
 }
 
 fn mean_sd(draws: &[f64]) -> (f64, f64) {
+    if draws.windows(2).all(|w| w[0] == w[1]) {
+        // Rounding in the mean must not give a point a spread.
+        return (draws.first().copied().unwrap_or(f64::NAN), 0.0);
+    }
     let n = draws.len() as f64;
     let mean = draws.iter().sum::<f64>() / n;
     // Two passes: the mean of squares minus the square of the mean cancels when the sd is small beside the mean.

@@ -36,3 +36,4 @@ mod support;
 mod syntax;
 mod textbook;
 mod transforms;
+mod verdict;
