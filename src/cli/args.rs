@@ -37,6 +37,10 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Predict the fitted rows, or new ones, from the draws of a fit
     Predict(PredictArgs),
+    /// Say what each figure behind a fit's verdict means
+    Diagnose(DiagnoseArgs),
+    /// Set one fit beside another, a guide beside the sampler
+    Compare(CompareArgs),
     /// Lay models out as their readers expect
     Fmt(FmtArgs),
     /// Explain a diagnostic code, such as V0301
@@ -172,6 +176,28 @@ pub struct PredictArgs {
     /// Overwrite the file of --out
     #[arg(long, requires = "out")]
     pub force: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct DiagnoseArgs {
+    /// The directory that `vic fit --out` wrote
+    #[arg(value_name = "DIR")]
+    pub fit: String,
+}
+
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    /// The directory of the fit in question
+    #[arg(value_name = "DIR")]
+    pub fit: String,
+    /// The directory of the fit that it is held to, such as one by `--method nuts`
+    pub reference: String,
+    /// Print every cell, not only those that differ most
+    #[arg(long)]
+    pub all: bool,
+    /// Print one JSON object instead of the table
+    #[arg(long, conflicts_with = "all")]
+    pub json: bool,
 }
 
 #[derive(Args, Debug)]

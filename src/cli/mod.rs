@@ -2,6 +2,8 @@
 
 mod args;
 mod check;
+mod compare;
+mod diagnose;
 mod explain;
 mod files;
 mod fit;
@@ -9,6 +11,7 @@ mod fmt;
 mod interrupt;
 mod predict;
 mod progress;
+mod saved;
 mod show;
 mod simulate;
 mod terminal;
@@ -38,6 +41,8 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, &terminal),
         Command::Show(args) => show::run(&args, &terminal),
         Command::Simulate(args) => simulate::run(&args, &terminal),
+        Command::Compare(args) => compare::run(&args, &terminal),
+        Command::Diagnose(args) => diagnose::run(&args, &terminal),
         Command::Predict(args) => predict::run(&args, &terminal),
         Command::Fmt(args) => fmt::run(&args, &terminal),
         Command::Explain(args) => explain::run(&args, &terminal),

@@ -1,5 +1,7 @@
 //! What a fit says to its reader: summaries, the table on the terminal, JSON, and the files of `--out`.
 
+mod compare;
+mod diagnose;
 mod discrete;
 mod fit;
 mod hash;
@@ -11,6 +13,8 @@ mod table;
 mod tests;
 mod verdict;
 
+pub use compare::{Difference, compare, comparison};
+pub use diagnose::diagnosis;
 pub use discrete::ReportDiscrete;
 pub use fit::{Dim, FileHash, FitReport, ReportKind, ReportVar, Trace};
 pub use hash::sha256;

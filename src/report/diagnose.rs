@@ -1,0 +1,133 @@
+//! What each figure behind a verdict means, for `vic diagnose`: from `fit.json`, so that any fit can be asked later.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+/// The figures of a fit with what they say, as text.
+pub fn diagnosis(fit: &Value) -> String {
+    let mut out = String::new();
+    let mut say = |text: String| out.push_str(&(text + "\n"));
+    let text = |v: &Value| v.as_str().unwrap_or("?").to_string();
+    let verdict = &fit["verdict"];
+    let headline = match verdict["trust"].as_str() {
+        Some("trust") => "TRUST",
+        Some("means_only") => "TRUST MEANS ONLY",
+        Some(_) => "DO NOT TRUST",
+        None => "No verdict: the fit was made by a version that gave none.",
+    };
+    let (model, guide, method) = (text(&fit["model"]), text(&fit["guide"]), text(&fit["method"]));
+    say(format!("{headline}\n{model} · guide {guide} · method {method} · seed {}\n", fit["seed"]));
+    for fault in verdict["faults"].as_array().into_iter().flatten() {
+        say(format!("- {}.{}", text(&fault["text"]), concerned(fault)));
+    }
+    if let Some(next) = verdict["next"].as_str() {
+        say(format!("Next: {next}"));
+    }
+    let figures = &verdict["figures"];
+    say(format!("\nConvergence\n  {}", text(&fit["stop_reason"])));
+    if let Some(error) = figures["mean_error"].as_f64() {
+        say(format!(
+            "  Monte Carlo error of the guide's means: {error:.3} sds. It comes from averaging over finitely many draws;\n  \
+             0.05 is aimed at, `--draws` lowers it."
+        ));
+    }
+    if let Some(share) = figures["non_finite"].as_f64().filter(|s| *s > 0.0) {
+        say(format!(
+            "  {:.2} % of the evaluations of the log joint were not finite. A few are steps that went too far; many mean a\n  \
+             guide that reaches where the model is not defined.",
+            100.0 * share
+        ));
+    }
+    starts(figures, &mut say);
+    weights(figures, &mut say);
+    drift(figures, &mut say);
+    chains(fit, figures, &mut say);
+    say(format!(
+        "\nCost\n  {} gradients for the fit, {} evaluations with the tests of its draws.",
+        fit["gradients"], fit["evaluations"]
+    ));
+    out
+}
+
+fn concerned(fault: &Value) -> String {
+    let names: Vec<&str> = fault["names"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if names.is_empty() { String::new() } else { format!(" Concerned: {}.", names.join(", ")) }
+}
+
+fn starts(figures: &Value, say: &mut impl FnMut(String)) {
+    let Some(starts) = figures["starts"].as_array().filter(|s| !s.is_empty()) else { return };
+    say("\nStarts\n  Each went downhill from another point. Starts that end at the same bound but with other means lie in other\n  \
+         modes; within 5 nats and beyond half a sd they count as dissent."
+        .into());
+    for s in starts {
+        let number = |name: &str| s[name].as_f64();
+        match (number("below_best"), number("distance")) {
+            (Some(below), Some(distance)) => say(format!(
+                "  start {}: {below:.2} nats below the best, means at most {distance:.2} sds away{}",
+                s["start"],
+                if s["converged"] == Value::Bool(true) { "" } else { ", not converged" }
+            )),
+            _ => say(format!("  start {}: the log joint is not finite there", s["start"])),
+        }
+    }
+}
+
+fn weights(figures: &Value, say: &mut impl FnMut(String)) {
+    let Some(k) = figures["k_hat"].as_f64() else { return };
+    let parts: Vec<String> = figures["k_hats"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_f64)
+        .map(|k| format!("{k:.2}"))
+        .collect();
+    let meaning = match k {
+        k if k < 0.5 => {
+            "the weights have a finite variance: the guide covers the posterior, and resampling corrects the rest"
+        }
+        k if k < 0.7 => "the weights vary much, and can just be used",
+        _ => "the guide's tails miss the posterior's: weights cannot correct it",
+    };
+    say(format!(
+        "\nImportance weights\n  k-hat {k:.2} (in parts: {}): {meaning}. It grades the guide as a whole, and only where the guide\n  \
+         has draws: a mode that it never visits does not show.",
+        parts.join(", ")
+    ));
+}
+
+fn drift(figures: &Value, say: &mut impl FnMut(String)) {
+    let drift = &figures["drift"];
+    let Some(acceptance) = drift["acceptance"].as_f64() else { return };
+    say(format!(
+        "\nDrift\n  Short Hamiltonian chains started at the reported draws (acceptance {acceptance:.2}{}). What they move was wrong\n  \
+         by at least as much; that they move nothing is no proof. Means count from 0.1 sds on, log sds from 0.1.",
+        if drift["valid"] == Value::Bool(true) { "" } else { ", too little movement to tell" }
+    ));
+    for row in drift["worst"].as_array().into_iter().flatten() {
+        let (Some(name), Some(mean), Some(log_sd)) = (row[0].as_str(), row[1].as_f64(), row[2].as_f64()) else {
+            continue;
+        };
+        if mean > 0.0 || log_sd > 0.0 {
+            let mut line = format!("  {name}:");
+            write!(line, " mean off by at least {mean:.2} sds, log sd by {log_sd:.2}").expect("a String takes all");
+            say(line);
+        }
+    }
+}
+
+fn chains(fit: &Value, figures: &Value, say: &mut impl FnMut(String)) {
+    let Some(r_hat) = figures["r_hat"].as_f64() else { return };
+    if fit["chains"].as_u64().unwrap_or(0) == 0 {
+        return say(format!(
+            "\nChains that moved the draws\n  R-hat {r_hat:.2}: the spread of all chains over that within one. Up to 1.1 these short chains have forgotten\n  \
+             the guide's draws that they began with."
+        ));
+    }
+    let ess = figures["ess"].as_f64().unwrap_or(f64::NAN);
+    say(format!(
+        "\nChains\n  R-hat at most {r_hat:.3} (1.01 is the limit): whether the chains agree.\n  Effective draws, at least {ess:.0} (400 are needed): what the correlated draws are worth.\n  \
+         Divergences: {}. Where the sampler's steps fail, the posterior is too narrow for them, and part of it is missing.",
+        figures["divergences"]
+    ));
+}
