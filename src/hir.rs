@@ -232,6 +232,10 @@ pub enum VarKind {
     },
     Let,
     Report,
+    /// `draw(D)`, the start of a param: drawn when data are bound, the same each time. Never named by a user.
+    Start {
+        draw: Expr,
+    },
     /// Made for a walk, never named by a user.
     Order {
         walk: WalkId,

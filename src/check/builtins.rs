@@ -158,11 +158,11 @@ pub const LATER: &[(&str, &str)] = &[
     ("embed", "a latent per level: `latent e[level, dim] ~ Normal(0, 1)`"),
     ("split", "write the parts as values of their own"),
     ("range", "a plate of numbers is `plate k = range(0, 4)`"),
-    ("draw", "start from a number"),
 ];
 
 /// What other languages call a function of ours.
 pub const FOREIGN: &[(&str, &str)] = &[
+    ("draw", "`latent x ~ …` to draw a value; `draw(…)` is the whole start of a `param`"),
     ("ln", "`log(x)`, the natural logarithm"),
     ("expit", "`inv_logit(x)`"),
     ("logistic", "`inv_logit(x)`"),

@@ -126,7 +126,7 @@ impl<'a> Checker<'a, '_> {
             VarKind::Let | VarKind::Report => self.smooth.contains(&v),
             // Its empty cells may be latents.
             VarKind::Column(Column { optional, .. }) => optional,
-            VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } => false,
+            VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } | VarKind::Start { .. } => false,
         })
     }
 

@@ -500,6 +500,7 @@ impl<'a> Checker<'a, '_> {
             VarKind::Param { .. } => "param",
             VarKind::Let => "let",
             VarKind::Report => "report",
+            VarKind::Start { .. } => "start",
             VarKind::Order { .. } => "order of rows",
         }
     }
@@ -524,7 +525,7 @@ impl<'a> Checker<'a, '_> {
             VarKind::Let | VarKind::Report => self.random.contains(&var),
             // Its empty cells may be latents.
             VarKind::Column(Column { optional, .. }) => optional,
-            VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } => false,
+            VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } | VarKind::Start { .. } => false,
         }
     }
 

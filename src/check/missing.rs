@@ -23,7 +23,7 @@ impl<'a> Checker<'a, '_> {
     fn is_plain_data(&self, var: VarId) -> bool {
         match &self.hir.var(var).kind {
             VarKind::Column(c) => !c.optional,
-            VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } => true,
+            VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } | VarKind::Start { .. } => true,
             VarKind::Let | VarKind::Report | VarKind::Latent | VarKind::Param { .. } => false,
         }
     }

@@ -1,9 +1,11 @@
 //! Params: what is fitted as a point, from a starting value.
 
-use super::expr::is_bad;
+use super::dist::Drawn;
+use super::expr::{bind, is_bad, walk};
+use super::head::Left;
 use super::*;
 use crate::diag::Code;
-use crate::syntax::ast::Head;
+use crate::syntax::ast::{ExprKind as A, Head};
 
 impl<'a> Checker<'a, '_> {
     pub(super) fn param(&mut self, head: &'a Head, ty: Option<&'a ast::Type>, init: &'a ast::Expr) {
@@ -17,8 +19,17 @@ impl<'a> Checker<'a, '_> {
             return self.poison(&head.name);
         }
         let all = union(&left.axes, &left.over);
-        let v = self.expr(init, &left.env);
-        let v = self.numeric(v, "start from this");
+        let drawn = self.computed(format!("param {}", head.name.name), head.span, &left.axes, &left.over);
+        let v = match drawn_from(init) {
+            Some(dist) => match self.drawn_start(&head.name, ty, dist, &drawn, &left) {
+                Some(v) => v,
+                None => return self.poison(&head.name),
+            },
+            None => {
+                let v = self.expr(init, &left.env);
+                self.numeric(v, "start from this")
+            }
+        };
         let drawn = self.computed(format!("param {}", head.name.name), head.span, &left.axes, &left.over);
         let Some(drawn) = self.declared(ty, drawn, &left.env) else { return self.poison(&head.name) };
         let joint = matches!(
@@ -95,6 +106,83 @@ impl<'a> Checker<'a, '_> {
         });
         self.declare_step(&head.name, "param", var);
         self.hir.steps.push(Step::Param { var, span: head.span });
+    }
+
+    /// `draw(D)`: a draw per cell, made when the data are bound.
+    fn drawn_start(
+        &mut self,
+        name: &Ident,
+        ty: Option<&'a ast::Type>,
+        dist: &'a ast::Expr,
+        drawn: &Drawn,
+        left: &Left,
+    ) -> Option<Expr> {
+        let used = self.dist(dist, drawn, &left.env)?;
+        let refuse = |said: String, help: &str| Code::PARAM_START.at(dist.span, said).here("drawn from").help(help);
+        let Some(sample) = used.sample.clone() else {
+            let said = format!("a start cannot be drawn from `{}`: it has no `sample()`", used.name);
+            self.diags.push(refuse(said, "start from a number, or draw from another distribution"));
+            return None;
+        };
+        let known = |v: &Var| matches!(v.kind, VarKind::Column(_) | VarKind::DataValue { .. } | VarKind::Const { .. });
+        for (_, _, value) in &used.args {
+            let mut other = None;
+            walk(value, &mut |e| {
+                if let ExprKind::Read { var, .. } = &e.kind
+                    && !known(self.hir.var(*var))
+                {
+                    other = Some((*var, e.span));
+                }
+            });
+            if let Some((var, at)) = other {
+                let (called, word) = (self.hir.var(var).name.clone(), self.word(var));
+                let d = Code::PARAM_START
+                    .at(at, format!("the start of a `param` cannot depend on the {word} `{called}`"))
+                    .here("computed later")
+                    .label(self.hir.var(var).span, "declared here")
+                    .help("draw from a distribution of numbers or data");
+                self.diags.push(d);
+                return None;
+            }
+        }
+        if let Some(t) = ty {
+            let type_of = self.constraint(t, &left.env);
+            let (got, wanted) =
+                (self.range_of(&used.range, used.support.ty, &left.env), self.range_of(&type_of, Ty::Real, &left.env));
+            let joint =
+                |c: &Constraint| matches!(c, Constraint::Simplex | Constraint::ZeroSum | Constraint::Ordered { .. });
+            let differs = joint(&type_of) && std::mem::discriminant(&type_of) != std::mem::discriminant(&used.range);
+            if got.lower < wanted.lower || got.upper > wanted.upper || differs {
+                let said = format!("a draw from `{}` need not lie inside the type of `{}`", used.name, name.name);
+                let d = refuse(said, "draw from a distribution on the values of the type, or start from a number");
+                self.diags.push(d.label(t.span, "the type"));
+                return None;
+            }
+        }
+        let draw = used.args.into_iter().rev().fold(sample, |body, (local, _, value)| bind(local, value, body));
+        let axes: Vec<AxisId> = left.axes.iter().chain(&left.over).copied().collect();
+        let var = self.add_var(Var {
+            name: format!("start of {}", name.name),
+            span: dist.span,
+            kind: VarKind::Start { draw },
+            axes: axes.clone(),
+            joint: 0,
+            ty: Ty::Real,
+            constraint: Constraint::None,
+        });
+        let index = axes.iter().map(|&a| Index::Axis(a)).collect();
+        Some(Expr { kind: ExprKind::Read { var, index }, ty: Ty::Real, axes: sorted(&axes), span: dist.span })
+    }
+}
+
+/// The distribution of `draw(D)`.
+fn drawn_from(init: &ast::Expr) -> Option<&ast::Expr> {
+    match &init.kind {
+        A::Call { callee, args } => match (&callee.kind, args.as_slice()) {
+            (A::Name(n), [one]) if n == "draw" && one.name.is_none() && one.over.is_empty() => Some(&one.value),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

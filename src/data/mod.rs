@@ -15,6 +15,7 @@ mod ranges;
 mod resolve;
 mod sets;
 mod sheet;
+mod start;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -10,6 +10,7 @@ use super::json::{Keys, Value};
 use super::order;
 use super::sets::Set;
 use super::sheet::{MISSING, Part, Sheet, SheetColumn, Words};
+use super::start;
 use super::values;
 use crate::diag::{Code, Diags, nearest};
 use crate::hir::{Column, Content, Expr, Hir, Plate, PlateId, PlateKind, TableId, Ty, Var, VarId, VarKind};
@@ -34,7 +35,11 @@ impl Resolved {
         let values = hir.vars.iter().enumerate().filter(|(i, v)| {
             let given = matches!(
                 v.kind,
-                VarKind::Column(_) | VarKind::Const { .. } | VarKind::DataValue { .. } | VarKind::Order { .. }
+                VarKind::Column(_)
+                    | VarKind::Const { .. }
+                    | VarKind::DataValue { .. }
+                    | VarKind::Order { .. }
+                    | VarKind::Start { .. }
             );
             given && !self.values.contains_key(&VarId(*i as u32))
         });
@@ -106,6 +111,7 @@ pub fn resolve(
                     (None, Some((file, value))) => resolver.given(var, key, file, value),
                     (set, _) => resolver.scalar(var, default.as_ref(), set),
                 },
+                VarKind::Start { draw } => start::start(hir, var, draw, &known).map_or(Try::NotYet, Try::Done),
                 VarKind::Order { walk, part } => match order::order(hir, *walk, *part, &known, resolver.diags) {
                     Some(values) => values.map_or(Try::Failed, Try::Done),
                     None => Try::NotYet,

@@ -135,7 +135,7 @@ impl Translator<'_> {
 fn is_plain_data(hir: &Hir, var: VarId) -> bool {
     match &hir.var(var).kind {
         VarKind::Column(c) => !c.optional,
-        VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } => true,
+        VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } | VarKind::Start { .. } => true,
         VarKind::Let | VarKind::Report | VarKind::Latent | VarKind::Param { .. } => false,
     }
 }

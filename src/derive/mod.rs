@@ -235,7 +235,11 @@ impl Translator<'_> {
             let v = &self.hir.vars[i];
             let data = matches!(
                 v.kind,
-                VarKind::Column(_) | VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. }
+                VarKind::Column(_)
+                    | VarKind::DataValue { .. }
+                    | VarKind::Const { .. }
+                    | VarKind::Order { .. }
+                    | VarKind::Start { .. }
             );
             if data && v.ty != Ty::Key {
                 let (name, axes) = (v.name.clone(), v.axes.clone());

@@ -262,3 +262,31 @@ fn lkj() {
     let (a, b) = (evaluator.value(&theta), factor.model.evaluator().value(&theta));
     assert!((a - b).abs() < 1e-12, "{a} {b}");
 }
+
+/// A drawn start: a number of its own per cell, inside the type, and the same each time.
+#[test]
+fn params_that_start_from_draws() {
+    let model = "data rows { y: real, scale: real > 0 }\nplate k = 5\nconst spread = 2\n\
+                 param w[k]: real = draw(Normal(10, spread))\nparam s: real > 0 = draw(Gamma(3, 1))\n\
+                 param p over k: simplex = draw(Dirichlet(2))\nparam z over k: zero_sum = draw(ZeroSumNormal(1))\n\
+                 param r[rows] = draw(Normal(0, scale))\nlatent m ~ Normal(0, 1)\n\
+                 observe y ~ Normal(m + sum(w * p + z over k) + r, s)\n";
+    let starts = || {
+        let compiled = support::compile(model, &support::csv("y,scale\n0,1e-9\n1,1e9\n"));
+        let theta = compiled.layout.start().to_vec();
+        let mut reporter = compiled.model.reporter();
+        reporter.run(&theta);
+        let of = |name: &str| {
+            let id = (0u32..).map(vic::hir::VarId).find(|v| compiled.hir.var(*v).name == name).expect("a param");
+            reporter.buffer(compiled.layout.buffer(id).expect("it is reported")).to_vec()
+        };
+        ["w", "s", "p", "z", "r"].map(of)
+    };
+    let [w, s, p, z, r] = starts();
+    assert!(w.iter().all(|x| (x - 10.0).abs() < 12.0) && w.windows(2).all(|x| x[0] != x[1]), "{w:?}");
+    assert!(s[0] > 0.0 && s[0] != 1.0);
+    assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-12 && p.iter().all(|x| *x > 0.0 && *x != 0.2), "{p:?}");
+    assert!(z.iter().sum::<f64>().abs() < 1e-12 && z.iter().any(|x| x.abs() > 0.01), "{z:?}");
+    assert!(r[0].abs() < 1e-7 && r[1].abs() > 1e3, "{r:?}");
+    assert_eq!([w, s, p, z, r], starts());
+}
