@@ -1,5 +1,6 @@
 //! The pipeline as functions, top to bottom: what every command calls.
 
+mod calibrate;
 mod discrete;
 mod fit;
 mod posterior;
@@ -21,6 +22,7 @@ use crate::report::{self, FileHash};
 use crate::run::Model;
 use crate::source::{FileId, Sources};
 use crate::syntax::{self, ast::Ast};
+pub use calibrate::{Calibration, calibrate};
 pub use discrete::discrete;
 pub use fit::fit;
 
@@ -94,19 +96,27 @@ pub fn derive(checked: &mut Checked) -> (Joint, Guide) {
 
 /// The loop nests for one data set; `None` if the data do not fit the model.
 pub fn lower(session: &mut Session, checked: &mut Checked, inputs: &Inputs) -> Option<(Bound, Graph, Layout)> {
-    let mut bound = data::bind(&checked.hir, inputs, &mut session.diags)?;
-    let joint = derive::joint_for(&mut checked.hir, derive::Purpose::Fit, &lower::known_size(&bound));
-    bound.add_derived(&checked.hir);
-    let (graph, layout) = lower::lower(&checked.hir, &joint, &bound, &mut session.diags)?;
-    posterior::computed(&checked.hir, &bound, &layout).map_err(|d| session.diags.push(d)).ok()?;
+    lower_hir(session, &mut checked.hir, inputs)
+}
+
+fn lower_hir(session: &mut Session, hir: &mut Hir, inputs: &Inputs) -> Option<(Bound, Graph, Layout)> {
+    let mut bound = data::bind(hir, inputs, &mut session.diags)?;
+    let joint = derive::joint_for(hir, derive::Purpose::Fit, &lower::known_size(&bound));
+    bound.add_derived(hir);
+    let (graph, layout) = lower::lower(hir, &joint, &bound, &mut session.diags)?;
+    posterior::computed(hir, &bound, &layout).map_err(|d| session.diags.push(d)).ok()?;
     Some((bound, graph, layout))
 }
 
 /// Kernels for one data set.
-pub fn compile(session: &mut Session, mut checked: Checked, inputs: &Inputs) -> Option<Compiled> {
-    let (bound, graph, layout) = lower(session, &mut checked, inputs)?;
+pub fn compile(session: &mut Session, checked: Checked, inputs: &Inputs) -> Option<Compiled> {
+    compile_hir(session, checked.hir, inputs)
+}
+
+fn compile_hir(session: &mut Session, mut hir: Hir, inputs: &Inputs) -> Option<Compiled> {
+    let (bound, graph, layout) = lower_hir(session, &mut hir, inputs)?;
     let model = Model::new(graph, layout.theta_names(&bound), layout.points(), layout.start().to_vec());
-    Some(Compiled { hir: checked.hir, bound, layout, model })
+    Some(Compiled { hir, bound, layout, model })
 }
 
 /// Options of a fit: the request, else the model's `fit` block and `guide`, else defaults.

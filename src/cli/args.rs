@@ -41,6 +41,8 @@ pub enum Command {
     Diagnose(DiagnoseArgs),
     /// Set one fit beside another, a guide beside the sampler
     Compare(CompareArgs),
+    /// Fit simulated data sets, and see whether the true values lie where the posteriors say
+    Calibrate(CalibrateArgs),
     /// Lay models out as their readers expect
     Fmt(FmtArgs),
     /// Explain a diagnostic code, such as V0301
@@ -176,6 +178,39 @@ pub struct PredictArgs {
     /// Overwrite the file of --out
     #[arg(long, requires = "out")]
     pub force: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct CalibrateArgs {
+    /// The model, a .vi file
+    pub model: String,
+    /// CSV files with what the model does not observe: FILE for the only table, TABLE=FILE where there are several
+    #[arg(value_name = "[TABLE=]FILE")]
+    pub data: Vec<String>,
+    /// Rows of each table without a file, or of one: TABLE=N
+    #[arg(long, value_name = "[TABLE=]N", value_parser = rows)]
+    pub rows: Vec<(Option<String>, usize)>,
+    /// Give a constant, a data value, or a latent that is not to be drawn
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+    /// Data sets to simulate and fit
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(20..=100_000))]
+    pub sims: u32,
+    /// The guide of every fit
+    #[arg(long, value_enum)]
+    pub guide: Option<Guide>,
+    /// The method of every fit
+    #[arg(long, value_enum)]
+    pub method: Option<Method>,
+    /// Seed of the first data set; the others follow
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Fits at the same time [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// Print every scalar
+    #[arg(long)]
+    pub all: bool,
 }
 
 #[derive(Args, Debug)]

@@ -99,19 +99,27 @@ fn fit(args: &FitArgs, session: &mut Session) -> Option<(FitReport, Option<OutDi
 
 fn request(args: &FitArgs) -> FitRequest {
     FitRequest {
-        guide: args.guide.map(|g| match g {
-            Guide::Meanfield => infer::GuideKind::MeanField,
-            Guide::Fullrank => infer::GuideKind::FullRank,
-        }),
-        method: args.method.map(|m| match m {
-            Method::Lbfgs => infer::Method::Lbfgs,
-            Method::Adam => infer::Method::Adam,
-            Method::Nuts => infer::Method::Nuts,
-        }),
+        guide: args.guide.map(guide),
+        method: args.method.map(method),
         seed: args.seed,
         draws: args.draws.map(|n| n as usize),
         starts: args.starts.map(|n| n as usize),
         threads: args.threads.map(|n| n as usize),
         cancel: None,
+    }
+}
+
+pub fn guide(g: Guide) -> infer::GuideKind {
+    match g {
+        Guide::Meanfield => infer::GuideKind::MeanField,
+        Guide::Fullrank => infer::GuideKind::FullRank,
+    }
+}
+
+pub fn method(m: Method) -> infer::Method {
+    match m {
+        Method::Lbfgs => infer::Method::Lbfgs,
+        Method::Adam => infer::Method::Adam,
+        Method::Nuts => infer::Method::Nuts,
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: arguments in, exit code out. What the commands do is in [`crate::driver`].
 
 mod args;
+mod calibrate;
 mod check;
 mod compare;
 mod diagnose;
@@ -41,6 +42,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, &terminal),
         Command::Show(args) => show::run(&args, &terminal),
         Command::Simulate(args) => simulate::run(&args, &terminal),
+        Command::Calibrate(args) => calibrate::run(&args, &terminal),
         Command::Compare(args) => compare::run(&args, &terminal),
         Command::Diagnose(args) => diagnose::run(&args, &terminal),
         Command::Predict(args) => predict::run(&args, &terminal),

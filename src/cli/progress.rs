@@ -48,3 +48,24 @@ impl Progress {
         }
     }
 }
+
+/// A bar that counts what is done. Draws nothing unless standard error is a terminal.
+pub struct Counter(ProgressBar);
+
+impl Counter {
+    pub fn new(of: usize) -> Counter {
+        let bar = ProgressBar::with_draw_target(Some(of as u64), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {eta}").expect("the template is a constant");
+        bar.set_style(style);
+        Counter(bar)
+    }
+
+    pub fn update(&self, done: usize) {
+        self.0.set_position(done as u64);
+    }
+
+    /// Remove the bar.
+    pub fn finish(self) {
+        self.0.finish_and_clear();
+    }
+}

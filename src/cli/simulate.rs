@@ -60,14 +60,7 @@ fn make(args: &SimulateArgs, session: &mut Session) -> Option<Simulation> {
     if session.diags.has_errors() {
         return None;
     }
-    let mut rows = Rows::default();
-    for (table, n) in &args.rows {
-        match table {
-            Some(table) => rows.of.push((table.clone(), *n)),
-            None => rows.every = Some(*n),
-        }
-    }
-    simulate(&checked.hir, &inputs, &rows, args.seed, &mut session.diags)
+    simulate(&checked.hir, &inputs, &Rows::asked(&args.rows), args.seed, &mut session.diags)
 }
 
 /// The latents that the data were made from.

@@ -1,5 +1,6 @@
 //! What a fit says to its reader: summaries, the table on the terminal, JSON, and the files of `--out`.
 
+mod calibration;
 mod compare;
 mod diagnose;
 mod discrete;
@@ -13,6 +14,7 @@ mod table;
 mod tests;
 mod verdict;
 
+pub use calibration::{Calibrated, Position, calibrated, calibration, passes};
 pub use compare::{Difference, compare, comparison};
 pub use diagnose::diagnosis;
 pub use discrete::ReportDiscrete;

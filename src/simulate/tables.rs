@@ -16,6 +16,20 @@ pub struct Rows {
     pub of: Vec<(String, usize)>,
 }
 
+impl Rows {
+    /// As the flags of a command say: a number for one table, or for all.
+    pub fn asked(flags: &[(Option<String>, usize)]) -> Rows {
+        let mut rows = Rows::default();
+        for (table, n) in flags {
+            match table {
+                Some(table) => rows.of.push((table.clone(), *n)),
+                None => rows.every = Some(*n),
+            }
+        }
+        rows
+    }
+}
+
 /// A simulated data set, and what it was made from.
 #[derive(Clone, Debug)]
 pub struct Simulation {

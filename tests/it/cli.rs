@@ -148,6 +148,41 @@ fn a_seed_gives_the_same_bytes_on_one_and_two_threads() {
     assert!(one == draws("two", "2"), "on two threads");
 }
 
+/// A guide beside the sampler, and the figures of both explained.
+#[test]
+fn fits_are_compared_and_explained() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let at = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let run = |args: &[&str]| vic(args, &example("eight_schools"));
+    let data = ["fit", "eight_schools.vi", "eight_schools.csv", "--quiet", "--require", "trust", "--out"];
+    let (guide, nuts) = (at("guide"), at("nuts"));
+    let fit = |more: &[&str]| {
+        let out = run(&[&data[..], more].concat());
+        assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    };
+    fit(&[&guide]);
+    fit(&[&nuts, "--method", "nuts"]);
+    let out = run(&["compare", &guide, &nuts, "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&out.stdout).expect("it is JSON");
+    let differences = json["differences"].as_array().expect("a list");
+    assert_eq!(differences.len(), 10);
+    for d in differences {
+        // Both are right to 0.1 sds, and their draws add errors of some 0.03.
+        assert!(d["shift"].as_f64().expect("a number").abs() < 0.2, "{d}");
+        assert!(d["sd_ratio"].as_f64().expect("a number").ln().abs() < 0.2, "{d}");
+    }
+    let text = |args: &[&str]| String::from_utf8_lossy(&run(args).stdout).into_owned();
+    assert!(text(&["compare", &guide, &nuts]).contains("Means differ by at most "));
+    let of_guide = text(&["diagnose", &guide]);
+    for part in ["TRUST\n", "Convergence", "Starts", "Importance weights", "Drift", "Cost"] {
+        assert!(of_guide.contains(part), "no {part} in {of_guide}");
+    }
+    assert!(text(&["diagnose", &nuts]).contains("R-hat at most "));
+    let none = run(&["diagnose", &at("nothing")]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&none.stderr).contains("V0913"));
+}
+
 /// Rows of a table of results: name, mean, sd.
 fn rows(text: &str) -> Vec<(String, f64, f64)> {
     let row = |line: &str| {

@@ -13,6 +13,7 @@ const DOORS: &[(&str, &str)] = &[
     ("faer", "src/prim"),
     ("arrow_", "src/data/columnar"),
     ("parquet", "src/data/columnar"),
+    ("nuts_rs", "src/infer"),
     ("indicatif", "src/cli"),
     ("clap", "src/cli"),
 ];

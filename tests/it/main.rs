@@ -2,6 +2,7 @@
 
 mod alloc;
 mod attacks;
+mod calibrate;
 mod censored;
 mod chains;
 mod cli;
