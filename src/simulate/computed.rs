@@ -12,6 +12,9 @@ use crate::hir::{Expr, ExprKind, Hir, Step, Ty, VarId};
 use crate::infer::Stream;
 use crate::run::sample::{Cells, Sampler};
 
+/// What a variable is in one draw.
+pub type Numbers<'v> = &'v dyn Fn(VarId) -> Vec<f64>;
+
 /// Lets and reports that have no kernel, with all that they are computed from.
 pub struct Computed<'a> {
     hir: &'a Hir,
@@ -64,7 +67,7 @@ impl<'a> Computed<'a> {
         seed: u64,
         draws: usize,
         given: &mut dyn FnMut(usize, VarId) -> Vec<f64>,
-        each: &mut dyn FnMut(usize, &dyn Fn(VarId) -> Vec<f64>),
+        each: &mut dyn FnMut(usize, Numbers<'_>),
     ) {
         let discrete = self.read.iter().any(|v| self.hir.discrete(*v).is_some());
         // Both parts of a draw read what is given.

@@ -1,7 +1,7 @@
 //! Programs mutated by characters, tokens and lines: whatever comes of it is answered, and what parses can be laid out.
 //!
-//! A few thousand mutations of a fixed seed run with the tests; `VIC_FUZZ_SECONDS=600 cargo test --release --test it fuzz
-//! -- --ignored` goes on for ten minutes, and keeps what breaks under `tests/fuzz/`.
+//! A few thousand mutations of a fixed seed run with the tests, or as many seconds of others as `VIC_FUZZ_SECONDS` says: these
+//! keep what breaks under `tests/fuzz/`. `fuzz/` has targets for cargo-fuzz, which goes where code has not been yet.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -124,15 +124,14 @@ fn mutations_are_answered() {
             panic!("{why}\n--- of ---\n{text}");
         }
     }
+    let Some(seconds) = std::env::var("VIC_FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()) else { return };
+    mutate_for(Duration::from_secs(seconds));
 }
 
-#[test]
-#[ignore = "runs for as long as VIC_FUZZ_SECONDS says"]
-fn mutations_are_answered_for_long() {
-    let seconds = std::env::var("VIC_FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(600);
+fn mutate_for(time: Duration) {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
     let mut rng = StdRng::seed_from_u64(seed);
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let end = Instant::now() + time;
     let (mut tried, mut broke) = (0, 0);
     while Instant::now() < end && broke < 20 {
         let text = mutated(&mut rng, corpus());
