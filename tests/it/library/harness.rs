@@ -49,8 +49,15 @@ pub struct Form {
 }
 
 /// Distributions whose arguments or values lie on several plates: they have tests of their own, in `joint.rs`.
-pub const APART: &[&str] =
-    &["OrderedLogistic", "OrderedProbit", "ZeroSumNormal", "Multinomial", "DirichletMultinomial", "ICAR"];
+pub const APART: &[&str] = &[
+    "OrderedLogistic",
+    "OrderedProbit",
+    "ZeroSumNormal",
+    "Multinomial",
+    "DirichletMultinomial",
+    "ICAR",
+    "GaussianRandomWalk",
+];
 
 pub fn forms() -> Vec<Form> {
     let lib = library();

@@ -324,3 +324,35 @@ fn neighbours_are_alike() {
     let likelihood: f64 = y.iter().zip(phi).map(|(y, m)| standard_normal((y - m) / 0.5) - 0.5f64.ln()).sum();
     close(got, half_normal + prior + likelihood, "ICAR");
 }
+
+#[test]
+fn random_walks() {
+    let model = "data rows { g: category, y: real }\nplate k = 4\nlatent s ~ LogNormal(0, 1)\n\
+                 latent w[g] over k ~ GaussianRandomWalk(0.5, 2, s)\nobserve y ~ Normal(sum(w[g] over k), 1)\n";
+    let compiled = compile(model, &support::csv("g,y\na,0.3\nb,-1\n"));
+    let theta = [0.3, 0.1, -0.4, 0.8, 0.2, -0.3, 1.1, 0.6, -0.9];
+    let s = 0.3f64.exp();
+    // Groups run fastest.
+    let walk = |g: usize| {
+        let w: Vec<f64> = (0..4).map(|k| theta[1 + g + 2 * k]).collect();
+        let steps: f64 = w.windows(2).map(|p| standard_normal((p[1] - p[0]) / s) - s.ln()).sum();
+        standard_normal((w[0] - 0.5) / 2.0) - 2f64.ln() + steps
+    };
+    let total = |g: usize| (0..4).map(|k| theta[1 + g + 2 * k]).sum::<f64>();
+    // A LogNormal scale on its log is normal.
+    let want =
+        standard_normal(0.3) + walk(0) + walk(1) + standard_normal(0.3 - total(0)) + standard_normal(-1.0 - total(1));
+    close(checked_value(&compiled, &theta), want, "a random walk per group");
+
+    const N: usize = 20_000;
+    let model =
+        "data rows { y: real[k] from [\"a\", \"b\", \"c\"] }\nobserve y over k ~ GaussianRandomWalk(1, 2, 0.5)\n";
+    let csv = drawn(model, &Inputs::default(), Some(N), 6);
+    for (k, variance) in [4.0f64, 4.25, 4.5].into_iter().enumerate() {
+        let x: Vec<f64> = csv.rows.iter().map(|r| r[k].parse::<f64>().expect("a number") - 1.0).collect();
+        let (mean, square) = (x.iter().sum::<f64>() / N as f64, x.iter().map(|x| x * x).sum::<f64>() / N as f64);
+        // Five standard errors of a mean and of a variance of normals.
+        assert!(mean.abs() < 5.0 * (variance / N as f64).sqrt(), "mean of cell {k}: {mean}");
+        assert!((square - variance).abs() < 5.0 * variance * (2.0 / N as f64).sqrt(), "variance of cell {k}: {square}");
+    }
+}
