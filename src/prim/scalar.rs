@@ -273,7 +273,7 @@ fn bessel_series(x: f64) -> (f64, f64) {
         term *= t / (k * k);
         zero += term;
         one += term / (k + 1.0);
-        if !(term > 1e-18 * zero) {
+        if term <= 1e-18 * zero {
             return (zero, one);
         }
     }
@@ -287,7 +287,7 @@ fn bessel_tail(x: f64, mu: f64) -> f64 {
         let odd = 2.0 * k - 1.0;
         term *= (odd * odd - mu) / (k * 8.0 * x);
         sum += term;
-        if !(f64::abs(term) > 1e-18) {
+        if f64::abs(term) <= 1e-18 {
             return sum;
         }
     }
