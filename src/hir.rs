@@ -64,6 +64,12 @@ impl Hir {
         self.discrete.iter().find(|d| d.var == id)
     }
 
+    /// Whether a variable is a discrete latent, or a column whose empty cells are.
+    pub fn is_summed(&self, id: VarId) -> bool {
+        let cells = self.missing.iter().find(|m| m.column == id).map_or(id, |m| m.cells);
+        self.discrete(cells).is_some()
+    }
+
     pub fn table(&self, id: TableId) -> &Table {
         &self.tables[id.0 as usize]
     }
@@ -141,8 +147,10 @@ pub enum PlateKind {
 #[derive(Clone, Debug)]
 pub struct Missing {
     pub column: VarId,
-    /// A latent over the empty cells, named like the column.
+    /// A latent named like the column: over the empty cells if it is continuous, over all of them if it is summed out.
     pub cells: VarId,
+    /// The empty cells.
+    pub plate: PlateId,
 }
 
 #[derive(Clone, Debug)]

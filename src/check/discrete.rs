@@ -53,6 +53,7 @@ impl<'a> Checker<'a, '_> {
         let stated = upper.as_ref().and_then(|u| self.last(&u.0));
         let cut = stated.is_none() && upper.is_none();
         let last = stated.or_else(|| self.last(&cut::closed(used.most.clone().filter(|_| cut)?, &used.args)));
+        let column = self.hir.vars.iter().any(|v| v.span == name.span && matches!(v.kind, VarKind::Column(_)));
         let (Some(lower), Some(last)) = (lower, last) else {
             let d = Code::DISCRETE_WITHOUT_END
                 .at(name.span, format!("`{}` is summed out over its values, and these have no known end", name.name))
@@ -63,8 +64,9 @@ impl<'a> Checker<'a, '_> {
                 })
                 .label(used.span, "the prior")
                 .help(format!(
-                    "give it a type with ends that leave next to nothing of the prior outside: `{}: int in [0, 50]`{}",
+                    "give it a type with ends that leave next to nothing of the prior outside: `{}: int{} in [0, 50]`{}",
                     name.name,
+                    if column { "?" } else { "" },
                     match used.most {
                         Some(_) => "; or arguments that are data, or latents with an upper end",
                         None => "",
@@ -125,14 +127,19 @@ impl<'a> Checker<'a, '_> {
             VarKind::Param { .. } => true,
             VarKind::Let | VarKind::Report => self.smooth.contains(&v),
             // Its empty cells may be latents.
-            VarKind::Column(Column { optional, .. }) => optional,
+            VarKind::Column(Column { optional, .. }) => optional && self.hir.var(v).ty == Ty::Real,
             VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } | VarKind::Start { .. } => false,
         })
     }
 
     /// The first discrete latent (or a value that depends on one) that an expression reads.
     pub(super) fn discrete_in(&self, e: &Expr) -> Option<(VarId, Span)> {
-        let latent = |v: &Var| matches!(v.kind, VarKind::Latent) && v.ty != Ty::Real;
+        let latent = |v: &Var| match &v.kind {
+            VarKind::Latent => v.ty != Ty::Real,
+            VarKind::Column(c) => c.optional && v.ty != Ty::Real,
+            VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } | VarKind::Start { .. } => false,
+            VarKind::Param { .. } | VarKind::Let | VarKind::Report => false,
+        };
         self.find_read(e, &|v| latent(self.hir.var(v)) || self.summed.contains(&v))
     }
 

@@ -1,5 +1,6 @@
 //! Columns with missing cells (`real?`): what stands for an empty cell. Where only the column's own `observe` reads it,
-//! nothing does: the cell is left out. Where something else does, the cell is a latent, and the `observe` its prior.
+//! nothing does: the cell is left out. Where something else does, the cell is a latent, and the `observe` its prior; a
+//! discrete one is summed out.
 
 use super::expr::walk;
 use super::*;
@@ -144,13 +145,7 @@ impl<'a> Checker<'a, '_> {
             return self.diags.push(d);
         }
         if dist.support.ty != Ty::Real {
-            let what = self.ty_text(dist.support.ty);
-            let d = Code::NOT_YET_MISSING
-                .at(at, format!("an empty cell of `{name}` would be a discrete latent ({what}), which this version does not sum out"))
-                .here("declared with `?`")
-                .label(dist.span, "a discrete distribution")
-                .help("leave out the rows with empty cells, and declare it without `?`");
-            return self.diags.push(used(d));
+            return self.discrete_cells(column, dist);
         }
         if self.hir.var(column).ty != Ty::Real {
             let d = said(
@@ -183,7 +178,35 @@ impl<'a> Checker<'a, '_> {
             ty: Ty::Real,
             constraint: dist.range.clone(),
         });
-        self.hir.missing.push(Missing { column, cells });
+        self.hir.missing.push(Missing { column, cells, plate });
+    }
+
+    /// The empty cells of a discrete column are latents that are summed out; so are the others, held to what they are.
+    fn discrete_cells(&mut self, column: VarId, dist: &DistUse) {
+        let v = self.hir.var(column).clone();
+        let name = Ident { name: v.name.clone(), span: v.span };
+        // The column's own range says what its cells may be where the distribution has no end.
+        let both = |c: &Constraint| matches!(c.ends(), (Some(_), Some(_)));
+        let mut used = dist.clone();
+        if !both(&used.range) && both(&v.constraint) {
+            used.range = v.constraint.clone();
+        }
+        let Some((plate, first, cut)) = self.values(&name, &used) else { return };
+        if let (true, PlateKind::Range(lower, last)) = (cut, self.hir.plate(plate).kind.clone()) {
+            // A count that is there may lie where its prior has next to no mass.
+            let index = v.axes.iter().map(|a| Index::Axis(*a)).collect();
+            let axes = union(&[], &v.axes);
+            let read =
+                Expr { kind: ExprKind::Read { var: column, index }, ty: Ty::Int, axes: axes.clone(), span: v.span };
+            let largest = Expr { ty: Ty::Int, ..super::mixture::reduce(Reduction::Max, axes, read) };
+            let last = super::expr::binary(BinOp::Max, last, largest, Ty::Int, v.span);
+            self.hir.plates[plate.0 as usize].kind = PlateKind::Range(lower, last);
+        }
+        let (ty, constraint) = (dist.support.ty, used.range);
+        let cells = self.add_var(Var { kind: VarKind::Latent, joint: 0, ty, constraint, ..v });
+        self.hir.discrete.push(Discrete { var: cells, plate, first, cut });
+        let empty = self.add_plate(&format!("missing {}", name.name), name.span, PlateKind::Missing(column));
+        self.hir.missing.push(Missing { column, cells, plate: empty });
     }
 
     fn uses(&self, column: VarId, steps: &[Step]) -> Uses {

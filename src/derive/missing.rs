@@ -12,6 +12,10 @@ impl Translator<'_> {
     /// Give every column its empty cells, where their range depends on data only. The others wait for their `observe`.
     pub(super) fn fill_known(&mut self) {
         for m in self.hir.missing.clone() {
+            if self.hir.discrete(m.cells).is_some() {
+                self.hold(&m);
+                continue;
+            }
             let mut known = true;
             crate::check::reads(&self.hir.var(m.cells).constraint, &mut |v| known &= is_plain_data(self.hir, v));
             if known || self.sources.contains_key(&m.cells) {
@@ -27,6 +31,38 @@ impl Translator<'_> {
         if let Some(m) = waiting.cloned() {
             self.fill(&m);
         }
+    }
+
+    /// Read a discrete column through a latent with a value per cell, which is summed out. Where there is a datum, all other
+    /// values are impossible.
+    fn hold(&mut self, missing: &Missing) {
+        let column = self.hir.var(missing.column).clone();
+        let (Some(Source::Slot(data)), Some(Source::Slot(slot))) =
+            (self.sources.get(&missing.column).cloned(), self.sources.get(&missing.cells).cloned())
+        else {
+            unreachable!("data and discrete latents have slots")
+        };
+        let (z, datum) = (self.read_all(slot, &column.axes), self.read_all(data, &column.axes));
+        let order = self.order(missing.column);
+        let at = self.read_all(order, &column.axes);
+        let (zero, never) = (self.joint.constant(0.0), self.joint.constant(f64::NEG_INFINITY));
+        let present = self.joint.binary(BinOp::Less, at, zero);
+        let same = self.joint.binary(BinOp::Equal, z, datum);
+        let held = self.joint.intern(Node::Select(same, zero, never));
+        let value = self.joint.intern(Node::Select(present, held, zero));
+        let (name, axes, span) = (format!("{} data", column.name), column.axes, column.span);
+        self.joint.terms.push(Term { name, kind: TermKind::Likelihood, axes, filter: None, value, span });
+        self.sources.insert(missing.column, Source::Slot(slot));
+    }
+
+    /// The density of an observed value, 0 outside the ends of its own cell if it is summed out over those of all.
+    pub(super) fn cut_to_own(&mut self, target: &Expr, x: NodeId, density: NodeId) -> NodeId {
+        let ExprKind::Read { var, .. } = &target.kind else { return density };
+        let held = self.hir.missing.iter().find(|m| m.column == *var && self.hir.discrete(m.cells).is_some());
+        let Some(constraint) = held.map(|m| self.hir.var(m.cells).constraint.clone()) else { return density };
+        let Some(inside) = self.within(&constraint, x) else { return density };
+        let never = self.joint.constant(f64::NEG_INFINITY);
+        self.joint.intern(Node::Select(inside, density, never))
     }
 
     fn fill(&mut self, missing: &Missing) {

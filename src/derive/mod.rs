@@ -115,6 +115,7 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose, known_size: &dyn Fn(&Hir, Plat
                 t.fill_observed(target);
                 let x = t.expr(target);
                 let value = t.density(dist, x);
+                let value = t.cut_to_own(target, x, value);
                 let axes = t.term_axes(value, axes, over);
                 let filter = filter.as_ref().map(|f| t.expr(f));
                 let filter = t.present(target, filter);
@@ -157,7 +158,7 @@ pub fn centering(hir: &Hir, var: VarId, dist: &DistUse, asked: Centering) -> (bo
         };
     }
     let Some(shape) = crate::check::location_scale(dist) else { return (false, "") };
-    if dist.args.iter().any(|(_, _, e)| reads(hir, e, &|v| hir.discrete(v).is_some())) {
+    if dist.args.iter().any(|(_, _, e)| reads(hir, e, &|v| hir.is_summed(v))) {
         return (false, "it depends on a discrete latent");
     }
     match asked {

@@ -166,7 +166,7 @@ codes! {
     // V0604 was a lag.
     // V0605 was "a plate without one of its levels" and stays unused.
     NOT_YET_TYPE "V0606" error "a type of a later version";
-    NOT_YET_MISSING "V0607" error "missing cells of a discrete column";
+    // V0607 was "missing cells of a discrete column" and stays unused.
     NOT_YET_NET "V0608" error "a net";
     NOT_YET_GUIDE "V0609" error "a guide of a later version";
     NOT_YET_FIT_OPTION "V0610" error "a fit option of a later version";

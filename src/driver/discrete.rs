@@ -44,7 +44,21 @@ pub fn discrete(compiled: &Compiled, theta: &[f64]) -> Vec<ReportDiscrete> {
             let better = |best: usize, v: usize| if marks[c + cells * v] > marks[c + cells * best] { v } else { best };
             (1..values.len()).fold(0, better)
         };
-        let most_probable = (0..cells).map(most).collect();
+        let most_probable: Vec<usize> = (0..cells).map(most).collect();
+        // Of a column with missing cells, only these are unknown.
+        let held = hir.missing.iter().find(|m| m.cells == d.var);
+        if let Some((m, column)) = held.and_then(|m| Some((m, compiled.bound.values.get(&m.column)?))) {
+            let empty = column.missing();
+            if empty.is_empty() {
+                continue;
+            }
+            let probabilities = (0..values.len()).flat_map(|v| empty.iter().map(move |c| (v, c)));
+            let probabilities = probabilities.map(|(v, c)| p[c + cells * v]).collect();
+            let most_probable = empty.iter().map(|&c| most_probable[c]).collect();
+            let dims = vec![Dim { plate: hir.plate(m.plate).name.clone(), labels: plate(m.plate).labels.clone() }];
+            out.push(ReportDiscrete { name: v.name.clone(), dims, values, probabilities, most_probable });
+            continue;
+        }
         out.push(ReportDiscrete { name: v.name.clone(), dims, values, probabilities: p, most_probable });
     }
     out
@@ -63,8 +77,8 @@ fn probed(compiled: &Compiled, purpose: Purpose, draws: &[f64]) -> Vec<f64> {
 /// Counts whose priors were cut where these have next to no mass, and whose posteriors have some there.
 pub(super) fn cut_short(compiled: &Compiled, found: &[ReportDiscrete]) -> Vec<String> {
     const SOME: f64 = 1e-6;
-    let pairs = compiled.hir.discrete.iter().zip(found).filter(|(d, _)| d.cut);
-    let doubt = |(_, z): (_, &ReportDiscrete)| {
+    let cut = |name: &str| compiled.hir.discrete.iter().any(|d| d.cut && compiled.hir.var(d.var).name == name);
+    let doubt = |z: &ReportDiscrete| {
         let last = z.values.len().checked_sub(1)?;
         let cell = (0..z.cells()).max_by(|&a, &b| z.probability(a, last).total_cmp(&z.probability(b, last)))?;
         let p = z.probability(cell, last);
@@ -76,5 +90,5 @@ pub(super) fn cut_short(compiled: &Compiled, found: &[ReportDiscrete]) -> Vec<St
             )
         })
     };
-    pairs.filter_map(doubt).collect()
+    found.iter().filter(|z| cut(&z.name)).filter_map(doubt).collect()
 }

@@ -103,6 +103,10 @@ impl<'a> Computed<'a> {
             let empty = self.bound.values.get(&m.column).map(|v| v.missing()).unwrap_or_default();
             let Some(filled) = values.get(&m.cells).map(|c| c.numbers.clone()) else { continue };
             if let Some(column) = values.get_mut(&m.column) {
+                if self.hir.discrete(m.cells).is_some() {
+                    column.numbers = filled;
+                    continue;
+                }
                 empty.into_iter().zip(filled).for_each(|(cell, x)| column.numbers[cell] = x);
             }
         }

@@ -70,7 +70,7 @@ impl Predictor<'_> {
             for (id, cells) in &columns {
                 values.insert(*id, cells.iter().map(|c| c.map_or(f64::NAN, |c| c[at])).collect());
             }
-            for missing in &self.hir.missing {
+            for missing in self.hir.missing.iter().filter(|m| self.hir.discrete(m.cells).is_none()) {
                 let empty = bound.values.get(&missing.column).map(|v| v.missing()).unwrap_or_default();
                 let (Some(filled), Some(column)) =
                     (values.get(&missing.cells).cloned(), values.get_mut(&missing.column))

@@ -23,6 +23,7 @@ mod library;
 mod logdensity;
 mod matrices;
 mod missing;
+mod missing_discrete;
 mod models;
 mod mutations;
 mod nonfinite;

@@ -40,6 +40,7 @@ const ACCEPTED: &[&str] = &[
     "textbook/quality_of_life",
     "textbook/random_walk_season",
     "textbook/lda",
+    "textbook/missing_covariate",
     "textbook/ordinal",
     "textbook/user_dist",
     "textbook/zero_inflated_poisson",
@@ -49,7 +50,6 @@ const ACCEPTED: &[&str] = &[
 /// These wait for a part of the language that this version does not have.
 const WAITING: &[(&str, &[&str])] = &[
     ("textbook/hierarchical_vae", &["V0608", "V0608", "V0608", "V0608", "V0609", "V0610", "V0610", "V0610"]),
-    ("textbook/missing_covariate", &["V0607"]),
     ("textbook/vae_mixture_prior", &["V0608", "V0608", "V0609", "V0610", "V0610", "V0610"]),
 ];
 
