@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::tables::{cell, cell_names, fill, unobserved};
-use super::{Csv, Given, draw, observed};
+use super::{Csv, Given, draw, draw_discrete, observed};
 use crate::data::{self, Bound, DataFile, Inputs};
 use crate::diag::{Code, Diags};
 use crate::hir::{Content, Hir, PlateId, VarId, VarKind};
@@ -63,21 +63,33 @@ impl Predictor<'_> {
             });
             return None;
         }
+        let at = |round: usize| round * total / rounds;
+        let fitted = FittedCells::new(self, &bound, diags)?;
         let mut drawn: Vec<Vec<Vec<f64>>> = vec![vec![]; wanted.len()];
-        for round in 0..rounds {
-            let at = round * total / rounds;
+        let mut undrawn = None;
+        let mut predict = |round: usize, discrete: HashMap<VarId, Vec<f64>>| {
+            if undrawn.is_some() {
+                return;
+            }
             let mut values = known.clone();
             for (id, cells) in &columns {
-                values.insert(*id, cells.iter().map(|c| c.map_or(f64::NAN, |c| c[at])).collect());
+                values.insert(*id, cells.iter().map(|c| c.map_or(f64::NAN, |c| c[at(round)])).collect());
             }
-            for missing in self.hir.missing.iter().filter(|m| self.hir.discrete(m.cells).is_none()) {
+            for (id, numbers) in discrete {
+                let into = values.entry(id).or_default();
+                fitted.places[&id].iter().zip(numbers).for_each(|(place, x)| place.iter().for_each(|p| into[*p] = x));
+            }
+            for missing in &self.hir.missing {
                 let empty = bound.values.get(&missing.column).map(|v| v.missing()).unwrap_or_default();
                 let (Some(filled), Some(column)) =
                     (values.get(&missing.cells).cloned(), values.get_mut(&missing.column))
                 else {
                     continue;
                 };
-                empty.into_iter().zip(filled).for_each(|(cell, x)| column[cell] = x);
+                match self.hir.discrete(missing.cells) {
+                    Some(_) => empty.into_iter().for_each(|cell| column[cell] = filled[cell]),
+                    None => empty.into_iter().zip(filled).for_each(|(cell, x)| column[cell] = x),
+                }
             }
             let given = Given {
                 hir: self.hir,
@@ -88,10 +100,21 @@ impl Predictor<'_> {
                 seed: self.seed,
                 round: round as u64,
             };
-            let mut out = draw(&given).map_err(|d| diags.push(d)).ok()?;
-            for (id, into) in wanted.iter().zip(&mut drawn) {
-                into.push(out.observed.remove(id).map_or(vec![], |c| c.numbers));
+            match draw(&given) {
+                Ok(mut out) => {
+                    for (id, into) in wanted.iter().zip(&mut drawn) {
+                        into.push(out.observed.remove(id).map_or(vec![], |c| c.numbers));
+                    }
+                }
+                Err(d) => undrawn = Some(d),
             }
+        };
+        // Those of the fitted rows follow from the fitted data; those of new rows are drawn with their rows.
+        let mut given = |round: usize, id: VarId| fitted.numbers(id, self.posterior, at(round));
+        draw_discrete(self.hir, &fitted.bound, self.seed, rounds, &mut given, &mut predict);
+        if let Some(d) = undrawn {
+            diags.push(d);
+            return None;
         }
         let vars: Vec<ReportVar> =
             wanted.iter().zip(&drawn).map(|(id, draws)| self.var(*id, &bound, &first_new, draws)).collect();
@@ -277,6 +300,40 @@ impl Predictor<'_> {
             cells
         };
         Csv { header, rows: (0..draws).map(row).collect() }
+    }
+}
+
+/// The data of the fit alone, and where its cells stand among all rows.
+struct FittedCells {
+    bound: Bound,
+    names: HashMap<VarId, Vec<String>>,
+    /// Of each discrete latent, cell by cell; a cell of the fit may be none of the rows together.
+    places: HashMap<VarId, Vec<Option<usize>>>,
+}
+
+impl FittedCells {
+    /// Binds nothing where no discrete latent is to be drawn from what was fitted.
+    fn new(predictor: &Predictor<'_>, all: &Bound, diags: &mut Diags) -> Option<FittedCells> {
+        let hir = predictor.hir;
+        if hir.discrete.is_empty() {
+            return Some(FittedCells { bound: Bound::default(), names: HashMap::new(), places: HashMap::new() });
+        }
+        let bound = data::bind(hir, predictor.fitted, diags)?;
+        let own = |id: &VarId| matches!(hir.var(*id).kind, VarKind::Latent | VarKind::Param { .. });
+        let names: HashMap<VarId, Vec<String>> =
+            (0..hir.vars.len() as u32).map(VarId).filter(own).map(|id| (id, cell_names(hir, &bound, id))).collect();
+        let places = hir.discrete.iter().map(|d| {
+            let together = cell_names(hir, all, d.var);
+            let at: HashMap<&str, usize> = together.iter().enumerate().map(|(i, n)| (n.as_str(), i)).collect();
+            (d.var, names[&d.var].iter().map(|n| at.get(n.as_str()).copied()).collect())
+        });
+        Some(FittedCells { places: places.collect(), bound, names })
+    }
+
+    /// What a draw of the fit says of a latent or param.
+    fn numbers(&self, id: VarId, posterior: &HashMap<String, Vec<f64>>, draw: usize) -> Vec<f64> {
+        let one = |name: &String| posterior.get(name).and_then(|d| d.get(draw)).copied().unwrap_or(f64::NAN);
+        self.names.get(&id).map_or(vec![], |names| names.iter().map(one).collect())
     }
 }
 

@@ -218,6 +218,46 @@ fn predictions_are_those_of_the_posterior() {
     }
 }
 
+/// Fitted rows follow their own class, whose place is known from their data; a new row is of either class, and an empty
+/// cell is what its row says.
+#[test]
+fn predictions_know_the_discrete_latents_of_fitted_rows() {
+    let model = "data d { y: real, sick: bool?, x: real }\nplate class = 2\nlatent p over class ~ Dirichlet(1)\n\
+                 latent m over class: ordered ~ Normal(0, 10)\nlatent z[d]: class ~ Categorical(p)\n\
+                 latent r: real in (0, 1) ~ Uniform(0, 1)\n\
+                 observe y ~ Normal(m[z], 1)\nobserve sick ~ Bernoulli(r)\nobserve x ~ Normal(if sick then 100 else 0, 1)\n";
+    let hir = checked(model);
+    let data = |name: &str, text: &str| DataFile { table: None, name: name.into(), bytes: text.as_bytes().to_vec() };
+    let fitted =
+        Inputs { files: vec![data("d.csv", "y,sick,x\n20.5,,99\n-20,0,1\n19,,0.5\n-21,1,100\n")], sets: vec![] };
+    let n = 2000;
+    let posterior: HashMap<String, Vec<f64>> =
+        [("p[1]", 0.25), ("p[2]", 0.75), ("m[1]", -20.0), ("m[2]", 20.0), ("r", 0.5)]
+            .map(|(k, v)| (k.to_string(), vec![v; n]))
+            .into();
+    let predicted = |new: &[DataFile]| {
+        let predictor = Predictor { hir: &hir, fitted: &fitted, new, posterior: &posterior, draws: n, seed: 3 };
+        let mut diags = vic::diag::Diags::default();
+        let made = predictor.predict(&mut diags);
+        made.unwrap_or_else(|| panic!("{:?}", diags.list.iter().map(|d| &d.message).collect::<Vec<_>>()))
+    };
+    let made = predicted(&[]);
+    let of = |made: &vic::simulate::Prediction, name: &str, row: usize| {
+        made.vars.iter().find(|v| v.name == name).expect("predicted").cell(row, n).to_vec()
+    };
+    // The other class is 40 standard deviations away, the other value of a cell 100. Ten are hardly ever reached.
+    for (row, at) in [20.0, -20.0, 20.0, -20.0].into_iter().enumerate() {
+        assert!(of(&made, "y", row).iter().all(|y| (y - at).abs() < 10.0), "row {row}");
+    }
+    for (row, at) in [100.0, 0.0, 0.0, 100.0].into_iter().enumerate() {
+        assert!(of(&made, "x", row).iter().all(|x| (x - at).abs() < 10.0), "row {row}");
+    }
+    // A new row is of the first class with probability a quarter: five standard errors of a share over 2000 draws.
+    let made = predicted(&[data("new.csv", "id\n7\n")]);
+    let low = of(&made, "y", 0).iter().filter(|y| **y < 0.0).count() as f64 / n as f64;
+    assert!((low - 0.25).abs() < 5.0 * (0.25 * 0.75 / n as f64).sqrt(), "{low}");
+}
+
 /// Through a fit: the predictive distribution of a conjugate model.
 #[test]
 fn predictions_of_a_fit_have_the_closed_form() {
