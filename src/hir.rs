@@ -579,6 +579,11 @@ pub enum Noise {
     Multinomial(AxisId),
     /// A position drawn with the probabilities that the parameter gives along this axis.
     Categorical(AxisId),
+    /// A correlation matrix over these rows and columns, or its lower Cholesky factor; the parameter is its shape.
+    Lkj {
+        matrix: [AxisId; 2],
+        factor: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

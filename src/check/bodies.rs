@@ -134,6 +134,8 @@ impl<'a> Checker<'a, '_> {
             }
             inner.list_axis = if let [one] = axes.as_slice() { Some(*one) } else { None };
             let v = self.expr(&item.value, &inner);
+            // The draw of a matrix names its rows and columns by itself.
+            let v = self.renamed_matrix(v, &axes);
             let v = if matches!(v.ty, Ty::Index(_)) { v } else { self.numeric(v, "use this here") };
             let extra = match item.name.name.as_str() {
                 "logpdf" | "cdf" => v.axes.clone(),

@@ -23,6 +23,10 @@ pub enum NoiseKind {
     Fixed(Noise, usize),
     Categorical,
     Multinomial,
+    /// A correlation matrix over the plate in `[ ]`, or its factor.
+    Lkj {
+        factor: bool,
+    },
 }
 
 /// Name, meaning, and for the reference, which lists them in this order: the call and what it gives.
@@ -135,6 +139,18 @@ pub const BUILTINS: &[(&str, Builtin, &str, &str)] = &[
         Builtin::Noise(NoiseKind::Categorical),
         "std_categorical(p over plate)",
         "a cell drawn with these probabilities",
+    ),
+    (
+        "std_lkj",
+        Builtin::Noise(NoiseKind::Lkj { factor: false }),
+        "std_lkj[plate](eta)",
+        "a correlation matrix over a plate, as `LKJ(eta)` gives it",
+    ),
+    (
+        "std_lkj_cholesky",
+        Builtin::Noise(NoiseKind::Lkj { factor: true }),
+        "std_lkj_cholesky[plate](eta)",
+        "its lower Cholesky factor",
     ),
 ];
 

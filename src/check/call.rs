@@ -439,6 +439,11 @@ impl<'a> Checker<'a, '_> {
                 let Some(axis) = self.axis_named(&p.over[0].plate, env) else { return bad(e.span) };
                 (Noise::Multinomial(axis), vec![self.expr(&n.value, env), self.expr(&p.value, env)], vec![])
             }
+            (NoiseKind::Lkj { factor }, [eta]) if plates.len() == 1 => {
+                let Some(rows) = self.plate_given(&plates[0], e.span, env) else { return bad(e.span) };
+                let columns = self.add_axis(self.plate_of(rows), "column");
+                (Noise::Lkj { matrix: [rows, columns], factor }, vec![self.expr(&eta.value, env)], vec![])
+            }
             (NoiseKind::Fixed(noise, n), args) if args.len() == n => {
                 (noise, args.iter().map(|a| self.expr(&a.value, env)).collect(), vec![])
             }
@@ -446,6 +451,7 @@ impl<'a> Checker<'a, '_> {
                 let form = match kind {
                     NoiseKind::Categorical => "p over k",
                     NoiseKind::Multinomial => "n, p over k",
+                    NoiseKind::Lkj { .. } => "eta",
                     NoiseKind::Fixed(_, 0) => "",
                     NoiseKind::Fixed(_, 1) => "x",
                     NoiseKind::Fixed(_, 2) => "n, p",
@@ -455,7 +461,10 @@ impl<'a> Checker<'a, '_> {
                     Code::WRONG_ARGUMENT_COUNT
                         .at(e.span, format!("wrong arguments for `{name}`"))
                         .here("not of this form")
-                        .help(format!("write `{name}({form})`")),
+                        .help(match kind {
+                            NoiseKind::Lkj { .. } => format!("write `{name}[k]({form})`, with a plate `k`"),
+                            _ => format!("write `{name}({form})`"),
+                        }),
                 );
                 return bad(e.span);
             }
@@ -464,6 +473,9 @@ impl<'a> Checker<'a, '_> {
         for item in plates {
             let Some(axis) = self.plate_given(item, e.span, env) else { return bad(e.span) };
             axes = union(&axes, &[axis]);
+        }
+        if let Noise::Lkj { matrix, .. } = noise {
+            axes = union(&axes, &[matrix[1]]);
         }
         let ty = match noise {
             Noise::Categorical(a) => Ty::Index(self.plate_of(a)),

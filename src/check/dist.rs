@@ -267,6 +267,8 @@ impl<'a> Checker<'a, '_> {
         };
         let (sample, mean, variance) = (item("sample", &noise), item("mean", &inner), item("variance", &inner));
         let most = item("most", &inner);
+        let own: Vec<AxisId> = drawn.over.iter().copied().chain(drawn.columns).collect();
+        let sample = sample.map(|s| if drawn.columns.is_some() { self.renamed_matrix(s, &own) } else { s });
         let name = form.name.name.clone();
         Some(DistUse { name, span, args, x, logpdf, sample, mean, variance, most, support, range, log_kept })
     }

@@ -270,7 +270,8 @@ impl<'a> Checker<'a, '_> {
     /// `let L[i in rows, j in rows] = cholesky(K)`: the matrix under the index names of the left side.
     pub(super) fn renamed_matrix(&mut self, v: Expr, own: &[AxisId]) -> Expr {
         let (Some(from), Some(to)) = (self.pair(&v.axes), self.pair(own)) else { return v };
-        let named = !matches!(v.kind, ExprKind::Matrix { .. } | ExprKind::Bind { .. }) || from == to;
+        let made = matches!(v.kind, ExprKind::Matrix { .. } | ExprKind::Bind { .. } | ExprKind::Noise(..));
+        let named = !made || from == to;
         if named || self.plate_of(from[0]) != self.plate_of(to[0]) {
             return v;
         }

@@ -1,5 +1,6 @@
 //! Drawing from a distribution of the library: its `sample()` evaluated over base noise, whole plates at a time.
 
+mod lkj;
 mod noise;
 mod ode;
 

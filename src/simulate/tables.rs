@@ -62,6 +62,7 @@ pub fn simulate(hir: &Hir, inputs: &Inputs, rows: &Rows, seed: u64, diags: &mut 
             Err(d) => diags.push(d),
         }
     }
+    values.iter().filter_map(|(id, numbers)| whole(hir, &bound, *id, numbers)).for_each(|d| diags.push(d));
     if diags.has_errors() {
         return None;
     }
@@ -368,6 +369,29 @@ fn latent(hir: &Hir, name: &str) -> Option<VarId> {
     let name = name.split('[').next().unwrap_or(name).trim();
     let own = |v: &crate::hir::Var| v.name == name && matches!(v.kind, VarKind::Latent | VarKind::Param { .. });
     hir.vars.iter().position(own).map(|i| VarId(i as u32))
+}
+
+/// Cells that are bound to each other are given together: one among drawn ones would not fit.
+fn whole(hir: &Hir, bound: &Bound, id: VarId, numbers: &[f64]) -> Option<Diagnostic> {
+    let var = hir.var(id);
+    let what = match var.constraint {
+        Constraint::Simplex => "its cells sum to 1",
+        Constraint::Matrix(_) => "its cells are one matrix",
+        Constraint::UnitVector => "its cells are one direction",
+        Constraint::ZeroSum => "its cells sum to 0",
+        Constraint::None
+        | Constraint::Lower { .. }
+        | Constraint::Upper { .. }
+        | Constraint::Interval { .. }
+        | Constraint::Ordered { .. } => return None,
+    };
+    let cell = numbers.iter().position(|x| x.is_nan())?;
+    let name = &cell_names(hir, bound, id)[cell];
+    let d = Code::DATA_SET_VALUE
+        .at(var.span, format!("`--set` gives some cells of `{}` a value, and not `{name}`", var.name))
+        .here(what)
+        .help(format!("give all cells of `{}`, or none", var.name));
+    Some(d)
 }
 
 /// Give a latent, or one cell of it, its value.

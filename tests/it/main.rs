@@ -12,6 +12,7 @@ mod columns;
 mod counts;
 mod discrete;
 mod drawn;
+mod drawn_matrices;
 mod fences;
 mod format;
 mod fuzz;

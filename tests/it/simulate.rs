@@ -7,18 +7,11 @@ use std::process::Command;
 
 use statrs::distribution::{Beta, ContinuousCDF, Gamma, Normal};
 use vic::data::{DataFile, Inputs};
-use vic::driver::{self, FitRequest, Session};
+use vic::driver::FitRequest;
 use vic::hir::Hir;
 use vic::simulate::{Predictor, Rows, Simulation, simulate};
 
-use super::support;
-
-fn checked(model: &str) -> Hir {
-    let mut session = Session::default();
-    let hir = driver::check(&mut session, "model.vi", model).hir;
-    assert!(!session.diags.has_errors(), "{model}");
-    hir
-}
+use super::support::{self, checked};
 
 fn made(hir: &Hir, inputs: &Inputs, rows: usize, seed: u64) -> Simulation {
     let mut diags = vic::diag::Diags::default();

@@ -52,6 +52,13 @@ pub fn example(name: &str) -> (String, Inputs) {
 }
 
 /// A model text on CSV text.
+pub fn checked(model: &str) -> vic::hir::Hir {
+    let mut session = Session::default();
+    let hir = driver::check(&mut session, "model.vi", model).hir;
+    assert!(!session.diags.has_errors(), "{model}");
+    hir
+}
+
 pub fn compile(model: &str, inputs: &Inputs) -> Compiled {
     let mut session = Session::default();
     let checked = driver::check(&mut session, "model.vi", model);

@@ -14,6 +14,9 @@ impl<R: Rng> Sampler<'_, R> {
         if let Noise::Multinomial(k) = noise {
             return self.multinomial(k, params, axes);
         }
+        if let Noise::Lkj { matrix, factor } = noise {
+            return self.lkj(matrix, factor, &params[0], axes);
+        }
         let axes = axes.to_vec();
         let mut cells = vec![];
         self.cells(&axes, |at| cells.push(at.to_vec()));
@@ -50,6 +53,7 @@ impl<R: Rng> Sampler<'_, R> {
                     chosen.unwrap_or(size - 1) as f64
                 }
                 Noise::Multinomial(_) => unreachable!("drawn above, all cells of its axis together"),
+                Noise::Lkj { .. } => unreachable!("drawn above, all cells of a matrix together"),
             });
         }
         Cells { axes, numbers }
