@@ -76,7 +76,11 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
             log_joints: pool.gradients + pool.values,
             non_finite: pool.non_finite,
             draws: outcome.draws,
-            starts: outcome.starts.into_iter().map(|s| StartSummary { furthest: order[s.furthest], ..s }).collect(),
+            starts: outcome
+                .starts
+                .into_iter()
+                .map(|s| StartSummary { furthest: order.get(s.furthest).copied().unwrap_or(0), ..s })
+                .collect(),
             trace,
             seconds: started.elapsed().as_secs_f64(),
             sampler,

@@ -1,6 +1,6 @@
 //! Draws for the report: from the guide, moved to the posterior by importance resampling where the guide is near enough.
 
-use super::hamiltonian::{self, Dynamics, Ensemble};
+use super::hamiltonian::{self, Chains, Dynamics, Ensemble};
 use super::metric::{Metric, curvature_draws};
 use super::{Fit, Scale, Stream, Target, psis};
 
@@ -19,8 +19,7 @@ pub struct Draws {
     pub proposals: usize,
     /// Of the chains that moved the draws; not a number without them.
     pub r_hat: f64,
-    /// Whether those chains began at the guides of all starts that ended apart, so that [`Draws::r_hat`] tells whether
-    /// these belong to one mode.
+    /// Whether those chains began at the guides of all starts that ended apart, and met: these lay in one mode.
     pub met: bool,
     /// Evaluations of the log joint, with or without its gradient.
     pub evaluations: usize,
@@ -89,46 +88,95 @@ pub fn draws(target: &dyn Target, fit: &Fit, keep: usize, proposals: usize, seed
     let k_hats: Vec<f64> = ratios.chunks(part).map(|r| psis::smooth(r).k_hat).collect();
     let efficiency = smoothed.effective() / proposals as f64;
     let worst = k_hats.iter().copied().fold(k_hat, f64::max);
-    let everywhere = fit.sample_everywhere(CHAINS, seed);
-    let resampled = || {
+    let resampled = |evaluations| {
         let u = Stream::new(seed, "importance resampling", "").uniform();
         let picked = smoothed.resample(keep, u);
         let theta = picked.iter().flat_map(|&i| &theta[i * dim..(i + 1) * dim]).copied().collect();
-        Draws { k_hat, k_hats: k_hats.clone(), efficiency, ..of(theta, Origin::Resampled) }
+        Draws { k_hat, k_hats: k_hats.clone(), efficiency, evaluations, ..of(theta, Origin::Resampled) }
     };
     let usable = k_hat < USABLE && smoothed.effective() >= ENOUGH;
-    if everywhere.is_none() && ((usable && worst < USABLE) || efficiency > EQUAL) {
-        return resampled();
+    let elsewhere = fit.sample_everywhere(CHAINS, seed);
+    if elsewhere.is_none() && ((usable && worst < USABLE) || efficiency > EQUAL) {
+        return resampled(proposals);
     }
-    let met = everywhere.is_some();
-    let starts = everywhere.unwrap_or_else(|| fit.sample(CHAINS, seed ^ 0x9e37_79b9_7f4a_7c15));
-    let chains = starts.len() / dim;
-    let kept = keep.div_ceil(chains);
-    let least = hamiltonian::cost(chains, WARM_UP + kept, DYNAMICS) + curvature_draws(dim);
-    // Weights that are nearly usable are not worth more than the fit itself was.
-    let budget = if usable { 8 * fit.gradients } else { (8 * fit.gradients).max(proposals * GRADIENTS_PER_PROPOSAL) };
-    let metric = if least <= budget { Metric::linear_response(target, fit, seed) } else { None };
-    let moved = metric.and_then(|metric| {
-        let mut ensemble = Ensemble::new(target, &metric, &starts, DYNAMICS, "hamiltonian", seed, threads);
+    let mut mover = Mover {
+        target,
+        metric: None,
+        fit,
+        keep,
+        // Weights that are nearly usable are not worth more than the fit itself was.
+        budget: if usable { 8 * fit.gradients } else { (8 * fit.gradients).max(proposals * GRADIENTS_PER_PROPOSAL) },
+        spent: 0,
+        seed,
+        threads,
+    };
+    let moved = |chains: Chains, met: bool, spent: usize| {
+        let r_hat = chains.r_hat(dim);
+        let mut theta = chains.theta.concat();
+        theta.truncate(keep * dim);
+        let (k_hats, evaluations) = (k_hats.clone(), proposals + spent);
+        Draws { k_hat, k_hats, efficiency, r_hat, met, evaluations, ..of(theta, Origin::Moved) }
+    };
+    // Chains from the guides of all starts: where they meet, these lay in one mode.
+    if let Some(chains) = elsewhere.and_then(|starts| mover.chains(&starts))
+        && chains.r_hat(dim) <= FORGOTTEN
+    {
+        return moved(chains, true, mover.spent);
+    }
+    if usable && worst < USABLE || efficiency > EQUAL {
+        return resampled(proposals + mover.spent);
+    }
+    mover.budget += mover.spent;
+    match mover.chains(&fit.sample(CHAINS, seed ^ 0x9e37_79b9_7f4a_7c15)) {
+        Some(chains) if !usable || chains.r_hat(dim) <= FORGOTTEN => moved(chains, false, mover.spent),
+        _ if usable => resampled(proposals + mover.spent),
+        _ => Draws { k_hat, k_hats, efficiency, ..of(fit.sample(keep, seed), Origin::Guide) },
+    }
+}
+
+/// Moves draws to the posterior, within a budget.
+struct Mover<'a> {
+    target: &'a dyn Target,
+    fit: &'a Fit,
+    keep: usize,
+    /// Made when it is first needed.
+    metric: Option<Metric>,
+    /// Evaluations of the gradient that may be spent, and that have been.
+    budget: usize,
+    spent: usize,
+    seed: u64,
+    threads: usize,
+}
+
+impl Mover<'_> {
+    /// Chains from these draws, as long as it takes to forget them; `None` if they would cost too much or do not move.
+    fn chains(&mut self, starts: &[f64]) -> Option<Chains> {
+        let dim = self.fit.mean.len();
+        let count = starts.len() / dim;
+        let kept = self.keep.div_ceil(count);
+        let curvature = if self.metric.is_none() { curvature_draws(dim) } else { 0 };
+        let least = hamiltonian::cost(count, WARM_UP + kept, DYNAMICS) + curvature;
+        if self.spent + least > self.budget {
+            return None;
+        }
+        self.spent += least;
+        if self.metric.is_none() {
+            self.metric = Metric::linear_response(self.target, self.fit, self.seed);
+        }
+        let metric = self.metric.as_ref()?;
+        let mut ensemble = Ensemble::new(self.target, metric, starts, DYNAMICS, "hamiltonian", self.seed, self.threads);
         ensemble.warm_up(WARM_UP);
-        let (mut moved, mut spent, mut thin) = (ensemble.keep(kept, 1), least, 1);
+        let (mut chains, mut thin) = (ensemble.keep(kept, 1), 1);
         // Chains that have not forgotten their starts go on, keeping fewer of their states.
-        while moved.moved() && moved.r_hat(dim) > FORGOTTEN && spent + ensemble.cost(2 * thin * kept) <= budget {
+        while chains.moved()
+            && chains.r_hat(dim) > FORGOTTEN
+            && self.spent + ensemble.cost(2 * thin * kept) <= self.budget
+        {
             thin *= 2;
-            moved = ensemble.keep(kept, thin);
-            spent += ensemble.cost(thin * kept);
+            chains = ensemble.keep(kept, thin);
+            self.spent += ensemble.cost(thin * kept);
         }
-        moved.moved().then_some((moved, spent))
-    });
-    match moved {
-        Some((chains, spent)) => {
-            let mut theta = chains.theta.concat();
-            theta.truncate(keep * dim);
-            let (r_hat, evaluations) = (chains.r_hat(dim), proposals + spent);
-            Draws { k_hat, k_hats, efficiency, r_hat, met, evaluations, ..of(theta, Origin::Moved) }
-        }
-        None if usable || efficiency > EQUAL => resampled(),
-        None => Draws { k_hat, k_hats, efficiency, ..of(fit.sample(keep, seed), Origin::Guide) },
+        chains.moved().then_some(chains)
     }
 }
 

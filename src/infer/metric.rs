@@ -83,7 +83,11 @@ impl Metric {
                 sds[i] += (row[i] - mean[i]).powi(2);
             }
         }
-        sds.iter_mut().for_each(|s| *s = (*s / (n - 1.0).max(1.0)).sqrt());
+        for (i, s) in sds.iter_mut().enumerate() {
+            // Rounding in the mean must not set a point in motion.
+            let moves = theta.iter().skip(i).step_by(dim).any(|x| *x != theta[i]);
+            *s = if moves { (*s / (n - 1.0).max(1.0)).sqrt() } else { 0.0 };
+        }
         let free: Vec<usize> = (0..dim).filter(|&i| sds[i] > 0.0).collect();
         let d = free.len();
         if d > DENSE || n < 4.0 * d as f64 {

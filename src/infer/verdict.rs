@@ -144,8 +144,7 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
         );
     }
     // Guides that fit apart may still lie in one mode: chains from all of them tell.
-    let one_mode = draws.met && draws.r_hat < FORGOTTEN;
-    let others = if one_mode { vec![] } else { fit.dissenting_starts() };
+    let others = if draws.met { vec![] } else { fit.dissenting_starts() };
     if let Some(other) = others.iter().max_by(|a, b| a.distance.total_cmp(&b.distance)) {
         let text = format!(
             "{} of {} starts ended elsewhere, {:.1} sds away, where the guide fits nearly as well: the posterior may have several modes",

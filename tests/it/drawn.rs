@@ -50,9 +50,9 @@ report last = z[\"6\"]
     };
     near("changes", changes / total, 3.0 * ERROR);
     near("last", last / total, ERROR);
-    for t in 0..6 {
-        near(&format!("high[{}]", t + 1), high[t] / total, ERROR);
-        near(&format!("twice[{}]", t + 1), 4.0 * high[t] / total - 2.0, 4.0 * ERROR);
+    for (t, high) in high.iter().enumerate().take(6) {
+        near(&format!("high[{}]", t + 1), high / total, ERROR);
+        near(&format!("twice[{}]", t + 1), 4.0 * high / total - 2.0, 4.0 * ERROR);
     }
     // Draw by draw, values belong together.
     let var = |name: &str| report.vars.iter().find(|v| v.name == name).expect("it is reported");
