@@ -86,7 +86,11 @@ impl Metric {
         for (i, s) in sds.iter_mut().enumerate() {
             // Rounding in the mean must not set a point in motion.
             let moves = theta.iter().skip(i).step_by(dim).any(|x| *x != theta[i]);
-            *s = if moves { (*s / (n - 1.0).max(1.0)).sqrt() } else { 0.0 };
+            if moves {
+                *s = (*s / (n - 1.0).max(1.0)).sqrt();
+            } else {
+                (*s, mean[i]) = (0.0, theta[i]);
+            }
         }
         let free: Vec<usize> = (0..dim).filter(|&i| sds[i] > 0.0).collect();
         let d = free.len();
