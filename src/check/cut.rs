@@ -165,8 +165,18 @@ pub(super) fn closed(e: Expr, args: &[(LocalId, String, Expr)]) -> Expr {
     match e.kind {
         ExprKind::Number(_) => e,
         ExprKind::Local(l) => args.iter().find(|a| a.0 == l).map_or(e, |a| a.2.clone()),
-        _ => args.iter().rev().fold(e, |body, (local, _, value)| bind(*local, value.clone(), body)),
+        // Only what an end needs: a chain's location is no part of its range.
+        _ => args.iter().rev().fold(e, |body, (local, _, value)| match mentions(&body, *local) {
+            true => bind(*local, value.clone(), body),
+            false => body,
+        }),
     }
+}
+
+fn mentions(e: &Expr, local: LocalId) -> bool {
+    let mut found = false;
+    expr::walk(e, &mut |e| found |= matches!(&e.kind, ExprKind::Local(l) if *l == local));
+    found
 }
 
 /// The two ends of an interval; `None` for what is not one.

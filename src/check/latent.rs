@@ -103,6 +103,19 @@ impl<'a> Checker<'a, '_> {
                 self.poison(&head.name);
                 continue;
             }
+            if let Some((read, span)) = self.range_reads_ahead(&used) {
+                let name = &head.name.name;
+                let d = Code::RECURRENCE_FORM
+                    .at(span, format!("the range of `{name}` ends at `{read}`, which is not drawn before it is"))
+                    .here("an end of the range")
+                    .label(head.span, format!("`{name}`"))
+                    .help(format!(
+                        "draw the steps, which are above 0, and add them up: `latent step[t in …] ~ HalfNormal(1)`, `let {name}[t in …] = if first(t) then step else {name}[t-1] + step`"
+                    ));
+                self.diags.push(d);
+                self.poison(&head.name);
+                continue;
+            }
             // A chain: what it depends on is known by its name only now.
             let behind = self.latest_reads(&used);
             let centering = match centering {
@@ -248,15 +261,25 @@ impl<'a> Checker<'a, '_> {
 
     /// Whether the arguments of a distribution read what is declared only here or further down.
     pub(super) fn latest_reads(&self, dist: &DistUse) -> bool {
-        let mut found = false;
-        for (_, _, e) in &dist.args {
-            walk(e, &mut |e| {
-                if let ExprKind::Read { var, .. } = &e.kind {
-                    let v = self.hir.var(*var);
-                    found |= self.ahead.contains_key(&v.name) && self.names.later.contains_key(&v.name);
+        dist.args.iter().any(|a| self.read_ahead(&a.2).is_some())
+    }
+
+    /// What an end of a range reads that is declared only here or further down, with the place.
+    fn range_reads_ahead(&self, dist: &DistUse) -> Option<(String, Span)> {
+        let (lower, upper) = dist.range.ends();
+        lower.into_iter().chain(upper).find_map(|e| self.read_ahead(e))
+    }
+
+    fn read_ahead(&self, e: &Expr) -> Option<(String, Span)> {
+        let mut found = None;
+        walk(e, &mut |e| {
+            if let ExprKind::Read { var, .. } = &e.kind {
+                let name = &self.hir.var(*var).name;
+                if self.ahead.contains_key(name) && self.names.later.contains_key(name) {
+                    found.get_or_insert((name.clone(), e.span));
                 }
-            });
-        }
+            }
+        });
         found
     }
 }

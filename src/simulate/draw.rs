@@ -295,13 +295,19 @@ impl Pass<'_> {
                 .at(u.dist.span, format!("`{name}` cannot be drawn from"))
                 .here(if name == "flat" { "improper: it gives no draws" } else { "has no `sample()`" });
             let var = &self.given.hir.var(u.var).name;
+            if matches!(name.as_str(), "if" | "mixture") {
+                let d = Code::CANNOT_SIMULATE.at(u.dist.span, "a part of this cannot be drawn from, or is cut");
+                return Err(d.here("no draws").help(
+                    "choose between distributions that are drawn from whole, without `truncated` or a narrower type",
+                ));
+            }
             return Err(match (u.observed, name.as_str()) {
                 (false, "flat") => d.help(format!("give `{var}` a value by `--set {var}=…`, or a proper prior")),
                 (false, _) => d.help(format!("add `sample() = …` to `{name}`, or give `--set {var}=…`")),
                 (true, _) => d.help(format!("add `sample() = …` to `{name}`")),
             });
         };
-        let ends = if u.observed || u.dist.log_kept.is_none() { (None, None) } else { u.dist.range.ends() };
+        let ends = if u.dist.log_kept.is_none() { (None, None) } else { u.dist.range.ends() };
         let axes = u.axes.to_vec();
         let once = |p: &Self, attempt: usize| {
             p.with(u.var, attempt, |s| {
@@ -324,8 +330,14 @@ impl Pass<'_> {
                     None => vec![none; v.len()],
                 };
                 let (low, high) = (bound(ends.0, f64::NEG_INFINITY), bound(ends.1, f64::INFINITY));
-                let inside: Vec<bool> =
-                    v.iter().zip(low).zip(high).map(|((x, l), h)| x.is_nan() || l <= *x && *x <= h).collect();
+                let mut inside = vec![true; v.len()];
+                for (i, x) in v.iter_mut().enumerate() {
+                    // An end that is an earlier row's draw is not known in the first passes.
+                    if low[i].is_nan() || high[i].is_nan() {
+                        *x = f64::NAN;
+                    }
+                    inside[i] = x.is_nan() || low[i] <= *x && *x <= high[i];
+                }
                 (v, inside)
             })
         };
@@ -381,10 +393,13 @@ impl Pass<'_> {
 
     fn too_rare(&self, u: &Use<'_>) -> Diagnostic {
         let name = &self.given.hir.var(u.var).name;
-        Code::CANNOT_SIMULATE
-            .at(u.dist.span, format!("`{}` hardly ever gives what the type of `{name}` admits", u.dist.name))
-            .here(format!("not once in {TRIES} draws"))
-            .help(format!("choose a prior nearer to the range of `{name}`, or give `--set {name}=…`"))
+        let d = Code::CANNOT_SIMULATE
+            .at(u.dist.span, format!("`{}` hardly ever gives a value in the range of `{name}`", u.dist.name))
+            .here(format!("not once in {TRIES} draws"));
+        match u.observed {
+            true => d.help("give the latents values nearer to the data by `--set`, or choose narrower priors"),
+            false => d.help(format!("choose a prior nearer to the range of `{name}`, or give `--set {name}=…`")),
+        }
     }
 }
 
