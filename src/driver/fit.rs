@@ -1,6 +1,7 @@
 //! A fit from start to end: the guide or the referee's chains, the draws, the verdict, the report.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::discrete::cut_short;
 use super::posterior::{check_draws, noncentred, report_vars};
@@ -44,6 +45,7 @@ fn by_guide(
     options: &FitOptions,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<FitReport, FitError> {
+    let started = Instant::now();
     let fit = infer::fit(&compiled.model, options, progress)?;
     // Whoever interrupts a fit does not want to wait for its draws to be weighed.
     let proposals = if cancelled(options) { 0 } else { proposals(compiled.model.graph()) };
@@ -53,6 +55,7 @@ fn by_guide(
     let drift = infer::drift(&compiled.model, &draws.theta, budget, options.seed, options.threads);
     let mut verdict = infer::judge(&fit, &draws, drift.as_ref());
     rename(&mut verdict);
+    let seconds = started.elapsed().as_secs_f64();
     let gradients = fit.gradients + drift.as_ref().map_or(0, |d| d.gradients) + draws.evaluations;
     let mut report = described(compiled, options, &draws.theta, REPORT_DRAWS);
     report.guide = match options.guide {
@@ -66,7 +69,7 @@ fn by_guide(
     report.stop_reason = fit.stop_reason.sentence();
     report.gradients = fit.gradients as u64;
     report.evaluations = gradients as u64;
-    report.seconds = fit.seconds;
+    report.seconds = seconds;
     report.options.push(("draws".into(), fit.draws.to_string()));
     if fit.non_finite > 0 {
         report.doubts.push(format!(

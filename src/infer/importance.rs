@@ -60,6 +60,8 @@ const DYNAMICS: Dynamics = Dynamics { steps: 8, acceptance: 0.8 };
 
 /// R̂ at which so short chains have forgotten where they began.
 pub const FORGOTTEN: f64 = 1.1;
+/// R̂ of chains that lie apart: eight times as many transitions would not bring them together.
+const HOPELESS: f64 = 2.0;
 
 /// `keep` draws: `proposals` from the guide, weighted by posterior over guide, resampled if the weights allow it, else
 /// moved by short chains if that costs little. A `param` stays at its point: the latents are weighed given it.
@@ -169,7 +171,7 @@ impl Mover<'_> {
         let (mut chains, mut thin) = (ensemble.keep(kept, 1), 1);
         // Chains that have not forgotten their starts go on, keeping fewer of their states.
         while chains.moved()
-            && chains.r_hat(dim) > FORGOTTEN
+            && (FORGOTTEN..HOPELESS).contains(&chains.r_hat(dim))
             && self.spent + ensemble.cost(2 * thin * kept) <= self.budget
         {
             thin *= 2;
