@@ -17,7 +17,10 @@ pub fn diagnosis(fit: &Value) -> String {
         None => "No verdict: the fit was made by a version that gave none.",
     };
     let (model, guide, method) = (text(&fit["model"]), text(&fit["guide"]), text(&fit["method"]));
-    say(format!("{headline}\n{model} · guide {guide} · method {method} · seed {}\n", fit["seed"]));
+    say(format!("{headline}\n{model} · guide {guide} · method {method} · seed {}", fit["seed"]));
+    if verdict["faults"].as_array().is_some_and(|f| !f.is_empty()) {
+        say(String::new());
+    }
     for fault in verdict["faults"].as_array().into_iter().flatten() {
         say(format!("- {}.{}", text(&fault["text"]), concerned(fault)));
     }
@@ -90,8 +93,8 @@ fn weights(figures: &Value, say: &mut impl FnMut(String)) {
         _ => "the guide's tails miss the posterior's: weights cannot correct it",
     };
     say(format!(
-        "\nImportance weights\n  k-hat {k:.2} (in parts: {}): {meaning}. It grades the guide as a whole, and only where the guide\n  \
-         has draws: a mode that it never visits does not show.",
+        "\nImportance weights\n  k-hat {k:.2} (in parts: {}):\n  {meaning}.\n  It grades the guide as a whole, and \
+         only where the guide has draws: a mode that it never visits does not show.",
         parts.join(", ")
     ));
 }
