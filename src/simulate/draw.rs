@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::column;
+use super::invert::{Solved, Undo, solve};
 use crate::check::walk;
 use crate::data::Bound;
 use crate::diag::{Code, Diagnostic};
@@ -81,7 +82,7 @@ impl Pass<'_> {
     /// earlier rows, or each other's, settle row by row. The noise of a statement is the same in every pass.
     fn settle(&mut self, made: &[VarId]) -> Result<(), Diagnostic> {
         let steps = &self.given.hir.steps;
-        let reads: Vec<Vec<VarId>> = steps.iter().map(|s| reads(s, made)).collect();
+        let reads: Vec<Vec<VarId>> = steps.iter().map(|s| reads(self.given.hir, s, made)).collect();
         let mut version: HashMap<VarId, usize> = HashMap::new();
         let mut seen: Vec<Option<usize>> = vec![None; steps.len()];
         // Each pass settles at least one more cell of those that wait for others.
@@ -115,7 +116,7 @@ impl Pass<'_> {
             let Some(var) = self.makes(step) else { continue };
             let known = self.given.values.get(&var).is_some_and(|v| v.iter().all(|x| !x.is_nan()));
             let mut own = None;
-            visit(step, &mut |e| {
+            visit(self.given.hir, step, &mut |e| {
                 walk(e, &mut |e| match &e.kind {
                     ExprKind::Read { var: v, index } if *v == var => {
                         let lagged = index.iter().any(|i| matches!(i, Index::At(_)));
@@ -192,16 +193,23 @@ impl Pass<'_> {
                 self.keep(*var, numbers);
             }
             Step::Observe { target, filter, dist, .. } => {
-                let (Some(var), ExprKind::Read { index, .. }) = (self.makes(step), &target.kind) else {
-                    return Ok(());
-                };
+                let Some(Solved { column: var, index, steps }) = solve(self.given.hir, target) else { return Ok(()) };
                 let axis = |i: &Index| match i {
                     Index::Axis(a) => Some(*a),
                     Index::At(_) | Index::Label(..) => None,
                 };
                 let axes: Vec<AxisId> = index.iter().filter_map(axis).collect();
                 let use_ = Use { dist, axes: &axes, var, observed: true, ordered: false };
-                let numbers = self.draw_from(&use_, filter.as_ref())?;
+                let mut numbers = self.draw_from(&use_, filter.as_ref())?;
+                for undo in steps {
+                    match undo {
+                        Undo::Apply(f) => numbers.iter_mut().for_each(|x| *x = f(*x)),
+                        Undo::With(f, other) => {
+                            let other = self.value(other, &axes, var);
+                            numbers.iter_mut().zip(other).for_each(|(x, c)| *x = f(*x, c));
+                        }
+                    }
+                }
                 let own = self.given.hir.var(var).axes.clone();
                 self.drawn.observed.insert(var, Cells { axes: own, numbers: numbers.clone() });
                 let known = self.given.values.get(&var).map(Vec::as_slice);
@@ -423,7 +431,7 @@ pub(super) fn labels_exist(hir: &Hir, bound: &Bound) -> Result<(), Diagnostic> {
         }
     };
     for step in &hir.steps {
-        visit(step, &mut |e| {
+        visit(hir, step, &mut |e| {
             walk(e, &mut |e| match &e.kind {
                 ExprKind::Read { var, index } => {
                     hir.var(*var).axes.iter().zip(index).for_each(|(axis, ix)| look(*axis, ix));
@@ -437,7 +445,7 @@ pub(super) fn labels_exist(hir: &Hir, bound: &Bound) -> Result<(), Diagnostic> {
 }
 
 /// The expressions that a statement draws by.
-fn visit(step: &Step, f: &mut dyn FnMut(&Expr)) {
+fn visit(hir: &Hir, step: &Step, f: &mut dyn FnMut(&Expr)) {
     let dist = |d: &DistUse, f: &mut dyn FnMut(&Expr)| {
         d.args.iter().for_each(|a| f(&a.2));
         d.sample.iter().for_each(&mut *f);
@@ -447,8 +455,13 @@ fn visit(step: &Step, f: &mut dyn FnMut(&Expr)) {
     match step {
         Step::Latent { dist: d, .. } => dist(d, f),
         Step::Let { value, .. } => f(value),
-        Step::Observe { dist: d, filter, .. } => {
+        Step::Observe { target, dist: d, filter, .. } => {
             dist(d, f);
+            for undo in solve(hir, target).map_or(vec![], |s| s.steps) {
+                if let Undo::With(_, other) = undo {
+                    f(other);
+                }
+            }
             filter.iter().for_each(f);
         }
         Step::Param { .. } | Step::Factor { .. } => {}
@@ -456,9 +469,9 @@ fn visit(step: &Step, f: &mut dyn FnMut(&Expr)) {
 }
 
 /// Which of these a statement reads.
-fn reads(step: &Step, made: &[VarId]) -> Vec<VarId> {
+fn reads(hir: &Hir, step: &Step, made: &[VarId]) -> Vec<VarId> {
     let mut found = vec![];
-    visit(step, &mut |e| {
+    visit(hir, step, &mut |e| {
         walk(e, &mut |e| match &e.kind {
             ExprKind::Read { var, .. } if made.contains(var) && !found.contains(var) => found.push(*var),
             _ => {}

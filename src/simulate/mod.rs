@@ -5,6 +5,7 @@ mod computed;
 mod csv;
 mod discrete;
 mod draw;
+mod invert;
 mod predict;
 mod tables;
 
@@ -16,10 +17,10 @@ pub use predict::{Prediction, Predictor};
 pub use tables::{Rows, Simulation, simulate};
 
 use crate::diag::{Code, Diagnostic};
-use crate::hir::{ExprKind, Hir, Index, Step, VarId, VarKind};
+use crate::hir::{Hir, Step, VarId};
 use crate::source::Span;
 
-/// The columns that the model observes as they are, each with the place of its `observe`.
+/// The columns that the model observes, as they are or by a function that has an inverse, each with the place of its `observe`.
 pub fn observed(hir: &Hir) -> Vec<(VarId, Span)> {
     let target = |s: &Step| match s {
         Step::Observe { target, span, .. } => Some((column(hir, target)?, *span)),
@@ -33,9 +34,9 @@ fn undrawable(hir: &Hir) -> Vec<Diagnostic> {
     let said = |s: &Step| match s {
         Step::Observe { target, .. } if column(hir, target).is_none() => Some(
             Code::CANNOT_SIMULATE
-                .at(target.span, "this observation is of an expression; only columns can be drawn")
+                .at(target.span, "this observation is of an expression that cannot be solved for one column")
                 .here("which data would give this value?")
-                .help("observe the column itself: `y ~ LogNormal(…)` rather than `log(y) ~ Normal(…)`"),
+                .help("observe the column itself, or a function of its own cell that has an inverse, such as `log(y)`"),
         ),
         Step::Factor { span, .. } => Some(
             Code::CANNOT_SIMULATE
@@ -48,12 +49,7 @@ fn undrawable(hir: &Hir) -> Vec<Diagnostic> {
     hir.steps.iter().filter_map(said).collect()
 }
 
-/// The column that an expression is, cell by cell.
-fn column(hir: &Hir, e: &crate::hir::Expr) -> Option<VarId> {
-    match &e.kind {
-        ExprKind::Read { var, index } if index.iter().all(|i| matches!(i, Index::Axis(_))) => {
-            matches!(hir.var(*var).kind, VarKind::Column(_)).then_some(*var)
-        }
-        _ => None,
-    }
+/// The column that an observed value gives, cell by cell.
+fn column(hir: &Hir, target: &crate::hir::Expr) -> Option<VarId> {
+    invert::solve(hir, target).map(|s| s.column)
 }

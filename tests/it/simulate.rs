@@ -316,3 +316,35 @@ fn truncated_observations_are_drawn_in_their_range() {
     let l = s.truth.iter().find(|t| t.0 == "l").expect("drawn").1;
     assert!(s.truth.iter().filter(|t| t.0.starts_with("g[")).all(|t| t.1 > l));
 }
+
+/// What is observed of a column is drawn, and solved for the column: by the same noise as for the column itself.
+#[test]
+fn observed_functions_of_a_column_are_solved_for_it() {
+    let inputs = support::csv;
+    let rows = "x\n1\n2\n4\n8\n";
+    let plain = "data d { x: real, y: real }\nlatent m ~ Normal(0, 1)\nobserve y ~ Normal(m + 3, 0.1)\n";
+    let z = column(&made(&checked(plain), &inputs(rows), 0, 1), "y");
+    type Inverse = fn(f64, f64) -> f64;
+    let cases: [(&str, Inverse); 6] = [
+        ("log(y)", |z, _| z.exp()),
+        ("sqrt(y)", |z, _| z * z),
+        ("y / 4", |z, _| 4.0 * z),
+        ("log(y / mean(x)) - 1", |z, m| (z + 1.0).exp() * m),
+        ("2 - 5 / y", |z, _| 5.0 / (2.0 - z)),
+        ("-(y + mean(x)) * 3", |z, m| -z / 3.0 - m),
+    ];
+    for (target, inverse) in cases {
+        let model = plain.replace("observe y", &format!("observe {target}"));
+        let s = made(&checked(&model), &inputs(rows), 0, 1);
+        for (y, z) in column(&s, "y").iter().zip(&z) {
+            let want = inverse(*z, 15.0 / 4.0);
+            assert!((y - want).abs() < 1e-12 * want.abs().max(1.0), "{target}: {y}, not {want}");
+        }
+    }
+    for target in ["y - x", "y^2", "(y - mean(y)) / sd(y)"] {
+        let mut diags = vic::diag::Diags::default();
+        let hir = checked(&plain.replace("observe y", &format!("observe {target}")));
+        assert!(simulate(&hir, &inputs(rows), &Rows::default(), 1, &mut diags).is_none());
+        assert_eq!(diags.list.iter().map(|d| d.code.id).collect::<Vec<_>>(), ["V0912"], "{target}");
+    }
+}
