@@ -20,6 +20,7 @@ pub fn run(args: &SimulateArgs, terminal: &Terminal) -> u8 {
         (Some(dir), _) => {
             targets
                 .extend(made.tables.iter().map(|(name, csv)| (Path::new(dir).join(format!("{name}.csv")), csv.text())));
+            targets.extend(made.json.iter().map(|text| (Path::new(dir).join("data.json"), text.clone())));
             targets.push((Path::new(dir).join("truth.csv"), truth.text()));
         }
         (None, Some(file)) => targets.extend(made.tables.iter().map(|(_, csv)| (PathBuf::from(file), csv.text()))),
@@ -60,7 +61,16 @@ fn make(args: &SimulateArgs, session: &mut Session) -> Option<Simulation> {
     if session.diags.has_errors() {
         return None;
     }
-    simulate(&checked.hir, &inputs, &Rows::asked(&args.rows), args.seed, &mut session.diags)
+    let made = simulate(&checked.hir, &inputs, &Rows::asked(&args.rows), args.seed, &mut session.diags)?;
+    if args.csv.is_some() && made.json.is_some() {
+        session.diags.push(
+            Code::CANNOT_WRITE
+                .plain("`--csv`: the model observes values beside its table, and one file does not hold both")
+                .help("write each to a file of its own: `--out DIR`"),
+        );
+        return None;
+    }
+    Some(made)
 }
 
 /// The latents that the data were made from.

@@ -23,13 +23,14 @@ pub enum Undo<'e> {
 pub fn solve<'e>(hir: &Hir, e: &'e Expr) -> Option<Solved<'e>> {
     if let ExprKind::Read { var, index } = &e.kind {
         let cellwise = index.iter().all(|i| matches!(i, Index::Axis(_)));
-        let column = matches!(hir.var(*var).kind, VarKind::Column(_));
+        let column = matches!(hir.var(*var).kind, VarKind::Column(_) | VarKind::DataValue { .. });
         return (cellwise && column).then(|| Solved { column: *var, index, steps: vec![] });
     }
     let (inner, undo) = match &e.kind {
         ExprKind::Unary(op, a) => (a, Undo::Apply(inverse(*op)?)),
         ExprKind::Binary(op, a, b) => {
-            let (inner, other, first) = match (solve(hir, a), solve(hir, b)) {
+            let drawn = |e| solve(hir, e).filter(|s| matches!(hir.var(s.column).kind, VarKind::Column(_)));
+            let (inner, other, first) = match (drawn(a), drawn(b)) {
                 (Some(s), None) if !reads(b, s.column) => (a, b, true),
                 (None, Some(s)) if !reads(a, s.column) => (b, a, false),
                 // Of two columns neither is the one to be drawn.

@@ -49,6 +49,7 @@ impl Predictor<'_> {
         let wanted: Vec<VarId> = observed(self.hir)
             .into_iter()
             .map(|o| o.0)
+            .filter(|id| matches!(self.hir.var(*id).kind, VarKind::Column(_)))
             .filter(|id| {
                 let table = self.table_of(*id);
                 first_new.is_empty() || table.is_some_and(|t| first_new.contains_key(&t))
@@ -241,8 +242,12 @@ impl Predictor<'_> {
     fn known(&self, bound: &Bound, first_new: &HashMap<usize, usize>, found: &[VarId]) -> HashMap<VarId, Vec<f64>> {
         let mut out = HashMap::new();
         for (id, _) in observed(self.hir) {
-            let (Some(values), Some(table)) = (bound.values.get(&id), self.table_of(id)) else { continue };
+            let Some(values) = bound.values.get(&id) else { continue };
             let mut numbers = values.numbers.to_vec();
+            let Some(table) = self.table_of(id) else {
+                out.insert(id, numbers);
+                continue;
+            };
             if let Some(first) = first_new.get(&table).filter(|_| !found.contains(&id)) {
                 let rows = bound.size(self.hir.tables[table].plate);
                 let new = numbers.iter_mut().enumerate().filter(|(i, _)| i % rows >= *first);

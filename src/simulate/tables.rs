@@ -35,6 +35,8 @@ impl Rows {
 pub struct Simulation {
     /// By the name of the table.
     pub tables: Vec<(String, Csv)>,
+    /// Observed data values beside the tables, by their keys.
+    pub json: Option<String>,
     /// Latents, params and reports, by the name of each cell.
     pub truth: Vec<(String, f64)>,
 }
@@ -54,7 +56,12 @@ pub fn simulate(hir: &Hir, inputs: &Inputs, rows: &Rows, seed: u64, diags: &mut 
         bytes: sheet.csv.text().into_bytes(),
     });
     let plain = Inputs { files: files.collect(), sets: sets.into_iter().cloned().collect() };
-    let bound = data::bind(&unobserved(hir), &plain, diags)?;
+    let mut open = unobserved(hir);
+    let of_no_table = |id: &VarId| matches!(hir.var(*id).kind, VarKind::DataValue { .. });
+    let beside: Vec<VarId> = observed(hir).into_iter().map(|o| o.0).filter(of_no_table).collect();
+    // No file has them yet.
+    beside.iter().for_each(|id| open.vars[id.0 as usize].kind = VarKind::Latent);
+    let bound = data::bind(&open, &plain, diags)?;
     let mut values = HashMap::new();
     for (name, text) in fixed {
         match fix(hir, &bound, name, text, &mut values) {
@@ -90,8 +97,27 @@ pub fn simulate(hir: &Hir, inputs: &Inputs, rows: &Rows, seed: u64, diags: &mut 
         let numbers = drawn.values.get(&id).map_or(&[][..], |c| &c.numbers);
         truth.extend(names.into_iter().zip(numbers.iter().copied()));
     }
+    let of_key = |id: &VarId| {
+        let VarKind::DataValue { key, .. } = &hir.var(*id).kind else { return None };
+        let cells = drawn.values.get(id)?;
+        let dims: Vec<usize> = cells.axes.iter().map(|a| bound.size(hir.axis(*a).plate)).collect();
+        Some(format!("  \"{}\": {}", key.replace('"', "\\\""), nested(&cells.numbers, &dims, 0, 1)))
+    };
+    let keys: Vec<String> = beside.iter().filter_map(of_key).collect();
+    let json = (!keys.is_empty()).then(|| format!("{{\n{}\n}}\n", keys.join(",\n")));
     let tables = hir.tables.iter().zip(sheets).map(|(t, s)| (t.name.clone(), s.csv)).collect();
-    Some(Simulation { tables, truth })
+    Some(Simulation { tables, json, truth })
+}
+
+/// Lists nest in the order of the plates, of which the first is contiguous in memory.
+fn nested(numbers: &[f64], dims: &[usize], at: usize, stride: usize) -> String {
+    match dims {
+        [] => number(numbers[at]),
+        [n, rest @ ..] => {
+            let items: Vec<String> = (0..*n).map(|i| nested(numbers, rest, at + stride * i, stride * n)).collect();
+            format!("[{}]", items.join(", "))
+        }
+    }
 }
 
 /// A table before its observed columns are drawn.

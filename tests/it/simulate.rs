@@ -348,3 +348,25 @@ fn observed_functions_of_a_column_are_solved_for_it() {
         assert_eq!(diags.list.iter().map(|d| d.code.id).collect::<Vec<_>>(), ["V0912"], "{target}");
     }
 }
+
+/// Observed values beside the tables are written for a fit to read, and do not hinder predictions.
+#[test]
+fn values_beside_the_tables_are_simulated() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let model = "plate k = [\"a\", \"b\"]\nplate j = 3\ndata d { y: real }\ndata start: real[k, j]\nlatent m[k] ~ Normal(0, 1)\n\
+                 observe start[i in k, l in j] ~ Normal(10 * row(i) + row(l) + 0.001 * m[i], 0.001)\n\
+                 observe y ~ Normal(m[\"a\"] + start[\"b\", 3], 0.001)\n";
+    fs::write(folder.path().join("m.vi"), model).expect("writable");
+    vic(folder.path(), "simulate m.vi --rows 4 --set m=1 --out made");
+    let json = fs::read_to_string(folder.path().join("made/data.json")).expect("written");
+    let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    for (i, first) in [10.0, 20.0].into_iter().enumerate() {
+        for l in 0..3 {
+            let got = value["start"][i][l].as_f64().expect("a number");
+            assert!((got - first - (l + 1) as f64).abs() < 0.01, "{json}");
+        }
+    }
+    vic(folder.path(), "fit m.vi made/d.csv made/data.json --out fit --quiet");
+    let shown = vic(folder.path(), "predict m.vi fit --draws 20");
+    assert!(shown.contains("y[4]   24.0") || shown.contains("y[4]  24.0"), "{shown}");
+}
