@@ -423,7 +423,8 @@ impl Translator<'_> {
             let part = self.aligned(f, z);
             total = Some(total.map_or(part, |t| self.joint.binary(BinOp::Add, t, part)));
         }
-        let mut total = total.expect("a latent has its prior");
+        // A prior that gives every value the same probability does not read the latent.
+        let mut total = total.unwrap_or_else(|| self.joint.constant(0.0));
         let over: Vec<AxisId> = others.iter().map(|o| self.value_axis(o.0)).collect();
         // Sums inside would be computed again for each pass of the log-sum-exp.
         if self.joint.holds_reduction(total) {
