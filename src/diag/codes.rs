@@ -206,6 +206,8 @@ codes! {
     NONFINITE_GRADIENT "V0802" error "a gradient that is not finite where the fit starts";
     NOT_POSITIVE_DEFINITE "V0803" error "a matrix that is not positive definite";
     ODE_FAILED "V0804" error "a differential equation that cannot be solved";
+    FLAT_LATENT "V0805" error "a latent that nothing determines";
+    SAMPLER_FAILED "V0806" error "a sampler that gave up";
     // V09xx: flags and files
     OUT_EXISTS "V0901" error "the directory of --out holds a fit";
     OUT_OTHER_FILES "V0902" error "the directory of --out holds other files";

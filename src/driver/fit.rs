@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::discrete::cut_short;
 use super::posterior::{check_draws, noncentred, report_vars};
-use super::trouble::explain_nonfinite;
+use super::trouble::{explain_nonfinite, gave_up, undetermined};
 use super::{Compiled, REPORT_DRAWS, Session, discrete};
 use crate::infer::{
     self, Draws, FitError, FitOptions, GuideKind, Method, Mixing, NutsPlan, Origin, Progress, Target, Verdict,
@@ -29,8 +29,12 @@ pub fn fit(
     };
     match report {
         Ok(report) => Some(report),
-        Err(FitError::NonFiniteStart { theta, .. }) => {
-            explain_nonfinite(session, compiled, &theta);
+        Err(error) => {
+            match error {
+                FitError::NonFiniteStart { theta, .. } => explain_nonfinite(session, compiled, &theta),
+                FitError::Flat { name } => session.diags.push(undetermined(compiled, latent_of(&name))),
+                FitError::Sampler { reason } => session.diags.push(gave_up(&reason)),
+            }
             None
         }
     }
@@ -131,12 +135,7 @@ fn by_sampler(
 
 /// Coordinates as their latents are called: `tau unconstrained` is `tau`, `theta noise[Choate]` is `theta[Choate]`.
 fn rename(verdict: &mut Verdict) {
-    let latent = |name: &str| {
-        let (head, cell) = name.find('[').map_or((name, ""), |at| name.split_at(at));
-        let own = ["unconstrained", "noise", "factor unconstrained", "partial correlations"];
-        let short = own.iter().rev().find_map(|o| head.strip_suffix(o)?.strip_suffix(' '));
-        format!("{}{cell}", short.unwrap_or(head))
-    };
+    let latent = |name: &str| format!("{}{}", latent_of(name), &name[name.find('[').unwrap_or(name.len())..]);
     for fault in &mut verdict.faults {
         let mut names: Vec<String> = vec![];
         for name in fault.names.iter().map(|n| latent(n)) {
@@ -149,6 +148,13 @@ fn rename(verdict: &mut Verdict) {
     if let Some(drift) = &mut verdict.figures.drift {
         drift.worst.iter_mut().for_each(|w| w.0 = latent(&w.0));
     }
+}
+
+/// The latent that a coordinate belongs to.
+fn latent_of(name: &str) -> &str {
+    let head = name.split('[').next().unwrap_or(name);
+    let own = ["partial correlations", "factor unconstrained", "noise", "unconstrained"];
+    own.iter().find_map(|o| head.strip_suffix(o)?.strip_suffix(' ')).unwrap_or(head)
 }
 
 /// A report with the draws and what the options say.

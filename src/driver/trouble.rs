@@ -110,3 +110,20 @@ fn at_values(compiled: &Compiled, theta: &[f64], d: Diagnostic) -> Diagnostic {
         .collect();
     if values.is_empty() { d } else { d.note(format!("at {}", values.join(", "))) }
 }
+
+/// A latent with which the log joint does not change.
+pub fn undetermined(compiled: &Compiled, name: &str) -> Diagnostic {
+    let message = format!("the log joint does not change with `{name}`: neither its prior nor the data determine it");
+    let d = match compiled.hir.vars.iter().find(|v| v.name == name) {
+        Some(v) => Code::FLAT_LATENT.at(v.span, message).here("any value is as good as any other"),
+        None => Code::FLAT_LATENT.plain(message),
+    };
+    d.help(format!("give it a proper prior, for instance `latent {name} ~ Normal(0, 1)`, or remove it"))
+}
+
+/// The sampler ended with an error of its own.
+pub fn gave_up(reason: &str) -> Diagnostic {
+    Code::SAMPLER_FAILED
+        .plain(format!("the sampler gave up: {reason}"))
+        .help("fit a guide, without `--method nuts`; its verdict says which latents are in trouble")
+}

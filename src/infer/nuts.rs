@@ -69,7 +69,7 @@ pub fn nuts(
     let stop = AtomicBool::new(false);
     let done: Vec<AtomicUsize> = (0..plan.chains).map(|_| AtomicUsize::new(0)).collect();
     let gradients = AtomicUsize::new(0);
-    let mut results: Vec<Option<ChainDraws>> = vec![];
+    let mut results: Vec<Result<ChainDraws, FitError>> = vec![];
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let (next, done, stop, gradients, starts, free) = (&next, &done, &stop, &gradients, &starts, &free);
@@ -97,14 +97,12 @@ pub fn nuts(
             progress(&told(iteration, gradients.load(Ordering::Relaxed), started));
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        results = (0..plan.chains).map(|_| None).collect();
-        for worker in workers {
-            for (chain, draws) in worker.join().expect("a chain does not panic") {
-                results[chain] = Some(draws);
-            }
-        }
+        let mut ended: Vec<(usize, Result<ChainDraws, FitError>)> =
+            workers.into_iter().flat_map(|w| w.join().expect("errors of a chain are returned")).collect();
+        ended.sort_by_key(|e| e.0);
+        results.extend(ended.into_iter().map(|e| e.1));
     });
-    let all: Vec<ChainDraws> = results.into_iter().flatten().collect();
+    let all = results.into_iter().collect::<Result<Vec<ChainDraws>, FitError>>()?;
     let cancelled = stop.load(Ordering::Relaxed);
     let kept = all.iter().map(|c| c.draws.len()).min().unwrap_or(0);
     let theta = all.iter().flat_map(|c| c.draws[..kept].iter().flatten().copied()).collect();
@@ -133,7 +131,7 @@ fn told(iteration: usize, gradients: usize, started: Instant) -> Progress {
     }
 }
 
-/// A point with a finite log joint and gradient.
+/// A point with a finite log joint, and a gradient that is finite and nowhere 0: the first metric comes from it.
 fn start(
     target: &dyn Target,
     centre: &[f64],
@@ -145,6 +143,7 @@ fn start(
     let mut evaluator = target.evaluator();
     let mut gradient = vec![0.0; centre.len()];
     let mut theta = centre.to_vec();
+    let mut flat = None;
     for attempt in 0..ATTEMPTS {
         // Nearer and nearer to the centre.
         let width = 2.0 * 0.95f64.powi(attempt as i32);
@@ -152,11 +151,18 @@ fn start(
             let u = Stream::at(seed, "nuts starts", &names[i], chain * ATTEMPTS + attempt).uniform();
             theta[i] = centre[i] + width * (2.0 * u - 1.0);
         }
-        if evaluator.value_grad(&theta, &mut gradient).is_finite() && gradient.iter().all(|g| g.is_finite()) {
-            return Ok(theta);
+        let finite = evaluator.value_grad(&theta, &mut gradient).is_finite() && gradient.iter().all(|g| g.is_finite());
+        if finite {
+            flat = free.iter().find(|&&i| gradient[i] == 0.0).copied();
+            if flat.is_none() {
+                return Ok(theta);
+            }
         }
     }
-    Err(FitError::NonFiniteStart { theta, start: chain })
+    Err(match flat {
+        Some(i) => FitError::Flat { name: names[i].clone() },
+        None => FitError::NonFiniteStart { theta, start: chain },
+    })
 }
 
 struct ChainDraws {
@@ -171,7 +177,7 @@ fn sample(
     seed: u64,
     stop: &AtomicBool,
     done: &AtomicUsize,
-) -> ChainDraws {
+) -> Result<ChainDraws, FitError> {
     let (whole, free) = (density.theta.clone(), density.free.to_vec());
     let settings = LowRankNutsSettings {
         num_tune: plan.warm_up as u64,
@@ -181,14 +187,14 @@ fn sample(
     let mut rng = Stream::at(seed, "nuts", "chain", chain << 32);
     let position: Vec<f64> = free.iter().map(|&i| whole[i]).collect();
     let mut out = ChainDraws { draws: Vec::with_capacity(plan.kept), divergences: 0 };
-    let mut sampler =
-        settings.new_chain(chain as u64, CpuMath::new(density), &mut rng).expect("these settings are valid");
-    sampler.set_position(&position).expect("the start has a finite log joint");
+    let failed = |e: &dyn fmt::Display| FitError::Sampler { reason: e.to_string() };
+    let mut sampler = settings.new_chain(chain as u64, CpuMath::new(density), &mut rng).map_err(|e| failed(&e))?;
+    sampler.set_position(&position).map_err(|e| failed(&e))?;
     for i in 0..plan.warm_up + plan.kept {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let (draw, info) = sampler.draw().expect("a log joint that is not finite is a divergence, not an error");
+        let (draw, info) = sampler.draw().map_err(|e| failed(&e))?;
         done.store(i + 1, Ordering::Relaxed);
         if i >= plan.warm_up {
             let mut theta = whole.clone();
@@ -197,7 +203,7 @@ fn sample(
             out.divergences += usize::from(info.diverging);
         }
     }
-    out
+    Ok(out)
 }
 
 /// The log joint as `nuts-rs` sees it: over the coordinates that move.

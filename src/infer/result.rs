@@ -109,12 +109,18 @@ impl fmt::Display for StopReason {
 pub enum FitError {
     /// The log joint is not finite at any start; this is a point (in the target's order) where it is not.
     NonFiniteStart { theta: Vec<f64>, start: usize },
+    /// The sampler cannot move: the log joint does not change with this coordinate.
+    Flat { name: String },
+    /// The sampler gave up, with its own words.
+    Sampler { reason: String },
 }
 
 impl fmt::Display for FitError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             FitError::NonFiniteStart { .. } => f.write_str("the log joint is not finite at any starting point"),
+            FitError::Flat { name } => write!(f, "the log joint does not change with `{name}`"),
+            FitError::Sampler { reason } => write!(f, "the sampler gave up: {reason}"),
         }
     }
 }

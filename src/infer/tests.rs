@@ -358,7 +358,7 @@ fn a_target_that_is_finite_nowhere_is_an_error_with_the_point() {
             });
             let error =
                 fit(&target, &FitOptions { method, ..FitOptions::default() }, &mut |_| ()).expect_err("not finite");
-            let FitError::NonFiniteStart { theta, start } = error;
+            let FitError::NonFiniteStart { theta, start } = error else { panic!("{error}") };
             assert_eq!((theta.len(), start), (3, 0));
             assert!(theta.iter().all(|t| t.is_finite()));
         }

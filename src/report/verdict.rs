@@ -29,6 +29,9 @@ fn passed(fit: &FitReport, f: &Figures) -> String {
     let mut tests = vec![];
     if fit.chains > 0 {
         let (r_hat, ess) = (f.r_hat.unwrap_or(f64::NAN), f.ess.unwrap_or(f64::NAN));
+        if ess.is_infinite() {
+            return "there is nothing to draw".into();
+        }
         tests.push(format!("{} chains agree (R-hat at most {r_hat:.3})", fit.chains));
         tests.push(format!("at least {ess:.0} effective draws"));
         tests.push(match f.divergences {
