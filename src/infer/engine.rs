@@ -1,14 +1,15 @@
 //! `fit`: from a target and options to a fitted guide.
 
 use std::cell::RefCell;
-use std::f64::consts::TAU;
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::draws;
+use super::approximation::Approximation;
 use super::frame::{Basis, reordered_factor};
+use super::gaussian::Gaussian;
 use super::options::{FitOptions, GuideKind, Method, Progress};
 use super::pool::Pool;
-use super::result::{Fit, FitError, Sampler, Scale, StartSummary, StopReason};
+use super::result::{Fit, FitError, Scale, StartSummary, StopReason};
 use super::stages::{Place, Session, mean_of};
 use super::target::Target;
 
@@ -49,24 +50,20 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
         })?;
         let trace = std::mem::take(&mut session.trace);
         let place = outcome.place;
-        let sampler_at = |place: &Place| Sampler {
-            order: order.clone(),
-            names: noisy.to_vec(),
-            mean: mean_of(place),
-            scale: place.frame.scale_at(&place.phi),
+        let gaussian_at = |place: &Place| {
+            Gaussian::new(order.clone(), noisy.to_vec(), mean_of(place), place.frame.scale_at(&place.phi))
         };
-        let sampler = sampler_at(&place);
-        let others = outcome.others.iter().map(|(start, place)| (*start, sampler_at(place))).collect();
-        let (elbo, elbo_se) = lower_bound(&sampler, &mut pool.borrow_mut(), options);
-        let mut mean = vec![0.0; order.len()];
-        order.iter().zip(&sampler.mean).for_each(|(&i, m)| mean[i] = *m);
+        let gaussian = gaussian_at(&place);
+        let others = outcome.others.iter().map(|(start, place)| (*start, Arc::new(gaussian_at(place)) as _)).collect();
+        let mut log_joints = |rows: usize, theta: &[f64]| log_joints(rows, theta, &order, &mut pool.borrow_mut());
+        let (elbo, elbo_se) = gaussian.bound(&mut log_joints, options.elbo_draws, options.seed);
         let pool = pool.borrow();
         Ok(Fit {
             guide: options.guide,
-            scale: declared_scale(&sampler, options.guide),
+            scale: declared_scale(&gaussian, options.guide),
             names,
             points,
-            mean,
+            mean: gaussian.mean().to_vec(),
             elbo,
             elbo_se,
             mean_error: outcome.mean_error,
@@ -83,57 +80,34 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
                 .collect(),
             trace,
             seconds: started.elapsed().as_secs_f64(),
-            sampler,
+            approximation: Arc::new(gaussian),
             others,
         })
     })
 }
 
-/// The lower bound and its standard error over fresh antithetic draws. The mean of log p − log q, not of log p alone: its
-/// variance vanishes as the guide approaches the posterior. Draws where log p is not finite are left out (they are counted).
-fn lower_bound(sampler: &Sampler, pool: &mut Pool, options: &FitOptions) -> (f64, f64) {
-    let (dim, n) = (sampler.mean.len(), sampler.names.len());
-    let half = (options.elbo_draws / 2).max(2);
-    let z = draws::plain(options.seed, "elbo", &sampler.names, 0, half);
-    let mut thetas = vec![0.0; 2 * half * dim];
-    let mut offset = vec![0.0; dim];
-    for k in 0..half {
-        sampler.scale.times(&z[k * n..(k + 1) * n], &mut offset[..n]);
-        for i in 0..dim {
-            thetas[k * dim + i] = sampler.mean[i] + offset[i];
-            thetas[(half + k) * dim + i] = sampler.mean[i] - offset[i];
-        }
-    }
-    let mut values = vec![0.0; 2 * half];
-    pool.value(&thetas, &mut values);
-    let constant = sampler.scale.log_det(n) + 0.5 * n as f64 * TAU.ln();
-    let pairs: Vec<f64> = (0..half)
-        .map(|k| 0.5 * (values[k] + values[half + k]) + 0.5 * z[k * n..(k + 1) * n].iter().map(|z| z * z).sum::<f64>())
-        .filter(|v| v.is_finite())
-        .collect();
-    if pairs.is_empty() {
-        return (f64::NEG_INFINITY, f64::INFINITY);
-    }
-    let count = pairs.len() as f64;
-    let mean = pairs.iter().sum::<f64>() / count;
-    let variance = pairs.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (count - 1.0).max(1.0);
-    (mean + constant, (variance / count).sqrt())
+/// The log joint of rows in the target's order.
+fn log_joints(rows: usize, theta: &[f64], order: &[usize], pool: &mut Pool) -> Vec<f64> {
+    let sorted: Vec<f64> = theta.chunks(order.len().max(1)).flat_map(|row| order.iter().map(|&i| row[i])).collect();
+    let mut values = vec![0.0; rows];
+    pool.value(&sorted, &mut values);
+    values
 }
 
 /// The scale in the target's own order.
-fn declared_scale(sampler: &Sampler, guide: GuideKind) -> Scale {
-    let (dim, n) = (sampler.mean.len(), sampler.names.len());
-    let sds = sampler.scale.row_norms(n);
+fn declared_scale(gaussian: &Gaussian, guide: GuideKind) -> Scale {
+    let dim = gaussian.mean().len();
+    let (scale, order) = gaussian.scale();
+    let n = order.len();
+    let sds = scale.row_norms(n);
     if guide == GuideKind::MeanField {
-        let mut logs = vec![f64::NEG_INFINITY; dim];
-        sampler.order.iter().zip(&sds).for_each(|(&i, sd)| logs[i] = sd.ln());
-        return Scale::MeanField(logs);
+        return Scale::MeanField(gaussian.sds().iter().map(|sd| sd.ln()).collect());
     }
     // Coordinates with noise, in the target's order.
-    let mut kept: Vec<(usize, usize)> = sampler.order[..n].iter().enumerate().map(|(ours, &i)| (i, ours)).collect();
+    let mut kept: Vec<(usize, usize)> = order.iter().enumerate().map(|(ours, &i)| (i, ours)).collect();
     kept.sort_unstable();
     let ours: Vec<usize> = kept.iter().map(|k| k.1).collect();
-    let factor = match &sampler.scale {
+    let factor = match scale {
         Basis::Diagonal(_) => Basis::Diagonal(ours.iter().map(|&i| sds[i]).collect()).to_lower(n),
         Basis::Lower(t) => reordered_factor(t, n, &ours),
     };

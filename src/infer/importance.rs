@@ -2,7 +2,7 @@
 
 use super::hamiltonian::{self, Chains, Dynamics, Ensemble};
 use super::metric::{Metric, curvature_draws};
-use super::{Fit, Scale, Stream, Target, psis};
+use super::{Fit, Stream, Target, psis};
 
 /// Draws of theta, and how they came about.
 #[derive(Clone, Debug)]
@@ -182,7 +182,7 @@ impl Mover<'_> {
     }
 }
 
-/// log posterior - log proposal at each row of `theta`, up to a constant.
+/// Log joint less log guide at each row of `theta`.
 fn log_ratios(target: &dyn Target, fit: &Fit, theta: &[f64], threads: usize) -> Vec<f64> {
     let dim = target.dim();
     let rows = theta.len() / dim;
@@ -192,27 +192,12 @@ fn log_ratios(target: &dyn Target, fit: &Fit, theta: &[f64], threads: usize) -> 
         for (out, theta) in out.chunks_mut(chunk).zip(theta.chunks(chunk * dim)) {
             let mut evaluator = target.evaluator();
             scope.spawn(move || {
-                let mut z = vec![0.0; dim];
-                for (r, row) in out.iter_mut().zip(theta.chunks(dim)) {
-                    *r = evaluator.value(row) - log_guide(fit, row, &mut z);
+                let densities = fit.approximation.log_density(theta);
+                for ((r, row), q) in out.iter_mut().zip(theta.chunks(dim)).zip(densities) {
+                    *r = evaluator.value(row) - q;
                 }
             });
         }
     });
     out
-}
-
-/// log density of the guide up to a constant: -½ |z|², z = L⁻¹ (theta - mean) over the coordinates that are not points.
-fn log_guide(fit: &Fit, theta: &[f64], z: &mut [f64]) -> f64 {
-    let dim = theta.len();
-    for i in (0..dim).filter(|&i| !fit.points[i]) {
-        z[i] = match &fit.scale {
-            Scale::MeanField(log_sds) => (theta[i] - fit.mean[i]) * (-log_sds[i]).exp(),
-            Scale::FullRank(l) => {
-                let known: f64 = (0..i).map(|j| l[i * dim + j] * z[j]).sum();
-                (theta[i] - fit.mean[i] - known) / l[i * dim + i]
-            }
-        };
-    }
-    -0.5 * z.iter().map(|z| z * z).sum::<f64>()
 }

@@ -20,7 +20,7 @@ impl Metric {
     /// which is exact for a quadratic log joint. `None` where it is not positive definite, or the dimension is too large.
     pub fn linear_response(target: &dyn Target, fit: &Fit, seed: u64) -> Option<Metric> {
         let dim = fit.mean.len();
-        let sds = fit.sds();
+        let sds = fit.sds().to_vec();
         let free: Vec<usize> = (0..dim).filter(|&i| sds[i] > 0.0).collect();
         let d = free.len();
         if d > DENSE {

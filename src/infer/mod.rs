@@ -1,11 +1,13 @@
 //! Fitting: estimator × family × optimiser, over a [`Target`].
 
 mod adam;
+mod approximation;
 mod discrete;
 mod draws;
 mod drift;
 mod engine;
 mod frame;
+mod gaussian;
 mod hamiltonian;
 mod importance;
 mod lbfgs;
@@ -26,6 +28,7 @@ mod tests;
 mod verdict;
 mod whiten;
 
+pub use approximation::Approximation;
 pub use discrete::probed;
 pub use drift::{Drift, drift};
 pub use engine::fit;

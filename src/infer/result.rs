@@ -1,9 +1,9 @@
 //! What a fit gives back.
 
 use std::fmt;
+use std::sync::Arc;
 
-use super::draws;
-use super::frame::Basis;
+use super::approximation::Approximation;
 use super::options::{GuideKind, Progress};
 
 /// The fitted guide on the unconstrained scale, in the target's order, and how it was found.
@@ -33,9 +33,10 @@ pub struct Fit {
     pub starts: Vec<StartSummary>,
     pub trace: Vec<Progress>,
     pub seconds: f64,
-    pub(super) sampler: Sampler,
+    /// The guide as a distribution, for everything that comes after the fit.
+    pub approximation: Arc<dyn Approximation>,
     /// The guides that the other starts led to.
-    pub(super) others: Vec<(usize, Sampler)>,
+    pub(super) others: Vec<(usize, Arc<dyn Approximation>)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -127,21 +128,10 @@ impl fmt::Display for FitError {
 
 impl std::error::Error for FitError {}
 
-/// The guide in the order in which draws are made (by name), which does not depend on the order of declarations.
-#[derive(Clone, Debug)]
-pub(super) struct Sampler {
-    /// `order[i]` is the target's index of coordinate `i`.
-    pub order: Vec<usize>,
-    /// Names of the coordinates with noise, which come first.
-    pub names: Vec<String>,
-    pub mean: Vec<f64>,
-    pub scale: Basis,
-}
-
 impl Fit {
     /// `n` independent draws from the guide, row-major, `n × dim`.
     pub fn sample(&self, n: usize, seed: u64) -> Vec<f64> {
-        self.sampler.sample("posterior draws", n, seed)
+        self.approximation.sample("posterior draws", n, seed)
     }
 
     /// Starts that ended in another place that is nearly as good: within 5 nats, but more than half a posterior standard
@@ -155,38 +145,18 @@ impl Fit {
     /// `None` if no start dissents.
     pub(super) fn sample_everywhere(&self, n: usize, seed: u64) -> Option<Vec<f64>> {
         let dissent = self.dissenting_starts();
-        let elsewhere: Vec<&Sampler> =
+        let elsewhere: Vec<&Arc<dyn Approximation>> =
             self.others.iter().filter(|o| dissent.iter().any(|d| d.start == o.0)).map(|o| &o.1).collect();
         if elsewhere.is_empty() {
             return None;
         }
         let each = n.div_ceil(1 + elsewhere.len());
-        let all = std::iter::once(&self.sampler).chain(elsewhere);
+        let all = std::iter::once(&self.approximation).chain(elsewhere);
         Some(all.flat_map(|s| s.sample("draws of every start", each, seed)).collect())
     }
 
     /// Standard deviation of each coordinate under the guide; 0 for points.
-    pub fn sds(&self) -> Vec<f64> {
-        let mut sds = vec![0.0; self.mean.len()];
-        for (&i, sd) in self.sampler.order.iter().zip(self.sampler.scale.row_norms(self.sampler.names.len())) {
-            sds[i] = sd;
-        }
-        sds
-    }
-}
-
-impl Sampler {
-    pub fn sample(&self, purpose: &str, n: usize, seed: u64) -> Vec<f64> {
-        let (dim, noisy) = (self.mean.len(), self.names.len());
-        let mut out = vec![0.0; n * dim];
-        let mut offset = vec![0.0; dim];
-        let z = draws::plain(seed, purpose, &self.names, 0, n);
-        for k in 0..n {
-            self.scale.times(&z[k * noisy..(k + 1) * noisy], &mut offset[..noisy]);
-            for (i, &at) in self.order.iter().enumerate() {
-                out[k * dim + at] = self.mean[i] + offset[i];
-            }
-        }
-        out
+    pub fn sds(&self) -> &[f64] {
+        self.approximation.sds()
     }
 }

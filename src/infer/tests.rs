@@ -423,7 +423,7 @@ fn perfect_separation_ends_without_convergence() {
     for guide in [GuideKind::MeanField, GuideKind::FullRank] {
         let fit = run(&target, &options(guide));
         assert!(!fit.converged, "mean {:?} sds {:?}", fit.mean, fit.sds());
-        assert!(fit.mean.iter().chain(&fit.sds()).all(|v| v.is_finite()));
+        assert!(fit.mean.iter().chain(fit.sds()).all(|v| v.is_finite()));
     }
 }
 
