@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use cranelift_codegen::ir::InstBuilder;
 
+use crate::lower::Product;
 use crate::lower::graph::{BufId, BufKind, Call, Graph, Region, Stmt};
 use crate::run::Workspace;
 pub use jit::CompileError;
@@ -48,6 +49,22 @@ pub fn compile(graph: &Graph) -> Result<Kernels, CompileError> {
     let gradient = program(graph, "gradient", &graph.gradient, false, systems)?;
     let report = program(graph, "report", &graph.report, false, systems)?;
     Ok(Kernels { value, gradient, report, time: start.elapsed() })
+}
+
+/// The compiled form of a program for products with the Hessian.
+pub struct ProductKernel(Program);
+
+/// Compile a program for products with the Hessian.
+pub fn compile_product(product: &Product) -> Result<ProductKernel, CompileError> {
+    let graph = &product.graph;
+    program(graph, "product", &graph.gradient, false, &mut Systems::new()).map(ProductKernel)
+}
+
+impl ProductKernel {
+    /// The Hessian at the workspace's theta times the workspace's direction, in place of the gradient.
+    pub fn run(&self, ws: &mut Workspace) {
+        self.0.run(ws);
+    }
 }
 
 /// Cranelift's text and the machine code of every program, for people.

@@ -14,6 +14,10 @@ pub trait Target: Sync {
     }
     /// A name per coordinate, for messages and for keying random draws (`theta[Choate]`); unique.
     fn names(&self) -> Vec<String>;
+    /// Whether evaluators multiply by the Hessian themselves; else differences of gradients stand in.
+    fn has_products(&self) -> bool {
+        false
+    }
     fn evaluator(&self) -> Box<dyn Evaluator + '_>;
 }
 
@@ -23,4 +27,9 @@ pub trait Evaluator: Send {
     fn value_grad(&mut self, theta: &[f64], grad: &mut [f64]) -> f64;
     /// Log joint alone.
     fn value(&mut self, theta: &[f64]) -> f64;
+    /// The Hessian of the log joint at `theta` times `direction`, for about the price of two gradients. `false`, with
+    /// `out` as it was, where [`Target::has_products`] is not so.
+    fn hessian_times(&mut self, _theta: &[f64], _direction: &[f64], _out: &mut [f64]) -> bool {
+        false
+    }
 }

@@ -3,7 +3,7 @@
 use std::f64::consts::PI;
 
 use crate::lower::expr::{Arena, E};
-use crate::lower::graph::{BinOp, UnOp};
+use crate::lower::graph::{BinOp, LoopId, ReduceOp, UnOp};
 use crate::prim::scalar::FRAC_1_SQRT_2PI;
 
 /// A partial derivative. `pole`: it may be infinite at a finite operand, so that 0 times it must be guarded.
@@ -167,6 +167,26 @@ pub(crate) fn binary(r: &mut Arena, op: BinOp, a: E, b: E, y: E, wanted: [bool; 
         *slot = Some(Partial { value, pole });
     }
     partials
+}
+
+/// Where a cell of `body` attains the extreme `of`, and how many do: they share its derivative.
+pub(crate) fn extreme(r: &mut Arena, over: LoopId, body: E, of: E) -> (E, E) {
+    let attains = r.binary(BinOp::Equal, body, of);
+    (attains, r.sum(over, attains))
+}
+
+/// The partial of a product `of` the cells of `body` by one of them: the product of the others, exact at zeros, of which
+/// it matters whether there is one or more.
+pub(crate) fn others(r: &mut Arena, over: LoopId, body: E, of: E) -> E {
+    let (zero, one) = (r.number(0.0), r.number(1.0));
+    let is_zero = r.binary(BinOp::Equal, body, zero);
+    let zeros = r.sum(over, is_zero);
+    let factor = r.select(is_zero, one, body);
+    let rest = r.reduce(ReduceOp::Prod, over, factor);
+    let single = r.binary(BinOp::Equal, zeros, one);
+    let here = r.select(single, rest, zero);
+    let others = r.div(of, factor);
+    r.select(is_zero, here, others)
 }
 
 /// d/dx ψ'(x): ten steps of the recurrence ψ''(x) = ψ''(x+1) - 2/x³, then the asymptotic series

@@ -28,6 +28,7 @@ pub(crate) enum Expr {
     Detach(E),
 }
 
+#[derive(Clone)]
 struct Info {
     free: Box<[LoopId]>,
     active: bool,
@@ -42,7 +43,7 @@ pub(crate) struct LoopInfo {
     pub name: String,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Arena {
     nodes: Vec<Expr>,
     info: Vec<Info>,

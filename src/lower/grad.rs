@@ -246,7 +246,6 @@ impl Step<'_> {
     }
 
     fn reduce(&mut self, op: ReduceOp, over: LoopId, body: E) {
-        let (zero, one) = (self.arena.number(0.0), self.arena.number(1.0));
         let mut scope = self.inner(self.of);
         // Where the reduction binds a loop of the kernel again, the adjoint is of every cell of that loop outside.
         if self.loops.contains(&over) {
@@ -258,21 +257,13 @@ impl Step<'_> {
             ReduceOp::Sum => self.g,
             // The cells that attain the extreme share the adjoint.
             ReduceOp::Min | ReduceOp::Max => {
-                let attains = self.arena.binary(BinOp::Equal, body, self.of);
-                let count = self.arena.sum(over, attains);
+                let (attains, count) = derivative::extreme(self.arena, over, body, self.of);
                 let share = self.arena.div(self.g, count);
+                let zero = self.arena.number(0.0);
                 self.arena.select(attains, share, zero)
             }
-            // The product of the others: exact at zeros, of which it matters whether there is one or more.
             ReduceOp::Prod => {
-                let is_zero = self.arena.binary(BinOp::Equal, body, zero);
-                let zeros = self.arena.sum(over, is_zero);
-                let factor = self.arena.select(is_zero, one, body);
-                let rest = self.arena.reduce(ReduceOp::Prod, over, factor);
-                let single = self.arena.binary(BinOp::Equal, zeros, one);
-                let here = self.arena.select(single, rest, zero);
-                let others = self.arena.div(self.of, factor);
-                let partial = self.arena.select(is_zero, here, others);
+                let partial = derivative::others(self.arena, over, body, self.of);
                 self.arena.mul(self.g, partial)
             }
         };

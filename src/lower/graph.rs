@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::lower::tangent::Recipe;
 use crate::prim::ode::Method;
 use crate::source::Span;
 
@@ -35,7 +36,11 @@ pub struct Graph {
     pub theta: Option<BufId>,
     /// d log joint / d theta, length `dim`.
     pub grad: Option<BufId>,
+    /// In a program for products with the Hessian: the direction, written by the caller, length `dim`.
+    pub direction: Option<BufId>,
     pub dim: usize,
+    /// How to build the program for products with the Hessian; `None` if an operation has no second derivative.
+    pub second: Option<Arc<Recipe>>,
     /// The cells that loops over filtered plates stand for.
     pub kept: Vec<Kept>,
 }
@@ -176,6 +181,16 @@ pub enum MatrixOp {
     /// factor, solution, adjoint of the solution, adjoint of the factor, adjoint of the right side; either of the last
     /// two may be missing.
     SolveBack { transposed: bool },
+    /// factor, tangent of the matrix, tangent of the factor
+    CholeskyTangent,
+    /// factor, its tangent, adjoint of the factor, its tangent, tangent of the adjoint of the matrix
+    CholeskyBackTangent,
+    /// factor, its tangent, solution, tangent of the right side, tangent of the solution; the tangents that are read may
+    /// be missing.
+    SolveTangent { transposed: bool },
+    /// factor, its tangent, solution, its tangent, adjoint of the solution, its tangent, tangents of the adjoints of the
+    /// factor and of the right side; all tangents may be missing.
+    SolveBackTangent { transposed: bool },
 }
 
 /// One operation on a batch of matrices.
@@ -262,7 +277,10 @@ impl MatrixCall {
             MatrixOp::Cholesky => self.n.pow(3) / 6,
             MatrixOp::CholeskyBack => self.n.pow(3) / 3,
             MatrixOp::Solve { .. } => self.n.pow(2) * self.columns / 2,
-            MatrixOp::SolveBack { .. } => self.n.pow(2) * self.columns,
+            MatrixOp::SolveBack { .. } | MatrixOp::SolveTangent { .. } => self.n.pow(2) * self.columns,
+            MatrixOp::CholeskyTangent => self.n.pow(3) / 3,
+            MatrixOp::CholeskyBackTangent => self.n.pow(3),
+            MatrixOp::SolveBackTangent { .. } => 3 * self.n.pow(2) * self.columns,
         };
         each * self.batch.iter().product::<usize>()
     }

@@ -148,7 +148,12 @@ pub(super) fn backward(
             let (dl, db) = (adjoint(&inputs[0]), adjoint(&inputs[1]));
             (MatrixOp::SolveBack { transposed }, vec![inputs[0].clone(), read(result), arrived, dl, db])
         }
-        MatrixOp::CholeskyBack | MatrixOp::SolveBack { .. } => unreachable!("derivatives are taken once"),
+        MatrixOp::CholeskyBack
+        | MatrixOp::SolveBack { .. }
+        | MatrixOp::CholeskyTangent
+        | MatrixOp::CholeskyBackTangent
+        | MatrixOp::SolveTangent { .. }
+        | MatrixOp::SolveBackTangent { .. } => unreachable!("adjoints are taken of the forward program"),
     };
     let call = call(arena, op, forward.n, forward.columns, forward.batch.clone(), operands);
     let name = format!("d {}", kernel.name);
@@ -160,4 +165,47 @@ pub(super) fn backward(
         roots: vec![],
         call: Some(Call::Matrix(Arc::new(call))),
     })
+}
+
+/// The kernel for the tangents of what a call writes, from `tangents` of the buffers that depend on theta.
+pub(super) fn tangent(
+    arena: &mut Arena,
+    kernel: &Kernel,
+    call_of: &MatrixCall,
+    tangents: &HashMap<BufId, BufId>,
+) -> Kernel {
+    let of = &call_of.operands;
+    let moved = |i: usize| {
+        let buf = of[i].buf.and_then(|b| tangents.get(&b).copied());
+        Operand { buf, ..of[i].clone() }
+    };
+    let same = |i: usize| of[i].clone();
+    let (op, operands) = match call_of.op {
+        MatrixOp::Cholesky => {
+            let factor = Operand { access: Access::Read, ..same(1) };
+            (MatrixOp::CholeskyTangent, vec![factor, moved(0), moved(1)])
+        }
+        MatrixOp::CholeskyBack => (MatrixOp::CholeskyBackTangent, vec![same(0), moved(0), same(1), moved(1), moved(2)]),
+        MatrixOp::Solve { transposed } => {
+            let solution = Operand { access: Access::Read, ..same(2) };
+            (MatrixOp::SolveTangent { transposed }, vec![same(0), moved(0), solution, moved(1), moved(2)])
+        }
+        MatrixOp::SolveBack { transposed } => {
+            let operands = vec![same(0), moved(0), same(1), moved(1), same(2), moved(2), moved(3), moved(4)];
+            (MatrixOp::SolveBackTangent { transposed }, operands)
+        }
+        MatrixOp::CholeskyTangent
+        | MatrixOp::CholeskyBackTangent
+        | MatrixOp::SolveTangent { .. }
+        | MatrixOp::SolveBackTangent { .. } => unreachable!("tangents are taken once"),
+    };
+    let call = call(arena, op, call_of.n, call_of.columns, call_of.batch.clone(), operands);
+    Kernel {
+        name: format!("tangent of {}", kernel.name),
+        span: None,
+        loops: vec![],
+        walk: None,
+        roots: vec![],
+        call: Some(Call::Matrix(Arc::new(call))),
+    }
 }

@@ -24,12 +24,14 @@ mod settle;
 mod simplify;
 mod split;
 mod storage;
+mod tangent;
 #[cfg(test)]
 mod tests;
 mod verify;
 mod walk;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::data::Bound;
 use crate::derive::joint::{Eliminated, Joint};
@@ -43,13 +45,15 @@ use storage::Storage;
 
 use storage::plate_cells;
 pub use storage::{Layout, Place};
+pub use tangent::{Product, Recipe};
 pub use verify::{verify, verify_region};
 
 /// The graph of a model on its data, and where it keeps what has a name; `None` after diagnostics, for labels and indices that the data do not have.
 pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Option<(Graph, Layout)> {
     let mut found = Diags::default();
     too_many_values(hir, joint, bound, diags)?;
-    let arena = &mut Arena::default();
+    let mut owned = Arena::default();
+    let arena = &mut owned;
     let mut storage = Storage::new(hir, joint, bound, arena);
     let (theta, dim) = (storage.theta, storage.dim);
     let log_joint = arena.buffer("log joint", 1, BufKind::Scratch { zeroed: true }, true);
@@ -74,6 +78,7 @@ pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Opti
         buf == grad || forward.iter().any(|k| k.roots.iter().any(|r| r.buf == buf))
     });
     let value = fuse::drop_dead(arena, forward, |buf| buf == log_joint);
+    let differentiated = gradient.clone();
     let gradient = program(arena, gradient, &HashMap::new(), |buf| buf == log_joint || buf == grad);
     let mut graph = Graph {
         value: regions(arena, value),
@@ -85,9 +90,12 @@ pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Opti
         grad: Some(grad),
         dim,
         kept: resolved.kept,
-        buffers: std::mem::take(&mut arena.buffers),
+        buffers: arena.buffers.clone(),
+        ..Graph::default()
     };
     let mut layout = storage.finish();
+    let sums = split.sums.into_keys().collect();
+    graph.second = Recipe::new(owned, differentiated, sums, theta, grad, dim).map(Arc::new);
     prune::prune(&mut graph, &mut layout);
     debug_assert_eq!(verify(&graph), Ok(()));
     Some((graph, layout))

@@ -25,7 +25,7 @@ fn every_buffer(graph: &mut Graph, layout: &mut Layout, f: &mut impl FnMut(&mut 
     for region in [&mut graph.value, &mut graph.gradient, &mut graph.report, &mut graph.trace].into_iter().flatten() {
         body(&mut region.body, f);
     }
-    for b in [&mut graph.log_joint, &mut graph.theta, &mut graph.grad].into_iter().flatten() {
+    for b in [&mut graph.log_joint, &mut graph.theta, &mut graph.grad, &mut graph.direction].into_iter().flatten() {
         f(b);
     }
     graph.kept.iter_mut().for_each(|k| f(&mut k.positions));

@@ -207,8 +207,11 @@ impl Check<'_> {
         for (i, o) in call.operands.iter().enumerate() {
             let square = match call.op {
                 MatrixOp::Cholesky | MatrixOp::CholeskyBack => true,
+                MatrixOp::CholeskyTangent | MatrixOp::CholeskyBackTangent => true,
                 MatrixOp::Solve { .. } => i == 0,
                 MatrixOp::SolveBack { .. } => i == 0 || i == 3,
+                MatrixOp::SolveTangent { .. } => i < 2,
+                MatrixOp::SolveBackTangent { .. } => i < 2 || i == 6,
             };
             let cells = call.n * if square { call.n } else { call.columns };
             self.operand(o, &call.batch, cells)?;

@@ -3,6 +3,8 @@
 //!
 //! Reverse mode of the Cholesky factor: Murray (2016), "Differentiation of the Cholesky decomposition", arXiv 1602.07527.
 
+mod tangent;
+
 use std::mem::MaybeUninit;
 
 use faer::dyn_stack::MemStack;
@@ -30,6 +32,9 @@ pub fn work(op: MatrixOp, n: usize, columns: usize) -> usize {
         MatrixOp::CholeskyBack => n * n,
         MatrixOp::Solve { .. } => 0,
         MatrixOp::SolveBack { .. } => n * columns,
+        MatrixOp::CholeskyTangent | MatrixOp::SolveTangent { .. } => 0,
+        MatrixOp::CholeskyBackTangent => 2 * n * n,
+        MatrixOp::SolveBackTangent { .. } => 2 * n * columns,
     }
 }
 
@@ -55,7 +60,7 @@ pub unsafe fn run(call: &MatrixCall, at: impl Fn(BufId) -> *mut f64) {
 }
 
 /// Operands of a call, at most.
-const MOST_OPERANDS: usize = 5;
+const MOST_OPERANDS: usize = 8;
 
 unsafe fn one(op: MatrixOp, n: usize, columns: usize, p: &[*mut f64], work: *mut f64, work_len: usize) {
     unsafe {
@@ -105,6 +110,60 @@ unsafe fn one(op: MatrixOp, n: usize, columns: usize, p: &[*mut f64], work: *mut
                     block_mut(p[4], n, columns).iter_mut().zip(&*db).for_each(|(d, v)| *d += v);
                 }
             }
+            MatrixOp::CholeskyTangent => {
+                tangent::cholesky(square(p[0], n), square(p[1], n), square_mut(p[2], n), n);
+            }
+            MatrixOp::CholeskyBackTangent => {
+                let (w, dw) = square_mut_pair(work, n);
+                w.copy_from_slice(square(p[2], n));
+                dw.copy_from_slice(square(p[3], n));
+                tangent::cholesky_back(square(p[0], n), square(p[1], n), w, dw, n);
+                let out = square_mut(p[4], n);
+                for j in 0..n {
+                    for i in j..n {
+                        out[i + j * n] += dw[i + j * n];
+                    }
+                }
+            }
+            MatrixOp::SolveTangent { transposed } => {
+                let (l, x, out) = (square(p[0], n), block(p[2], n, columns), block_mut(p[4], n, columns));
+                match p[3].is_null() {
+                    true => out.fill(0.0),
+                    false => out.copy_from_slice(block(p[3], n, columns)),
+                }
+                if !p[1].is_null() {
+                    tangent::subtract_product(square(p[1], n), x, out, n, transposed);
+                }
+                solve(l, out, n, columns, transposed);
+            }
+            MatrixOp::SolveBackTangent { transposed } => {
+                let (l, x) = (square(p[0], n), block(p[2], n, columns));
+                let (db, ddb) = (block_mut(work, n, columns), block_mut(work.add(n * columns), n, columns));
+                db.copy_from_slice(block(p[4], n, columns));
+                solve(l, db, n, columns, !transposed);
+                match p[5].is_null() {
+                    true => ddb.fill(0.0),
+                    false => ddb.copy_from_slice(block(p[5], n, columns)),
+                }
+                if !p[1].is_null() {
+                    tangent::subtract_product(square(p[1], n), db, ddb, n, !transposed);
+                }
+                solve(l, ddb, n, columns, !transposed);
+                if !p[6].is_null() {
+                    let out = square_mut(p[6], n);
+                    let mut add = |b: &[f64], x: &[f64]| match transposed {
+                        true => outer(out, x, b, n, columns),
+                        false => outer(out, b, x, n, columns),
+                    };
+                    add(ddb, x);
+                    if !p[3].is_null() {
+                        add(db, block(p[3], n, columns));
+                    }
+                }
+                if !p[7].is_null() {
+                    block_mut(p[7], n, columns).iter_mut().zip(&*ddb).for_each(|(d, v)| *d += v);
+                }
+            }
         }
     }
 }
@@ -115,6 +174,10 @@ unsafe fn square<'a>(p: *mut f64, n: usize) -> &'a [f64] {
 
 unsafe fn square_mut<'a>(p: *mut f64, n: usize) -> &'a mut [f64] {
     unsafe { std::slice::from_raw_parts_mut(p, n * n) }
+}
+
+unsafe fn square_mut_pair<'a>(p: *mut f64, n: usize) -> (&'a mut [f64], &'a mut [f64]) {
+    unsafe { (square_mut(p, n), square_mut(p.add(n * n), n)) }
 }
 
 unsafe fn block<'a>(p: *mut f64, n: usize, columns: usize) -> &'a [f64] {

@@ -1,5 +1,6 @@
 //! The block interpreter: runs regions 512 lanes at a time with the scalar functions of `prim`.
 
+use crate::lower::Product;
 use crate::lower::graph::{
     Access, Addr, AddrTerm, BufId, BufKind, Buffer, Call, Graph, Loop, LoopId, MatrixCall, MatrixOp, OdeCall, Op,
     ReduceOp, Region, Stmt, ValId,
@@ -38,6 +39,12 @@ impl<'g> Interp<'g> {
             grad.copy_from_slice(&self.machine.buffer(buf)[..grad.len()]);
         }
         self.log_joint()
+    }
+
+    /// The Hessian at `theta` times `direction`, on the graph of a [`Product`].
+    pub fn product(&mut self, at: &Product, theta: &[f64], direction: &[f64], out: &mut [f64]) {
+        self.machine.written[at.direction.0 as usize][..direction.len()].copy_from_slice(direction);
+        self.value_grad(theta, out);
     }
 
     /// Fill every defined slot at `theta`; then [`Interp::buffer`] holds them where the layout says.

@@ -1,9 +1,12 @@
 //! A compiled model as inference sees it.
 
+use std::sync::OnceLock;
+
 use super::Workspace;
 use super::interp::Interp;
-use crate::codegen::{self, CompileError, Kernels};
+use crate::codegen::{self, CompileError, Kernels, ProductKernel};
 use crate::infer::{Evaluator, Target};
+use crate::lower::Product;
 use crate::lower::graph::{BufId, Graph};
 
 /// A graph with its kernels, and what its coordinates are called. Where there is no compiler for the processor, the
@@ -11,16 +14,24 @@ use crate::lower::graph::{BufId, Graph};
 pub struct Model {
     graph: Graph,
     kernels: Result<Kernels, CompileError>,
+    /// Made when a product with the Hessian is first asked for.
+    second: OnceLock<Option<Second>>,
     names: Vec<String>,
     points: Vec<bool>,
     start: Vec<f64>,
+}
+
+/// What multiplies by the Hessian.
+struct Second {
+    product: Product,
+    kernel: Result<ProductKernel, CompileError>,
 }
 
 impl Model {
     /// `names`, `points` and `start` have an entry per coordinate of theta.
     pub fn new(graph: Graph, names: Vec<String>, points: Vec<bool>, start: Vec<f64>) -> Model {
         let kernels = codegen::compile(&graph);
-        Model { graph, kernels, names, points, start }
+        Model { graph, kernels, second: OnceLock::new(), names, points, start }
     }
 
     pub fn graph(&self) -> &Graph {
@@ -38,17 +49,63 @@ impl Model {
     }
 
     fn engine(&self) -> Engine<'_> {
-        match &self.kernels {
-            Ok(kernels) => Engine::Compiled(kernels, Workspace::new(&self.graph)),
-            Err(_) => Engine::Interpreted(Interp::new(&self.graph)),
-        }
+        let first = match &self.kernels {
+            Ok(kernels) => First::Compiled(kernels, Workspace::new(&self.graph)),
+            Err(_) => First::Interpreted(Interp::new(&self.graph)),
+        };
+        Engine { model: self, first, products: None }
+    }
+
+    fn second(&self) -> Option<&Second> {
+        let make = || {
+            let product = self.graph.second.as_ref()?.product();
+            let kernel = codegen::compile_product(&product);
+            Some(Second { product, kernel })
+        };
+        self.second.get_or_init(make).as_ref()
     }
 }
 
 /// What runs a graph in one thread, with the buffers it writes.
-enum Engine<'m> {
+struct Engine<'m> {
+    model: &'m Model,
+    first: First<'m>,
+    /// None until asked for.
+    products: Option<Products<'m>>,
+}
+
+/// Runs the programs of the graph itself.
+enum First<'m> {
     Compiled(&'m Kernels, Workspace),
     Interpreted(Interp<'m>),
+}
+
+/// Runs the program for products with the Hessian.
+enum Products<'m> {
+    Compiled(&'m Product, &'m ProductKernel, Workspace),
+    Interpreted(&'m Product, Interp<'m>),
+}
+
+impl<'m> Products<'m> {
+    fn new(second: &'m Second) -> Products<'m> {
+        let Second { product, kernel } = second;
+        match kernel {
+            Ok(kernel) => Products::Compiled(product, kernel, Workspace::new(&product.graph)),
+            Err(_) => Products::Interpreted(product, Interp::new(&product.graph)),
+        }
+    }
+
+    fn run(&mut self, theta: &[f64], direction: &[f64], out: &mut [f64]) {
+        match self {
+            Products::Compiled(product, kernel, workspace) => {
+                workspace.theta_mut().copy_from_slice(theta);
+                workspace.buffer_mut(product.direction).copy_from_slice(direction);
+                kernel.run(workspace);
+                out.copy_from_slice(workspace.grad());
+            }
+            Products::Interpreted(product, interp) => interp.product(product, theta, direction, out),
+        }
+    }
 }
 
 impl Target for Model {
@@ -68,6 +125,10 @@ impl Target for Model {
         self.names.clone()
     }
 
+    fn has_products(&self) -> bool {
+        self.graph.second.is_some()
+    }
+
     fn evaluator(&self) -> Box<dyn Evaluator + '_> {
         Box::new(self.engine())
     }
@@ -75,25 +136,34 @@ impl Target for Model {
 
 impl Evaluator for Engine<'_> {
     fn value_grad(&mut self, theta: &[f64], grad: &mut [f64]) -> f64 {
-        match self {
-            Engine::Compiled(kernels, workspace) => {
+        match &mut self.first {
+            First::Compiled(kernels, workspace) => {
                 workspace.theta_mut().copy_from_slice(theta);
                 let value = kernels.gradient(workspace);
                 grad.copy_from_slice(workspace.grad());
                 value
             }
-            Engine::Interpreted(interp) => interp.value_grad(theta, grad),
+            First::Interpreted(interp) => interp.value_grad(theta, grad),
         }
     }
 
     fn value(&mut self, theta: &[f64]) -> f64 {
-        match self {
-            Engine::Compiled(kernels, workspace) => {
+        match &mut self.first {
+            First::Compiled(kernels, workspace) => {
                 workspace.theta_mut().copy_from_slice(theta);
                 kernels.value(workspace)
             }
-            Engine::Interpreted(interp) => interp.value(theta),
+            First::Interpreted(interp) => interp.value(theta),
         }
+    }
+
+    fn hessian_times(&mut self, theta: &[f64], direction: &[f64], out: &mut [f64]) -> bool {
+        if self.products.is_none() {
+            self.products = self.model.second().map(Products::new);
+        }
+        let Some(products) = &mut self.products else { return false };
+        products.run(theta, direction, out);
+        true
     }
 }
 
@@ -103,20 +173,20 @@ pub struct Reporter<'m>(Engine<'m>);
 impl Reporter<'_> {
     /// Fill every buffer of the report at `theta`.
     pub fn run(&mut self, theta: &[f64]) {
-        match &mut self.0 {
-            Engine::Compiled(kernels, workspace) => {
+        match &mut self.0.first {
+            First::Compiled(kernels, workspace) => {
                 workspace.theta_mut().copy_from_slice(theta);
                 kernels.report(workspace);
             }
-            Engine::Interpreted(interp) => interp.report(theta),
+            First::Interpreted(interp) => interp.report(theta),
         }
     }
 
     /// The numbers of a buffer after the last run.
     pub fn buffer(&self, id: BufId) -> &[f64] {
-        match &self.0 {
-            Engine::Compiled(_, workspace) => workspace.buffer(id),
-            Engine::Interpreted(interp) => interp.buffer(id),
+        match &self.0.first {
+            First::Compiled(_, workspace) => workspace.buffer(id),
+            First::Interpreted(interp) => interp.buffer(id),
         }
     }
 }

@@ -41,6 +41,7 @@ pub fn value(compiled: &Compiled, theta: &[f64]) -> f64 {
         let scale = 1.0 + got.abs();
         assert!((got - by_difference).abs() < 1e-6 * scale, "{}: {got} is not {by_difference}", model.names()[i]);
     }
+    crate::hessians::check(compiled, theta, "matrices");
     value
 }
 

@@ -212,6 +212,13 @@ impl Model {
 
     /// Lower, and check everything that must hold of any model at these coordinates.
     pub fn check_at(&self, theta: &[f64]) -> Graph {
+        let graph = self.check_gradient_at(theta);
+        check_products(&graph, theta);
+        graph
+    }
+
+    /// As [`Model::check_at`], without second derivatives.
+    pub fn check_gradient_at(&self, theta: &[f64]) -> Graph {
         let (graph, layout) = self.lower().unwrap_or_else(|d| panic!("{:?}", d.list));
         assert_eq!(verify(&graph), Ok(()), "\n{graph}");
         assert_eq!(graph.dim, theta.len());
@@ -291,6 +298,54 @@ fn check_kernels(graph: &Graph, layout: &Layout, interp: &mut Interp, theta: &[f
         for (got, want) in ws.buffer(place.buf).iter().zip(interp.buffer(place.buf)) {
             close(*got, *want, 1e-12, || format!("{} by the kernel\n{graph}", place.name));
         }
+    }
+}
+
+/// Products with the Hessian: as central differences of the gradient, symmetric, and the same from kernel and interpreter.
+pub fn check_products(graph: &Graph, theta: &[f64]) {
+    let Some(recipe) = &graph.second else { return };
+    let product = recipe.product();
+    assert_eq!(verify(&product.graph), Ok(()), "\n{}", product.graph);
+    let dim = graph.dim;
+    let direction = |seed: u32| -> Vec<f64> { (0..dim as u32).map(|i| noise(i * 17 + seed)).collect() };
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let (u, v) = (direction(3), direction(8));
+    let mut interp = Interp::new(&product.graph);
+    let (mut hu, mut hv) = (vec![0.0; dim], vec![0.0; dim]);
+    interp.product(&product, theta, &u, &mut hu);
+    interp.product(&product, theta, &v, &mut hv);
+    let mut first = Interp::new(graph);
+    let mut gradient = |step: f64| {
+        let at: Vec<f64> = theta.iter().zip(&v).map(|(t, v)| t + step * v).collect();
+        let mut g = vec![0.0; dim];
+        first.value_grad(&at, &mut g);
+        g
+    };
+    let fourth = |g: &mut dyn FnMut(f64) -> Vec<f64>, h: f64| -> Vec<f64> {
+        let g = [h, -h, 2.0 * h, -2.0 * h].map(&mut *g);
+        (0..dim).map(|i| (8.0 * (g[0][i] - g[1][i]) - (g[2][i] - g[3][i])) / (12.0 * h)).collect()
+    };
+    let (fine, coarse) = (fourth(&mut gradient, 1e-3), fourth(&mut gradient, 2e-3));
+    // Rounding of the largest entries reaches the small ones.
+    let size = hv.iter().fold(0.0, |m: f64, h| m.max(h.abs()));
+    for i in 0..dim {
+        // As for gradients: 1e-6 is the promise, and two steps tell how wild the function is.
+        let doubt = (fine[i] - coarse[i]).abs() / (1.0 + size);
+        let error = (hv[i] - fine[i]).abs() / (1.0 + size);
+        let said = || format!("{} is not {}: row {i} of the product\n{}", hv[i], fine[i], product.graph);
+        assert!(error <= 1e-6 + 10.0 * doubt || !fine[i].is_finite(), "{}", said());
+    }
+    let scale: f64 = u.iter().zip(&hv).map(|(u, h)| (u * h).abs()).sum();
+    let (uhv, vhu) = (dot(&u, &hv), dot(&v, &hu));
+    assert!((uhv - vhu).abs() <= 1e-10 * (1.0 + scale) || !uhv.is_finite(), "{uhv} is not {vhu}\n{}", product.graph);
+    let Ok(kernel) = codegen::compile_product(&product) else { return };
+    let mut ws = Workspace::new(&product.graph);
+    ws.theta_mut().copy_from_slice(theta);
+    ws.buffer_mut(product.direction).copy_from_slice(&v);
+    kernel.run(&mut ws);
+    for (got, want) in ws.grad().iter().zip(&hv) {
+        let same = got == want || (got.is_nan() && want.is_nan()) || (got - want).abs() <= 1e-11 * (1.0 + size);
+        assert!(same, "{got} is not {want} by the kernel\n{}", product.graph);
     }
 }
 

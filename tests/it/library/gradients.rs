@@ -39,6 +39,7 @@ fn check_gradient(compiled: &Compiled, theta: &[f64], what: &str) -> f64 {
         let size = 1.0 + value.abs() * 1e-6 + g.abs();
         assert!((g - fd).abs() <= 1e-6 * size, "{what} at {theta:?}, d/d{i}: gradient {g}, finite difference {fd}");
     }
+    crate::hessians::check(compiled, theta, what);
     value
 }
 
