@@ -25,7 +25,9 @@ pub fn fit(
 ) -> Option<FitReport> {
     let report = match options.method {
         Method::Nuts => by_sampler(compiled, options, progress),
-        Method::Lbfgs | Method::Adam => by_guide(compiled, options, progress),
+        Method::Lbfgs | Method::Adam | Method::Score | Method::Iwae | Method::ForwardKl => {
+            by_guide(compiled, options, progress)
+        }
     };
     match report {
         Ok(report) => Some(report),

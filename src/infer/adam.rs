@@ -1,4 +1,5 @@
-//! `--method adam`: stochastic steps with fresh draws, closed-form entropy, and averaged iterates.
+//! `--method adam`, `score`, `iwae` and `forward-kl`: stochastic steps by an estimator of the gradient from fresh draws, and
+//! averaged iterates.
 //!
 //! Steps come in windows. A window starts at the average of the one before, in that guide's own units, so that the rate
 //! means the same for every coordinate. When two windows in a row average to nearly the same guide the rate is halved
@@ -8,10 +9,10 @@
 use std::sync::atomic::Ordering;
 
 use super::draws::{matched, plain_into};
+use super::estimator::{self, Recipe, Stochastic};
 use super::frame::{Basis, Frame, Shape};
 use super::lbfgs::End;
-use super::objective::Objective;
-use super::options::{Progress, Stage};
+use super::options::{Method, Progress, Stage};
 use super::result::StopReason;
 use super::stages::{Failure, IMPROPER_SD, Outcome, Place, Session};
 use crate::tape::Adam;
@@ -26,6 +27,8 @@ const STILL: f64 = 5.0;
 const LAST: f64 = 0.08;
 /// A window that ends this many nats worse than it began is forgotten: the rate was too high.
 const WORSE: f64 = 10.0;
+/// The inclusive divergence sees only where the guide has draws: its guides begin so many times as wide as others.
+const BROAD: f64 = 7.0;
 /// Rows of the trace: one in so many steps.
 const EVERY: usize = 25;
 
@@ -43,15 +46,18 @@ struct Walk {
 impl Session<'_, '_> {
     pub fn run_adam(&mut self) -> Result<Outcome, Failure> {
         let n = self.noisy.len();
-        let half = self.options.draws.map_or(4, |m| m.div_ceil(2).max(1));
+        let recipe = estimator::recipe(self.options);
         let z = matched(self.options.seed, "explore", self.noisy, (n + 1).clamp(8, 16));
         // A triangular factor moves in n directions per coordinate at once: a whole row's change should keep its size.
         let crowd = if self.full_rank() { (4.0 / n.max(4) as f64).sqrt() } else { 1.0 };
         let mut first = self.options.learning_rate;
-        let mut starts = self.each_start(&z, (n + 1).clamp(8, 16), |session, frame, start| {
+        let mut starts = self.each_start(&z, (n + 1).clamp(8, 16), |session, mut frame, start| {
+            if session.options.method == Method::ForwardKl {
+                frame.noise.scale(BROAD);
+            }
             let average = vec![0.0; frame.parameters()];
             let walk = Walk { frame, average, objective: f64::INFINITY, moved: f64::INFINITY, steps: 0 };
-            let walk = session.window(&walk, half, first, WINDOW, start);
+            let walk = session.window(&walk, &recipe, first, WINDOW, start);
             (walk.objective, walk)
         })?;
         let (best, mut walk) = starts.take_best();
@@ -76,7 +82,7 @@ impl Session<'_, '_> {
             if walk.steps + length > self.options.steps {
                 break StopReason::Drifting;
             }
-            let next = self.window(&walk, half, rate, length, best);
+            let next = self.window(&walk, &recipe, rate, length, best);
             if next.objective < walk.objective + WORSE || !walk.objective.is_finite() && next.objective.is_finite() {
                 walk = next;
             } else {
@@ -95,15 +101,16 @@ impl Session<'_, '_> {
         let others: Vec<(usize, Place)> = starts.others.into_iter().map(|(start, walk)| (start, place(walk))).collect();
         let place = place(walk);
         let starts = self.summarise(best, &place, &others, starts.failed);
-        Ok(Outcome { place, reason, starts, others, draws: 2 * half, mean_error: moved })
+        Ok(Outcome { place, reason, starts, others, draws: recipe.draws(), mean_error: moved })
     }
 
     /// One window of steps from the walk's average.
-    fn window(&mut self, walk: &Walk, half: usize, rate: f64, length: usize, start: usize) -> Walk {
+    fn window(&mut self, walk: &Walk, recipe: &Recipe, rate: f64, length: usize, start: usize) -> Walk {
         let (dim, n) = (self.dim(), self.noisy.len());
         let frame = in_own_units(&walk.frame, &walk.average);
-        let mut z = vec![0.0; half * n];
-        let mut objective = Objective::new(&frame, &z, half, self.pool);
+        let rows = recipe.rows();
+        let mut z = vec![0.0; rows * n];
+        let mut objective = Stochastic::new(&frame, &z, rows, recipe.estimator(), self.pool);
         let mut phi = vec![0.0; frame.parameters()];
         let (mut gradient, mut average) = (phi.clone(), phi.clone());
         let mut adam = Adam::new(phi.len());
@@ -111,10 +118,10 @@ impl Session<'_, '_> {
         let burn = length / BURN;
         for step in 0..length {
             let at = walk.steps + step;
-            plain_into(self.options.seed, "adam", self.noisy, at * half, &mut z);
+            plain_into(self.options.seed, "adam", self.noisy, at * rows, &mut z);
             objective.redraw(&z);
             let f = objective.value_grad(&phi, &mut gradient);
-            // A draw outside the support says nothing about the direction: skip the step.
+            // Draws outside the support may say nothing about the direction: skip the step.
             if f.is_finite() {
                 adam.step(&mut phi, &gradient, rate);
                 if step >= burn {

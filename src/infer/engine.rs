@@ -41,7 +41,7 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
         let outcome = match options.method {
             // The sampler has no guide; where there are params, they are fitted first, as by L-BFGS.
             Method::Lbfgs | Method::Nuts => session.run(),
-            Method::Adam => session.run_adam(),
+            Method::Adam | Method::Score | Method::Iwae | Method::ForwardKl => session.run_adam(),
         };
         let outcome = outcome.map_err(|failure| {
             let mut theta = vec![0.0; order.len()];

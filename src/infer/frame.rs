@@ -67,6 +67,12 @@ impl Basis {
         }
     }
 
+    /// Multiply by a number.
+    pub fn scale(&mut self, by: f64) {
+        let (Basis::Diagonal(cells) | Basis::Lower(cells)) = self;
+        cells.iter_mut().for_each(|c| *c *= by);
+    }
+
     /// `x ← basis⁻¹ · x`.
     pub fn solve(&self, x: &mut [f64]) {
         match self {
@@ -171,12 +177,12 @@ impl Frame {
 }
 
 /// T and what it is made of, in reused buffers.
-struct Scale {
+pub struct Scale {
     n: usize,
     /// e^ℓ.
     exps: Vec<f64>,
     /// T: `n` numbers when diagonal, else `n × n`.
-    t: Vec<f64>,
+    pub t: Vec<f64>,
     /// C, when triangular.
     c: Vec<f64>,
     /// d objective / d T.
@@ -184,14 +190,14 @@ struct Scale {
 }
 
 impl Scale {
-    fn new(frame: &Frame) -> Scale {
+    pub fn new(frame: &Frame) -> Scale {
         let n = frame.noisy();
         let square = if frame.is_diagonal() { n } else { n * n };
         let c = if frame.shape == Shape::Lower { n * n } else { 0 };
         Scale { n, exps: vec![0.0; n], t: vec![0.0; square], c: vec![0.0; c], dt: vec![0.0; square] }
     }
 
-    fn fill(&mut self, frame: &Frame, phi: &[f64]) {
+    pub fn fill(&mut self, frame: &Frame, phi: &[f64]) {
         let n = self.n;
         let (logs, strict) = phi[frame.dim()..].split_at(n);
         if n == 0 {
@@ -263,18 +269,25 @@ impl Scale {
     }
 }
 
-/// (φ, Z) ↦ the rows θ_k = m + T z_k, then the rows m − T z_k.
+/// (φ, Z) ↦ the rows θ_k = m + T z_k, then, if mirrored, the rows m − T z_k.
 pub struct GuideNode {
     frame: Frame,
+    mirrored: bool,
     scale: Scale,
     mean: Vec<f64>,
     offset: Vec<f64>,
 }
 
 impl GuideNode {
-    pub fn new(frame: Frame) -> GuideNode {
+    pub fn new(frame: Frame, mirrored: bool) -> GuideNode {
         let (dim, scale) = (frame.dim(), Scale::new(&frame));
-        GuideNode { frame, scale, mean: vec![0.0; dim], offset: vec![0.0; dim] }
+        GuideNode { frame, mirrored, scale, mean: vec![0.0; dim], offset: vec![0.0; dim] }
+    }
+
+    /// How many rows of `z` make an output of this length.
+    fn draws(&self, out: usize) -> usize {
+        let rows = out / self.frame.dim().max(1);
+        if self.mirrored { rows / 2 } else { rows }
     }
 }
 
@@ -284,9 +297,9 @@ impl Node for GuideNode {
         let (dim, n) = (self.frame.dim(), self.scale.n);
         self.frame.mean_at(phi, &mut self.mean);
         self.scale.fill(&self.frame, phi);
-        let half = out.len() / dim.max(1) / 2;
-        let (plus, minus) = out.split_at_mut(half * dim);
-        for k in 0..half {
+        let draws = self.draws(out.len());
+        let (plus, minus) = out.split_at_mut(draws * dim);
+        for k in 0..draws {
             let zk = &z[k * n..(k + 1) * n];
             let offset = &mut self.offset[..n];
             if self.frame.is_diagonal() {
@@ -297,7 +310,9 @@ impl Node for GuideNode {
             for (i, m) in self.mean.iter().enumerate() {
                 // Points have offset 0.
                 plus[k * dim + i] = m + self.offset[i];
-                minus[k * dim + i] = m - self.offset[i];
+                if self.mirrored {
+                    minus[k * dim + i] = m - self.offset[i];
+                }
             }
         }
     }
@@ -305,24 +320,27 @@ impl Node for GuideNode {
     fn backward(&mut self, operands: &[&[f64]], out: &[f64], upstream: &[f64], adjoints: &mut [&mut [f64]]) {
         let z = operands[1];
         let (dim, n) = (self.frame.dim(), self.scale.n);
-        let half = out.len() / dim.max(1) / 2;
-        let (plus, minus) = upstream.split_at(half * dim);
+        let draws = self.draws(out.len());
+        let (plus, minus) = upstream.split_at(draws * dim);
         self.mean.fill(0.0);
         self.scale.dt.fill(0.0);
         let diagonal = self.frame.is_diagonal();
-        for k in 0..half {
-            let (p, m) = (&plus[k * dim..(k + 1) * dim], &minus[k * dim..(k + 1) * dim]);
+        for k in 0..draws {
+            let p = &plus[k * dim..(k + 1) * dim];
+            let m = if self.mirrored { &minus[k * dim..(k + 1) * dim] } else { &[][..] };
+            let (together, apart) =
+                (|i: usize| p[i] + m.get(i).unwrap_or(&0.0), |i: usize| p[i] - m.get(i).unwrap_or(&0.0));
             let zk = &z[k * n..(k + 1) * n];
             for i in 0..dim {
-                self.mean[i] += p[i] + m[i];
+                self.mean[i] += together(i);
             }
             if diagonal {
                 for j in 0..n {
-                    self.scale.dt[j] += (p[j] - m[j]) * zk[j];
+                    self.scale.dt[j] += apart(j) * zk[j];
                 }
             } else {
                 for i in 0..n {
-                    axpy(p[i] - m[i], &zk[..i + 1], &mut self.scale.dt[i * n..i * n + i + 1]);
+                    axpy(apart(i), &zk[..i + 1], &mut self.scale.dt[i * n..i * n + i + 1]);
                 }
             }
         }
@@ -405,12 +423,13 @@ mod tests {
     #[test]
     fn the_guide_node_agrees_with_differences_in_every_frame() {
         for (dim, n) in [(4, 4), (5, 3), (1, 1), (2, 0)] {
-            for frame in frames(dim, n) {
-                let half = 3;
+            for (frame, mirrored) in frames(dim, n).into_iter().flat_map(|f| [(f.clone(), true), (f, false)]) {
+                let draws = 3;
                 let mut tape = Tape::new(frame.parameters());
                 let phi = tape.parameters();
-                let z = tape.constant(&normals("z", half * n));
-                let theta = tape.node(&[phi, z], 2 * half * dim, GuideNode::new(frame.clone()));
+                let z = tape.constant(&normals("z", draws * n));
+                let rows = if mirrored { 2 * draws } else { draws };
+                let theta = tape.node(&[phi, z], rows * dim, GuideNode::new(frame.clone(), mirrored));
                 tape.node(&[theta], 1, SumSin);
                 let at: Vec<f64> = normals("phi", frame.parameters()).iter().map(|v| 0.3 * v).collect();
                 let worst = tape.check(&at);
@@ -426,7 +445,7 @@ mod tests {
             let phi: Vec<f64> = normals("phi", frame.parameters()).iter().map(|v| 0.3 * v).collect();
             let mut tape = Tape::new(phi.len());
             let (p, zs) = (tape.parameters(), tape.constant(&z));
-            let theta = tape.node(&[p, zs], 16, GuideNode::new(frame.clone()));
+            let theta = tape.node(&[p, zs], 16, GuideNode::new(frame.clone(), true));
             tape.forward(&phi);
             let mut mean = vec![0.0; 4];
             frame.mean_at(&phi, &mut mean);

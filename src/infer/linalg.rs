@@ -44,6 +44,15 @@ pub fn solve_lower(l: &[f64], n: usize, x: &mut [f64]) {
     }
 }
 
+/// `x ← L⁻ᵀ x`.
+pub fn solve_lower_transposed(l: &[f64], n: usize, x: &mut [f64]) {
+    for i in (0..n).rev() {
+        x[i] /= l[i * n + i];
+        let (before, rest) = x.split_at_mut(i);
+        axpy(-rest[0], &l[i * n..i * n + i], before);
+    }
+}
+
 /// The lower factor of the inverse: `L` with `a⁻¹ = L Lᵀ`. None if `a` is not positive definite.
 pub fn inverse_factor(a: &[f64], n: usize) -> Option<Vec<f64>> {
     // With J the reversal of order, J a J = R Rᵀ gives a⁻¹ = (J R⁻ᵀ J)(J R⁻¹ J), and J R⁻ᵀ J is lower triangular.
@@ -380,6 +389,8 @@ mod tests {
             let s: f64 = (0..n).map(|i| a[i * n + j] * x[i]).sum();
             assert!((t[j] - s).abs() < 1e-13);
         }
+        solve_lower_transposed(&a, n, &mut t);
+        assert!(t.iter().zip(&x).all(|(p, q)| (p - q).abs() < 1e-12));
         x.clear();
     }
 }

@@ -11,7 +11,6 @@ use crate::tape::{Node, Tape, Var};
 
 pub struct Objective<'p> {
     tape: Tape<'p>,
-    draws: Var,
     theta: Var,
     log_joints: Var,
     parameters: usize,
@@ -29,20 +28,15 @@ impl<'p> Objective<'p> {
         let mut tape = Tape::new(parameters);
         let phi = tape.parameters();
         let draws = tape.constant(z);
-        let theta = tape.node(&[phi, draws], m * dim, GuideNode::new(frame.clone()));
+        let theta = tape.node(&[phi, draws], m * dim, GuideNode::new(frame.clone(), true));
         let log_joints = tape.node(&[theta], m, LogJointNode { pool, gradients: vec![0.0; m * dim], dim });
         let constant = -frame.noise.log_det(n) - 0.5 * n as f64 * (1.0 + TAU.ln());
         tape.node(&[log_joints, phi], 1, BoundNode { first: dim, count: n, constant });
-        Objective { tape, draws, theta, log_joints, parameters, dim }
+        Objective { tape, theta, log_joints, parameters, dim }
     }
 
     pub fn parameters(&self) -> usize {
         self.parameters
-    }
-
-    /// Replace the draws.
-    pub fn redraw(&mut self, z: &[f64]) {
-        self.tape.set(self.draws, z);
     }
 
     /// Value, and gradient unless the value is not finite. Infinite where any draw's log joint is not finite.

@@ -16,10 +16,25 @@ pub enum GuideKind {
 pub enum Method {
     /// L-BFGS on the lower bound over fixed draws: deterministic, converges to a gradient tolerance.
     Lbfgs,
-    /// Stochastic Adam with fresh draws each step.
+    /// Stochastic Adam on the lower bound, with fresh draws each step.
     Adam,
+    /// As Adam, by the score function: no gradients of the log joint by latents.
+    Score,
+    /// As Adam, on the importance-weighted bound.
+    Iwae,
+    /// As Adam, on the inclusive divergence KL(p ‖ q).
+    ForwardKl,
     /// No guide at all: the No-U-Turn sampler, as a referee.
     Nuts,
+}
+
+/// How Adam takes the lower bound's gradient along the paths of its draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathGradient {
+    /// With the guide's entropy in closed form.
+    ClosedEntropy,
+    /// Without the guide's score: no variance where the guide is the posterior.
+    StickingTheLanding,
 }
 
 #[derive(Clone, Debug)]
@@ -40,9 +55,12 @@ pub struct FitOptions {
     /// Draws in the last stage. By default chosen by dimension and guide, and doubled until the means' Monte Carlo error
     /// is small. A full-rank guide takes at least two per coordinate: with fewer its lower bound has no maximum.
     pub draws: Option<usize>,
+    /// Draws that are weighed together by `Iwae` and `ForwardKl`.
+    pub importance_samples: Option<usize>,
+    pub path_gradient: PathGradient,
     /// Draws for the reported lower bound.
     pub elbo_draws: usize,
-    /// Adam: the first step length, in units of the guide's standard deviations, and the number of steps.
+    /// Stochastic methods: the first step length, in units of the guide's standard deviations, and the number of steps.
     pub learning_rate: f64,
     pub steps: usize,
     /// Set to true from elsewhere to end the fit early.
@@ -61,6 +79,8 @@ impl Default for FitOptions {
             max_iterations: 1000,
             max_gradients: None,
             draws: None,
+            importance_samples: None,
+            path_gradient: PathGradient::ClosedEntropy,
             elbo_draws: 1024,
             learning_rate: 0.1,
             steps: 10_000,
