@@ -32,6 +32,8 @@ pub struct Hir {
     pub walks: Vec<Walk>,
     /// Definitions that need their own or each other's earlier rows. Their steps stand next to each other.
     pub recurrences: Vec<Recurrence>,
+    /// The params that are weights of nets: made by `check`, never named by a user.
+    pub weights: Vec<VarId>,
     /// What the user asked to see besides the latents, in order.
     pub reports: Vec<VarId>,
     /// Columns whose empty cells are latents, because something beside their own `observe` reads them.

@@ -1,4 +1,4 @@
-//! The functions and distributions that a model declares, checked where they stand, whether used or not.
+//! The functions, distributions and nets that a model declares, checked where they stand, whether used or not.
 
 use super::bounds::Range;
 use super::expr::is_bad;
@@ -13,7 +13,7 @@ impl<'a> Checker<'a, '_> {
             self.start(decl.span);
             let errors = self.diags.list.len();
             // Plate parameters stand for plates while the body is checked, and are gone afterwards.
-            let (plates, axes) = (self.hir.plates.len(), self.hir.axes.len());
+            let mark = self.mark();
             let name = match &decl.kind {
                 DeclKind::Fn { name, plates, params, result, body } => {
                     self.expanding.push(name.span);
@@ -25,10 +25,15 @@ impl<'a> Checker<'a, '_> {
                     self.dist_body(DistDecl { name, plates, params, support, items });
                     name
                 }
+                DeclKind::Net { name, plates, params, result, body } => {
+                    self.expanding.push(name.span);
+                    self.net_body(net::NetDecl { name, plates, params, result, body });
+                    self.expanding.pop();
+                    name
+                }
                 _ => continue,
             };
-            self.hir.plates.truncate(plates);
-            self.hir.axes.truncate(axes);
+            self.forget(mark);
             if self.diags.list.len() > errors {
                 self.broken_bodies.insert(name.span);
             }
@@ -153,7 +158,7 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// The parameters of a `fn` or `dist`, in scope of its body.
-    fn signature(&mut self, plates: &'a [Ident], params: &'a [ast::Param]) -> Option<Env> {
+    pub(super) fn signature(&mut self, plates: &'a [Ident], params: &'a [ast::Param]) -> Option<Env> {
         let mut env = Env { scope: Scope::Body, ..Env::default() };
         let mut seen: Vec<&Ident> = vec![];
         for name in plates.iter().chain(params.iter().map(|p| &p.name)) {

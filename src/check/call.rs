@@ -21,6 +21,9 @@ impl<'a> Checker<'a, '_> {
         if let Some(f) = self.function(name, env) {
             return self.expand(e, f, plates, args, env);
         }
+        if let Some(net) = self.net(name, env) {
+            return self.net_value(e, net, plates, args, env);
+        }
         let noise = matches!(builtin(name), Some(Builtin::Noise(_)));
         if let (Some(item), true) = (plates.first(), !noise && builtin(name).is_some() || self.forms(name).is_some()) {
             let at = match item {
@@ -52,9 +55,6 @@ impl<'a> Checker<'a, '_> {
                     .help(format!("declare what is drawn from it: `latent x ~ {name}(…)`, or `observe y ~ {name}(…)`")),
             );
             return bad(e.span);
-        }
-        if self.nets.contains(name) {
-            return bad(e.span); // reported where it is declared
         }
         if let Some((_, advice)) = LATER.iter().find(|(n, _)| *n == name) {
             self.later_part(

@@ -98,10 +98,10 @@ impl<'a> Checker<'a, '_> {
 
     #[inline(never)]
     fn pipe(&mut self, span: Span) -> Expr {
-        self.later_part(
-            Code::NOT_YET_NET
+        self.diags.push(
+            Code::PIPE_OUTSIDE_NET
                 .at(span, "`|>` composes the layers of a `net`; it has no meaning for numbers")
-                .here("not part of this version of the language")
+                .here("not in the body of a net")
                 .help("call the function: `f(x)`"),
         );
         bad(span)
@@ -136,6 +136,16 @@ impl<'a> Checker<'a, '_> {
             }
             if !entry.ambiguous.is_empty() {
                 return self.ambiguous(name, span, &entry.ambiguous);
+            }
+            if let Some((part, _)) = entry.parts.first() {
+                self.diags.push(
+                    Code::NET_PARTS
+                        .at(span, format!("`{name}` holds {} values of a net", entry.parts.len()))
+                        .here("several values where one is needed")
+                        .label(entry.span, "declared here")
+                        .help(format!("write which one: `{name}.{part}`")),
+                );
+                return bad(span);
             }
             let kind = if entry.table.is_some() { "table" } else { "plate" };
             return self.plate_as_value(name, kind, span, entry.span);
@@ -204,7 +214,8 @@ impl<'a> Checker<'a, '_> {
             return;
         }
         let of_step = matches!(name, "first" | "row");
-        let word = match (self.function(name, env), builtins::builtin(name), self.forms(name)) {
+        let callable = self.function(name, env).is_some() || self.net(name, env).is_some();
+        let word = match (callable.then_some(()), builtins::builtin(name), self.forms(name)) {
             (None, None, None) if of_step => {
                 Some(("a function of an index name", format!("write `{name}(t)`, where the left side says `t in …`")))
             }
@@ -223,9 +234,6 @@ impl<'a> Checker<'a, '_> {
                     .help(help),
             );
             return;
-        }
-        if self.nets.contains(name) {
-            return; // reported where it is declared
         }
         let constants = CONSTANTS.iter().map(|c| c.0);
         let scope: Vec<&str> = env
@@ -531,6 +539,9 @@ impl<'a> Checker<'a, '_> {
 
     #[inline(never)]
     fn field(&mut self, e: &'a ast::Expr, base: &'a ast::Expr, name: &Ident, env: &Env) -> Expr {
+        if let Some(net) = self.parts_call(base, env) {
+            return self.part_of_call(e, base, net, name, env);
+        }
         let A::Name(table_name) = &base.kind else {
             let b = self.expr(base, env);
             if !is_bad(&b) {
@@ -543,6 +554,16 @@ impl<'a> Checker<'a, '_> {
             }
             return bad(e.span);
         };
+        if let Some(entry) = self.names.get(table_name).filter(|e| !e.parts.is_empty()).cloned() {
+            return match entry.parts.iter().find(|p| p.0 == name.name) {
+                Some((_, var)) => self.read_bare(*var, e.span, env),
+                None => {
+                    let known: Vec<String> = entry.parts.iter().map(|p| p.0.clone()).collect();
+                    self.no_such_part(table_name, name, &known, entry.span);
+                    bad(e.span)
+                }
+            };
+        }
         if self.poisoned.contains(table_name) || self.poisoned.contains(&name.name) {
             return bad(e.span);
         }

@@ -43,6 +43,10 @@ impl<'a> Checker<'a, '_> {
         plate: Option<PlateId>,
     ) -> Option<VarId> {
         let what = if matches!(kind, VarKind::Let) { "let" } else { "report" };
+        if let (VarKind::Let, Some(net)) = (&kind, self.parts_call(value, &Env::default())) {
+            self.parts_let(head, value, net);
+            return None;
+        }
         self.labelled_plate(head, value);
         let Some(mut left) = self.left_of(head) else {
             self.poison(&head.name);
@@ -101,6 +105,34 @@ impl<'a> Checker<'a, '_> {
         self.declare_step(&head.name, what, var);
         self.hir.steps.push(Step::Let { var, value: v, span: head.span });
         Some(var)
+    }
+
+    /// `let q = encode(x)`: one `let` per part.
+    fn parts_let(&mut self, head: &'a Head, value: &'a ast::Expr, net: super::net::NetDecl<'a>) {
+        if let Some(a) = head.axes.iter().chain(&head.over).next() {
+            let d =
+                Code::BINDER_MISPLACED.at(a.span, "what a net gives takes its plates from the net").here("not here");
+            self.diags.push(d.help(format!("write `let {} = …`", head.name.name)));
+            return self.poison(&head.name);
+        }
+        let Some(parts) = self.parts_of(value, net, &Env::default()) else { return self.poison(&head.name) };
+        let mut made = vec![];
+        for (part, v) in parts {
+            let var = self.settle_var(Var {
+                name: format!("{}.{part}", head.name.name),
+                span: head.name.span,
+                kind: VarKind::Let,
+                axes: v.axes.clone(),
+                joint: 0,
+                ty: v.ty,
+                constraint: self.known_range(&v),
+            });
+            self.depends(var, &v);
+            self.hir.steps.push(Step::Let { var, value: v, span: head.span });
+            made.push((part, var));
+        }
+        self.names.declare(&head.name, "let", |e| e.parts = made, self.diags);
+        self.names.later.remove(&head.name.name);
     }
 
     /// `let m[months]: season = …`: a value that picks a cell of a plate; of a numbered plate, by its number.

@@ -24,6 +24,7 @@ mod matrix;
 mod missing;
 mod mixture;
 mod names;
+mod net;
 mod observe;
 mod ode;
 mod param;
@@ -98,7 +99,7 @@ struct Checker<'a, 'd> {
     /// Those of the library: what its own bodies see, whatever the model declares.
     library: Callables<'a>,
     library_files: HashSet<FileId>,
-    nets: HashSet<&'a str>,
+    nets: net::Nets<'a>,
     next_local: u32,
     /// Functions being expanded, innermost last: a repeat is a recursion.
     expanding: Vec<Span>,
@@ -197,7 +198,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             own: Callables::default(),
             library: Callables::default(),
             library_files: HashSet::new(),
-            nets: HashSet::new(),
+            nets: net::Nets::default(),
             next_local: 0,
             expanding: vec![],
             broken_bodies: HashSet::new(),
@@ -261,8 +262,14 @@ impl<'a, 'd> Checker<'a, 'd> {
                     }
                     forms.push(new);
                 }
-                DeclKind::Net { name, .. } => {
-                    self.nets.insert(&name.name);
+                DeclKind::Net { name, plates, params, result, body } => {
+                    if let Some(old) = self.nets.decls.get(name.name.as_str()) {
+                        let old = old.name;
+                        self.duplicate_callable(name, old, "net");
+                        continue;
+                    }
+                    let net = net::NetDecl { name, plates, params, result, body };
+                    self.nets.decls.insert(&name.name, net);
                 }
                 _ => {}
             }
@@ -292,6 +299,7 @@ impl<'a, 'd> Checker<'a, 'd> {
     fn function_names(&self) -> Vec<&'a str> {
         let fns = self.own.fns.keys().chain(self.library.fns.keys()).copied();
         let mut names: Vec<&str> = BUILTINS.iter().map(|b| b.0).chain(fns).collect();
+        names.extend(self.nets.decls.keys());
         names.sort_unstable();
         names.dedup();
         names

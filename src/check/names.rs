@@ -15,6 +15,8 @@ pub struct Entry {
     pub table: Option<TableId>,
     /// Columns of one name in several tables: each must be written `table.column`.
     pub ambiguous: Vec<VarId>,
+    /// The values that a net gave together: `q.mu`, `q.sigma`.
+    pub parts: super::net::Parts,
     pub span: Span,
     /// `column`, `latent`, …
     pub what: &'static str,

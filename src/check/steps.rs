@@ -44,18 +44,13 @@ impl<'a> Checker<'a, '_> {
                 DeclKind::Report { names } => self.report(names),
                 DeclKind::Observe { target, over, dist } => self.observe(decl, target, over, dist),
                 DeclKind::Factor { value } => self.factor(value),
-                DeclKind::Net { name, .. } => self.diags.push(
-                    Code::NOT_YET_NET
-                        .at(name.span, format!("`{}` is a net; this version does not fit nets yet", name.name))
-                        .here("parsed, but without meaning so far")
-                        .help("write the layers as sums, with the weights as latents"),
-                ),
                 DeclKind::Table { .. }
                 | DeclKind::DataValue { .. }
                 | DeclKind::Plate { .. }
                 | DeclKind::Const { .. }
                 | DeclKind::Fn { .. }
                 | DeclKind::Dist { .. }
+                | DeclKind::Net { .. }
                 | DeclKind::Guide { .. }
                 | DeclKind::GuideFamily { .. }
                 | DeclKind::Fit { .. }

@@ -52,6 +52,15 @@ impl SavedFit {
             let numbers = csv.rows.iter().map(|r| r[i].parse().unwrap_or(f64::NAN)).collect();
             draws.insert(name.clone(), numbers);
         }
+        // Weights of nets are the same in every draw, and stand once.
+        if let Ok(bytes) = read("weights.csv") {
+            let weights = Csv::read(&bytes).ok_or_else(|| none("`weights.csv` cannot be read".into()))?;
+            for row in &weights.rows {
+                if let [name, value] = row.as_slice() {
+                    draws.insert(name.clone(), vec![value.parse().unwrap_or(f64::NAN)]);
+                }
+            }
+        }
         let sets = pairs("options").into_iter().filter_map(set).collect();
         let files = pairs("files").into_iter().collect();
         Ok(SavedFit { columns: csv.header, json, model, files, data, sets, draws })

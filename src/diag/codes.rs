@@ -167,10 +167,18 @@ codes! {
     // V0605 was "a plate without one of its levels" and stays unused.
     NOT_YET_TYPE "V0606" error "a type of a later version";
     // V0607 was "missing cells of a discrete column" and stays unused.
-    NOT_YET_NET "V0608" error "a net";
+    // V0608 was "a net" and stays unused.
     NOT_YET_GUIDE "V0609" error "a guide of a later version";
     NOT_YET_FIT_OPTION "V0610" error "a fit option of a later version";
     // V0612 was "an array or a renamed value beside a table" and stays unused.
+    // V063x: nets
+    UNKNOWN_LAYER "V0630" error "a layer or activation that does not exist";
+    NET_PLATES "V0631" error "plates of a net that do not connect";
+    HEAD_MISPLACED "V0632" error "a net that does not end in its head";
+    HEAD_SUPPORT "V0633" error "a head of a support that it cannot give";
+    LAYER_SIZE "V0634" error "a number of units that is not known before fitting";
+    NET_PARTS "V0635" error "several values of a net where one is needed";
+    PIPE_OUTSIDE_NET "V0636" error "`|>` outside of a net";
     // V07xx: data files
     DATA_NO_FILE "V0701" error "a table has no data file";
     DATA_EXTRA_FILE "V0702" error "a data file that no table takes";

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::discrete::cut_short;
-use super::posterior::{check_draws, noncentred, report_vars};
+use super::posterior::{check_draws, noncentred, report_vars, weights};
 use super::trouble::{explain_nonfinite, gave_up, undetermined};
 use super::{Compiled, REPORT_DRAWS, Session, discrete};
 use crate::infer::{
@@ -54,10 +54,12 @@ fn by_guide(
     let started = Instant::now();
     let fit = infer::fit(&compiled.model, options, progress)?;
     // Whoever interrupts a fit does not want to wait for its draws to be weighed.
-    let proposals = if cancelled(options) { 0 } else { proposals(compiled.model.graph()) };
+    // Where everything is fitted to a point there is nothing to weigh.
+    let points = compiled.model.points().iter().all(|p| *p);
+    let proposals = if cancelled(options) || points { 0 } else { proposals(compiled.model.graph()) };
     let draws = infer::draws(&compiled.model, &fit, REPORT_DRAWS, proposals, options.seed, options.threads);
     // A test of the draws may cost as much as the fit did.
-    let budget = if cancelled(options) { 0 } else { fit.gradients.max(DRIFT) };
+    let budget = if cancelled(options) || points { 0 } else { fit.gradients.max(DRIFT) };
     let drift = infer::drift(&compiled.model, &draws.theta, budget, options.seed, options.threads);
     let mut verdict = infer::judge(&fit, &draws, drift.as_ref());
     rename(&mut verdict);
@@ -166,6 +168,7 @@ fn described(compiled: &Compiled, options: &FitOptions, theta: &[f64], draws: us
     FitReport {
         draws,
         vars: report_vars(compiled, theta, draws, options.seed),
+        weights: weights(compiled, &theta[..compiled.layout.dim()]),
         discrete: discrete(compiled, theta),
         noncentred: noncentred(&compiled.hir),
         method: shown(&options.method),

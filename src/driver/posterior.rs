@@ -4,7 +4,7 @@ use super::Compiled;
 use crate::data::Bound;
 use crate::derive;
 use crate::diag::Diagnostic;
-use crate::hir::{Hir, Step, VarId, VarKind};
+use crate::hir::{AxisId, Hir, Step, VarId, VarKind};
 use crate::lower::Layout;
 use crate::report::{Dim, FitReport, ReportKind, ReportVar};
 use crate::simulate::Computed;
@@ -29,7 +29,8 @@ pub fn report_vars(compiled: &Compiled, theta: &[f64], draws: usize, seed: u64) 
     let hir = &compiled.hir;
     let shown: Vec<VarId> = {
         let own = |v: &VarId| {
-            matches!(hir.var(*v).kind, VarKind::Latent | VarKind::Param { .. }) && hir.discrete(*v).is_none()
+            let unknown = matches!(hir.var(*v).kind, VarKind::Latent | VarKind::Param { .. });
+            unknown && hir.discrete(*v).is_none() && !hir.weights.contains(v)
         };
         let latents = (0..hir.vars.len() as u32).map(VarId).filter(own);
         let mut all: Vec<VarId> = latents.collect();
@@ -42,22 +43,7 @@ pub fn report_vars(compiled: &Compiled, theta: &[f64], draws: usize, seed: u64) 
     let mut vars: Vec<ReportVar> = shown
         .iter()
         .map(|&v| {
-            let var = hir.var(v);
-            let dims = var
-                .axes
-                .iter()
-                .map(|a| {
-                    let plate = hir.axis(*a).plate;
-                    Dim { plate: hir.plate(plate).name.clone(), labels: compiled.bound.plate(plate).labels.clone() }
-                })
-                .collect();
-            let kind = match var.kind {
-                VarKind::Param { .. } => ReportKind::Param,
-                VarKind::Let => ReportKind::Let,
-                VarKind::Report => ReportKind::Report,
-                _ => ReportKind::Latent,
-            };
-            let mut var = ReportVar { name: var.name.clone(), kind, dims, draws: vec![] };
+            let mut var = described(compiled, v);
             var.draws = vec![0.0; var.cells() * draws];
             var
         })
@@ -94,6 +80,37 @@ pub fn report_vars(compiled: &Compiled, theta: &[f64], draws: usize, seed: u64) 
         }
     });
     vars
+}
+
+/// The weights of nets at one draw of theta, which is any: they are fitted to a point.
+pub fn weights(compiled: &Compiled, theta: &[f64]) -> Vec<ReportVar> {
+    if compiled.hir.weights.is_empty() {
+        return vec![];
+    }
+    let mut reporter = compiled.model.reporter();
+    reporter.run(theta);
+    let of = |v: &VarId| {
+        let numbers = compiled.layout.buffer(*v).map_or(vec![], |b| reporter.buffer(b).to_vec());
+        ReportVar { draws: numbers, ..described(compiled, *v) }
+    };
+    compiled.hir.weights.iter().map(of).collect()
+}
+
+/// A variable with its labels, and no draws yet.
+fn described(compiled: &Compiled, v: VarId) -> ReportVar {
+    let hir = &compiled.hir;
+    let var = hir.var(v);
+    let dim = |a: &AxisId| {
+        let plate = hir.axis(*a).plate;
+        Dim { plate: hir.plate(plate).name.clone(), labels: compiled.bound.plate(plate).labels.clone() }
+    };
+    let kind = match var.kind {
+        VarKind::Param { .. } => ReportKind::Param,
+        VarKind::Let => ReportKind::Let,
+        VarKind::Report => ReportKind::Report,
+        _ => ReportKind::Latent,
+    };
+    ReportVar { name: var.name.clone(), kind, dims: var.axes.iter().map(dim).collect(), draws: vec![] }
 }
 
 /// The reports that no kernel computes.

@@ -18,6 +18,8 @@ pub struct FitReport {
     pub sizes: Vec<(String, usize)>,
     /// Latents and params in the order declared, then reports.
     pub vars: Vec<ReportVar>,
+    /// Weights of nets: a number per cell, the same in every draw.
+    pub weights: Vec<ReportVar>,
     /// Discrete latents, which were summed out.
     pub discrete: Vec<ReportDiscrete>,
     /// How many draws every variable has.

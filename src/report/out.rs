@@ -13,7 +13,7 @@ use super::{FitReport, discrete, fit_json, summary_json};
 use crate::diag::{Code, Diagnostic};
 
 /// The files that make up a fit.
-const FILES: [&str; 5] = ["discrete.csv", "draws.csv", "fit.json", "summary.json", "trace.csv"];
+const FILES: [&str; 6] = ["discrete.csv", "draws.csv", "fit.json", "summary.json", "trace.csv", "weights.csv"];
 
 /// A directory that a fit can go to.
 #[derive(Debug)]
@@ -62,6 +62,9 @@ impl OutDir {
         file("trace.csv", &|w| write_trace(fit, w))?;
         if !fit.discrete.is_empty() {
             file("discrete.csv", &|w| discrete::write(fit, w))?;
+        }
+        if !fit.weights.is_empty() {
+            file("weights.csv", &|w| write_weights(fit, w))?;
         }
         // What was there when the fit began may have changed while it ran.
         self.check_target()?;
@@ -169,6 +172,17 @@ fn write_draws(fit: &FitReport, w: &mut impl Write) -> io::Result<()> {
     for draw in 0..fit.draws {
         let numbers = fit.vars.iter().flat_map(|v| v.draws.iter().skip(draw).step_by(fit.draws.max(1)));
         write_row(numbers, w)?;
+    }
+    Ok(())
+}
+
+/// One row per weight of a net.
+fn write_weights(fit: &FitReport, w: &mut impl Write) -> io::Result<()> {
+    write_header(["name", "value"].map(String::from).into_iter(), w)?;
+    for v in &fit.weights {
+        for (c, x) in v.draws.iter().enumerate() {
+            write_text_row(&[v.cell_name(c), format!("{x:?}")], w)?;
+        }
     }
     Ok(())
 }

@@ -44,7 +44,8 @@ impl Predictor<'_> {
         let counted: HashMap<PlateId, usize> =
             first_new.iter().map(|(table, n)| (self.hir.tables[*table].plate, *n)).collect();
         let known = self.known(&bound, &first_new, &inputs.found);
-        let total = self.posterior.values().map(Vec::len).min().unwrap_or(1).max(1);
+        // A single number is the same in every draw.
+        let total = self.posterior.values().map(Vec::len).filter(|n| *n > 1).min().unwrap_or(1);
         let rounds = self.draws.min(total).max(1);
         let wanted: Vec<VarId> = observed(self.hir)
             .into_iter()
@@ -337,7 +338,8 @@ impl FittedCells {
 
     /// What a draw of the fit says of a latent or param.
     fn numbers(&self, id: VarId, posterior: &HashMap<String, Vec<f64>>, draw: usize) -> Vec<f64> {
-        let one = |name: &String| posterior.get(name).and_then(|d| d.get(draw)).copied().unwrap_or(f64::NAN);
+        let of = |d: &Vec<f64>| if d.len() == 1 { d.first().copied() } else { d.get(draw).copied() };
+        let one = |name: &String| posterior.get(name).and_then(of).unwrap_or(f64::NAN);
         self.names.get(&id).map_or(vec![], |names| names.iter().map(one).collect())
     }
 }

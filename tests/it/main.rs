@@ -28,6 +28,7 @@ mod missing;
 mod missing_discrete;
 mod models;
 mod mutations;
+mod nets;
 mod nonfinite;
 mod ode;
 mod pages;

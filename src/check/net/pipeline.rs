@@ -1,0 +1,213 @@
+//! The body of a net, `dense(400, tanh) |> residual(dense(400, relu)) |> head`, as a list of layers.
+
+use super::super::expr::is_bad;
+use super::super::*;
+use super::NetDecl;
+use super::activation::{ACTIVATIONS, Activation};
+use super::layers::{Layer, Width};
+use crate::diag::{Code, nearest};
+use crate::syntax::ast::{Arg, ExprKind as A};
+
+const LAYERS: [&str; 4] = ["dense", "head", "layer_norm", "residual"];
+
+/// What other libraries call a layer.
+const FOREIGN: &[(&str, &str)] = &[
+    ("linear", "write `dense(50)`"),
+    ("affine", "write `dense(50)`"),
+    ("fully_connected", "write `dense(50)`"),
+    ("mlp", "write the layers: `dense(50, tanh) |> dense(50, tanh) |> head`"),
+    ("batch_norm", "write `layer_norm`: it treats every row alike, whatever the batch"),
+    ("split", "declare the results, `-> (mu: real[code], sigma: real[code] > 0)`, and end with `head`"),
+    ("softmax", "declare the result `simplex[class]` and end with `head`"),
+    ("exp", "declare the result `real > 0` and end with `head`"),
+    ("embedding", "declare the parameter with the name of its plate: `net f(c: county, …)`"),
+    ("dropout", "leave it out: priors on weights do what it is for"),
+];
+
+impl<'a> Checker<'a, '_> {
+    /// The value that the layers start from, if it is not the parameters, and the layers.
+    pub(super) fn pipeline(&mut self, net: NetDecl<'a>, env: &Env) -> Option<(Option<&'a ast::Expr>, Vec<Layer>)> {
+        let mut parts = flat(net.body);
+        let first = parts.first().copied().filter(|e| self.is_source(e, env));
+        if first.is_some() {
+            parts.remove(0);
+        }
+        let layers = self.layers(&parts, env)?;
+        Some((first, layers))
+    }
+
+    fn is_source(&self, e: &ast::Expr, env: &Env) -> bool {
+        match &e.kind {
+            A::Name(n) => env.locals.iter().any(|l| l.0 == *n),
+            A::Call { callee, .. } => match &callee.kind {
+                A::Name(n) => {
+                    !LAYERS.contains(&n.as_str()) && (self.net(n, env).is_some() || self.function(n, env).is_some())
+                }
+                A::Index { .. } => true,
+                _ => false,
+            },
+            A::Field { .. } | A::Binary { .. } | A::Unary { .. } | A::Index { .. } | A::If { .. } => true,
+            _ => false,
+        }
+    }
+
+    fn layers(&mut self, parts: &[&'a ast::Expr], env: &Env) -> Option<Vec<Layer>> {
+        // Every layer is looked at, so that all mistakes are said at once.
+        let layers: Vec<Option<Layer>> = parts.iter().map(|e| self.layer(e, env)).collect();
+        layers.into_iter().collect()
+    }
+
+    fn layer(&mut self, e: &'a ast::Expr, env: &Env) -> Option<Layer> {
+        let (name, span, args): (&str, Span, &'a [Arg]) = match &e.kind {
+            A::Name(n) => (n, e.span, &[]),
+            A::Call { callee, args } => match &callee.kind {
+                A::Name(n) => (n, callee.span, args),
+                _ => return self.not_a_layer(e),
+            },
+            A::Error => return None,
+            _ => return self.not_a_layer(e),
+        };
+        if let Some(a) = Activation::named(name) {
+            return self.without_arguments(name, args, e, Layer::Activate(a, e.span));
+        }
+        match name {
+            "head" => self.without_arguments(name, args, e, Layer::Head(e.span)),
+            "layer_norm" => self.without_arguments(name, args, e, Layer::Norm(e.span)),
+            "dense" => self.dense(args, e, env),
+            "residual" => match args {
+                [one] if one.name.is_none() => Some(Layer::Residual(self.layers(&flat(&one.value), env)?, e.span)),
+                _ => self.layer_arguments(
+                    e,
+                    "`residual` takes the layers whose result is added",
+                    "residual(dense(50, relu))",
+                ),
+            },
+            _ => {
+                self.unknown_layer(name, span);
+                None
+            }
+        }
+    }
+
+    fn dense(&mut self, args: &'a [Arg], e: &'a ast::Expr, env: &Env) -> Option<Layer> {
+        let (width, activation) = match args {
+            [width] => (width, None),
+            [width, activation] => (width, Some(activation)),
+            _ => {
+                return self.layer_arguments(e, "`dense` takes a number of units and an activation", "dense(50, tanh)");
+            }
+        };
+        let activation = match activation.map(|a| (&a.value.kind, a.value.span)) {
+            None => None,
+            Some((A::Name(n), span)) => match Activation::named(n) {
+                Some(a) => Some(a),
+                None => {
+                    self.unknown_activation(n, span);
+                    return None;
+                }
+            },
+            Some((A::Error, _)) => return None,
+            Some((_, span)) => {
+                self.diags.push(
+                    Code::UNKNOWN_LAYER
+                        .at(span, "an activation is given by its name")
+                        .here("not a name")
+                        .help("write `dense(50, tanh)`"),
+                );
+                return None;
+            }
+        };
+        let width = self.width(&width.value, env)?;
+        Some(Layer::Dense { width, activation, span: e.span })
+    }
+
+    fn width(&mut self, e: &'a ast::Expr, env: &Env) -> Option<Width> {
+        if let A::Name(n) = &e.kind
+            && (env.plates.iter().any(|p| p.0 == *n) || self.names.get(n).is_some_and(|x| x.plate.is_some()))
+        {
+            return self.axis_named(&Ident { name: n.clone(), span: e.span }, env).map(Width::Plate);
+        }
+        let scope = Env { scope: Scope::Constant, plates: env.plates.clone(), ..Env::default() };
+        let v = self.expr(e, &scope);
+        if is_bad(&v) {
+            return None;
+        }
+        let whole = match v.kind {
+            ExprKind::Number(n) => n.fract() == 0.0 && (1.0..1e9).contains(&n),
+            _ => v.ty == Ty::Int && v.axes.is_empty(),
+        };
+        if !whole {
+            self.diags.push(
+                Code::LAYER_SIZE
+                    .at(e.span, "the number of units of a layer is a whole number that is known before fitting")
+                    .here("not a number of units")
+                    .help("write `dense(50)`, the name of a plate, or a constant"),
+            );
+            return None;
+        }
+        Some(Width::Cells(v))
+    }
+
+    fn without_arguments(&mut self, name: &str, args: &[Arg], e: &ast::Expr, layer: Layer) -> Option<Layer> {
+        if args.is_empty() && matches!(e.kind, A::Name(_)) {
+            return Some(layer);
+        }
+        self.layer_arguments(e, &format!("`{name}` takes no arguments here"), name)
+    }
+
+    fn layer_arguments(&mut self, e: &ast::Expr, message: &str, example: &str) -> Option<Layer> {
+        if !self.misread() {
+            self.diags.push(
+                Code::WRONG_ARGUMENT_COUNT
+                    .at(e.span, message.to_string())
+                    .here("other arguments")
+                    .help(format!("write `{example}`")),
+            );
+        }
+        None
+    }
+
+    fn not_a_layer(&mut self, e: &ast::Expr) -> Option<Layer> {
+        self.diags.push(
+            Code::UNKNOWN_LAYER
+                .at(e.span, "the body of a net is a chain of layers")
+                .here("not a layer")
+                .help("write layers one after the other: `dense(50, tanh) |> head`; a formula belongs in a `fn`"),
+        );
+        None
+    }
+
+    fn unknown_layer(&mut self, name: &str, span: Span) {
+        let known = LAYERS.into_iter().chain(ACTIVATIONS.iter().map(|a| a.0));
+        let d = Code::UNKNOWN_LAYER.at(span, format!("there is no layer called `{name}`")).here("unknown layer");
+        let lower = name.to_lowercase();
+        let foreign = FOREIGN.iter().find(|f| f.0 == lower || f.0.replace('_', "") == lower);
+        self.diags.push(match (foreign, nearest(name, known)) {
+            (Some((_, advice)), _) => d.help(*advice),
+            (None, Some(n)) => d.help(format!("did you mean `{n}`?")),
+            (None, None) => d.help(format!("layers are `{}`, and activations such as `tanh`", LAYERS.join("`, `"))),
+        });
+    }
+
+    fn unknown_activation(&mut self, name: &str, span: Span) {
+        let known: Vec<&str> = ACTIVATIONS.iter().map(|a| a.0).collect();
+        let d =
+            Code::UNKNOWN_LAYER.at(span, format!("there is no activation called `{name}`")).here("unknown activation");
+        self.diags.push(match nearest(name, known.iter().copied()) {
+            Some(n) => d.help(format!("did you mean `{n}`?")),
+            None => d.help(format!("activations are {}", known.join(", "))),
+        });
+    }
+}
+
+/// `a |> b |> c` as a list.
+fn flat(e: &ast::Expr) -> Vec<&ast::Expr> {
+    match &e.kind {
+        A::Pipe { left, right } => {
+            let mut parts = flat(left);
+            parts.extend(flat(right));
+            parts
+        }
+        _ => vec![e],
+    }
+}

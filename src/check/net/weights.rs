@@ -1,0 +1,93 @@
+//! The weights of a net: params over plates that nobody names, started from draws whose size fits the layer.
+//!
+//! Glorot and Bengio (2010), "Understanding the difficulty of training deep feedforward neural networks"; He et al. (2015),
+//! "Delving deep into rectifiers".
+
+use super::super::expr::{binary, number, unary};
+use super::super::*;
+use crate::hir::Noise;
+
+/// How a weight starts.
+pub(super) enum Start<'s> {
+    Number(f64),
+    /// Normal with variance `2 / (inputs + outputs)`, or `2 / inputs` before a rectifier.
+    Draw {
+        /// The plates of each input.
+        inputs: &'s [Vec<AxisId>],
+        outputs: &'s [AxisId],
+        rectified: bool,
+    },
+}
+
+impl Checker<'_, '_> {
+    /// The plate of a layer's units.
+    pub(super) fn units(&mut self, name: &str, span: Span, cells: Expr) -> AxisId {
+        if let Some(&axis) = self.nets.made.layers.get(name) {
+            return axis;
+        }
+        let plate = self.add_plate(name, span, PlateKind::Sized(cells));
+        let axis = self.hir.plate(plate).axis;
+        self.nets.made.layers.insert(name.to_string(), axis);
+        axis
+    }
+
+    /// A weight by its name: made at the first call, the same at all others.
+    pub(super) fn weight(&mut self, name: &str, span: Span, axes: &[AxisId], start: Start) -> VarId {
+        if let Some(&var) = self.nets.made.weights.get(name) {
+            return var;
+        }
+        let init = match start {
+            Start::Number(v) => number(v, Ty::Real, span),
+            Start::Draw { inputs, outputs, rectified } => {
+                self.drawn_weight(name, span, axes, inputs, outputs, rectified)
+            }
+        };
+        let var = self.add_var(Var {
+            name: name.to_string(),
+            span,
+            kind: VarKind::Param { init },
+            axes: axes.to_vec(),
+            joint: 0,
+            ty: Ty::Real,
+            constraint: Constraint::None,
+        });
+        self.hir.weights.push(var);
+        self.hir.steps.push(Step::Param { var, span });
+        self.nets.made.weights.insert(name.to_string(), var);
+        var
+    }
+
+    fn drawn_weight(
+        &mut self,
+        name: &str,
+        span: Span,
+        axes: &[AxisId],
+        inputs: &[Vec<AxisId>],
+        outputs: &[AxisId],
+        rectified: bool,
+    ) -> Expr {
+        let of = |v| number(v, Ty::Real, span);
+        let size = |a: &AxisId| Expr { kind: ExprKind::Size(self.hir.axis(*a).plate), ty: Ty::Int, axes: vec![], span };
+        let cells = |axes: &[AxisId]| axes.iter().fold(of(1.0), |n, a| binary(BinOp::Mul, n, size(a), Ty::Real, span));
+        let into = inputs.iter().map(|i| cells(i)).reduce(|a, b| binary(BinOp::Add, a, b, Ty::Real, span));
+        let mut fan = into.unwrap_or(of(1.0));
+        if !rectified {
+            fan = binary(BinOp::Add, fan, cells(outputs), Ty::Real, span);
+        }
+        let variance = binary(BinOp::Div, of(2.0), fan, Ty::Real, span);
+        let sd = unary(UnOp::Sqrt, variance, Ty::Real, span);
+        let noise = Expr { kind: ExprKind::Noise(Noise::Normal, vec![]), ty: Ty::Real, axes: sorted(axes), span };
+        let draw = binary(BinOp::Mul, sd, noise, Ty::Real, span);
+        let var = self.add_var(Var {
+            name: format!("start of {name}"),
+            span,
+            kind: VarKind::Start { draw },
+            axes: axes.to_vec(),
+            joint: 0,
+            ty: Ty::Real,
+            constraint: Constraint::None,
+        });
+        let index = axes.iter().map(|&a| Index::Axis(a)).collect();
+        Expr { kind: ExprKind::Read { var, index }, ty: Ty::Real, axes: sorted(axes), span }
+    }
+}
