@@ -15,7 +15,7 @@ use crate::derive::{self, guide::Guide, joint::Joint};
 use crate::diag::Diags;
 use crate::hir::{FitValue, Guide as Family, Hir};
 use crate::imports;
-use crate::infer::{FitOptions, GuideKind, Method};
+use crate::infer::{Checkpoint, FitOptions, GuideKind, Method};
 use crate::library::LIBRARY;
 use crate::lower::{self, Layout, graph::Graph};
 use crate::report::{self, FileHash};
@@ -67,6 +67,8 @@ pub struct FitRequest {
     pub threads: Option<usize>,
     /// Set from elsewhere (Ctrl-C) to end the fit early.
     pub cancel: Option<Arc<AtomicBool>>,
+    /// Where the fit keeps what it needs to go on after that.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// Text to checked program. Errors are in `session.diags`.
@@ -153,6 +155,7 @@ pub fn options(compiled: &Compiled, request: &FitRequest) -> FitOptions {
     o.starts = request.starts.unwrap_or(o.starts);
     o.threads = request.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get().min(8)));
     o.cancel = request.cancel.clone();
+    o.checkpoint = request.checkpoint.clone();
     o
 }
 

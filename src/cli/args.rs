@@ -88,6 +88,12 @@ pub struct FitArgs {
     /// Write draws.csv, summary.json, fit.json and trace.csv to this directory
     #[arg(long, value_name = "DIR")]
     pub out: Option<String>,
+    /// Keep in this file what is needed to go on after Ctrl-C or a crash; it is removed when the fit is done
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<String>,
+    /// Go on from the checkpoint, to the same result as without the interruption
+    #[arg(long, requires = "checkpoint")]
+    pub resume: bool,
     /// Let --out replace an earlier fit, and print intervals that are not to be trusted
     #[arg(long)]
     pub force: bool,

@@ -6,7 +6,7 @@ use super::terminal::Terminal;
 use super::{ERROR, INTERRUPTED, NOT_CONVERGED, OK, files, interrupt};
 use crate::diag::Diagnostic;
 use crate::driver::{self, FitRequest, Session};
-use crate::infer::{self, Trust};
+use crate::infer::{self, Checkpoint, Trust};
 use crate::report::{FitReport, OutDir, TableStyle, summary_json, table, verdict_lines};
 
 pub fn run(args: &FitArgs, terminal: &Terminal) -> u8 {
@@ -22,12 +22,18 @@ pub fn run(args: &FitArgs, terminal: &Terminal) -> u8 {
     };
     if interrupted {
         let out = if out.is_some() { "; no file was written" } else { "" };
-        terminal.note(&format!("Interrupted. What follows is as far as the fit came{out}.\n"));
+        let on = if args.checkpoint.is_some() { "\nTo go on, give the same command with `--resume`." } else { "" };
+        terminal.note(&format!("Interrupted. What follows is as far as the fit came{out}.{on}\n"));
     } else if let Some(out) = out
         && let Err(d) = out.write(&report)
     {
         terminal.complain(&d, &session.sources);
         code = ERROR;
+    }
+    if let (false, OK | NOT_CONVERGED, Some(checkpoint)) = (interrupted, code, &args.checkpoint)
+        && let Err(e) = std::fs::remove_file(checkpoint)
+    {
+        terminal.note(&format!("The fit is done, but its checkpoint `{checkpoint}` cannot be removed: {e}\n"));
     }
     // Without its files, the fit is at least printed.
     let text = if args.json {
@@ -106,6 +112,7 @@ fn request(args: &FitArgs) -> FitRequest {
         starts: args.starts.map(|n| n as usize),
         threads: args.threads.map(|n| n as usize),
         cancel: None,
+        checkpoint: args.checkpoint.as_ref().map(|c| Checkpoint { path: c.into(), resume: args.resume }),
     }
 }
 

@@ -233,6 +233,7 @@ codes! {
     FIT_OF_OTHER "V0914" error "a fit of another model or of other data";
     CANNOT_PREDICT "V0915" error "new rows that a fit cannot predict";
     FILE_EXISTS "V0916" error "a file that would be overwritten";
+    BAD_CHECKPOINT "V0917" error "a checkpoint that a fit cannot use";
     // V1xxx: warnings
     LATENT_UNREACHED "V1001" warning "a latent that never reaches the data";
     UNUSED_COLUMN "V1002" warning "a column that is not used";

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::discrete::cut_short;
 use super::posterior::{check_draws, noncentred, report_vars, weights};
-use super::trouble::{explain_nonfinite, gave_up, undetermined};
+use super::trouble::{explain_nonfinite, gave_up, of_checkpoint, sampler_keeps_nothing, undetermined};
 use super::{Compiled, REPORT_DRAWS, Session, discrete};
 use crate::infer::{
     self, Draws, FitError, FitOptions, GuideKind, Method, Mixing, NutsPlan, Origin, Progress, Target, Verdict,
@@ -24,6 +24,10 @@ pub fn fit(
     progress: &mut dyn FnMut(&Progress),
 ) -> Option<FitReport> {
     let report = match options.method {
+        Method::Nuts if options.checkpoint.is_some() => {
+            session.diags.push(sampler_keeps_nothing());
+            return None;
+        }
         Method::Nuts => by_sampler(compiled, options, progress),
         Method::Lbfgs | Method::Adam | Method::Score | Method::Iwae | Method::ForwardKl => {
             by_guide(compiled, options, progress)
@@ -36,6 +40,11 @@ pub fn fit(
                 FitError::NonFiniteStart { theta, .. } => explain_nonfinite(session, compiled, &theta),
                 FitError::Flat { name } => session.diags.push(undetermined(compiled, latent_of(&name))),
                 FitError::Sampler { reason } => session.diags.push(gave_up(&reason)),
+                FitError::Checkpoint(error) => {
+                    let checkpoint =
+                        options.checkpoint.as_ref().expect("a fit without a checkpoint has no trouble with it");
+                    session.diags.push(of_checkpoint(checkpoint, &error));
+                }
             }
             None
         }
@@ -84,6 +93,9 @@ fn by_guide(
             "{} of {} evaluations of the log joint were not finite; the search stepped back from them.",
             fit.non_finite, fit.log_joints
         ));
+    }
+    if let (Some(error), Some(checkpoint)) = (&fit.unsaved, &options.checkpoint) {
+        report.doubts.push(format!("The checkpoint `{}` is not up to date: {error}.", checkpoint.path.display()));
     }
     report.trace = trace(&fit.trace);
     report.doubts.extend(cut_short(compiled, &report.discrete));

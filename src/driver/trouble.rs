@@ -3,6 +3,7 @@
 use super::{Compiled, Session};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::{VarId, VarKind};
+use crate::infer::{Checkpoint, CheckpointError};
 use crate::prim::ode::{Failure, Reason};
 use crate::run::{self, Cause, NonFinite};
 
@@ -126,4 +127,34 @@ pub fn gave_up(reason: &str) -> Diagnostic {
     Code::SAMPLER_FAILED
         .plain(format!("the sampler gave up: {reason}"))
         .help("fit a guide, without `--method nuts`; its verdict says which latents are in trouble")
+}
+
+/// A checkpoint that cannot be written, or that is of no use to this fit.
+pub fn of_checkpoint(checkpoint: &Checkpoint, error: &CheckpointError) -> Diagnostic {
+    let name = checkpoint.path.display();
+    match error {
+        CheckpointError::Exists => Code::FILE_EXISTS
+            .plain(format!("the checkpoint `{name}` exists already"))
+            .help("add `--resume` to go on from it, or remove it"),
+        CheckpointError::Unreadable(why) => Code::CANNOT_READ
+            .plain(format!("cannot read the checkpoint `{name}`: {why}"))
+            .help("without `--resume` the fit begins anew, and keeps its checkpoint there"),
+        CheckpointError::Unwritable(why) => Code::CANNOT_WRITE
+            .plain(format!("cannot write the checkpoint `{name}`: {why}"))
+            .help("name a place where you may write"),
+        CheckpointError::Damaged => Code::BAD_CHECKPOINT
+            .plain(format!("`{name}` is not a whole checkpoint of this version of vic"))
+            .help("remove the file, and fit without `--resume`"),
+        CheckpointError::Foreign => Code::BAD_CHECKPOINT
+            .plain(format!("the checkpoint `{name}` is of another fit"))
+            .note("the model, the data, `--seed`, `--method`, `--guide` and all other options must be those of the interrupted fit")
+            .help("fit what was interrupted, or without `--resume` and with another `--checkpoint`"),
+    }
+}
+
+/// `--checkpoint` where nothing can be kept.
+pub fn sampler_keeps_nothing() -> Diagnostic {
+    Code::BAD_CHECKPOINT
+        .plain("the sampler of `--method nuts` keeps no checkpoint: an interrupted run prints the draws that it has")
+        .help("remove `--checkpoint`, or fit a guide")
 }

@@ -8,6 +8,8 @@
 
 use std::sync::atomic::Ordering;
 
+use serde::{Deserialize, Serialize};
+
 use super::draws::{matched, plain_into};
 use super::estimator::{self, Recipe, Stochastic};
 use super::frame::{Basis, Frame, Shape};
@@ -32,6 +34,7 @@ const BROAD: f64 = 7.0;
 /// Rows of the trace: one in so many steps.
 const EVERY: usize = 25;
 
+#[derive(Serialize, Deserialize)]
 struct Walk {
     frame: Frame,
     /// Average of the last window, as parameters of `frame`.
@@ -106,6 +109,10 @@ impl Session<'_, '_> {
 
     /// One window of steps from the walk's average.
     fn window(&mut self, walk: &Walk, recipe: &Recipe, rate: f64, length: usize, start: usize) -> Walk {
+        self.unit(|session| session.step_through(walk, recipe, rate, length, start))
+    }
+
+    fn step_through(&mut self, walk: &Walk, recipe: &Recipe, rate: f64, length: usize, start: usize) -> Walk {
         let (dim, n) = (self.dim(), self.noisy.len());
         let frame = in_own_units(&walk.frame, &walk.average);
         let rows = recipe.rows();
@@ -141,7 +148,7 @@ impl Session<'_, '_> {
                     gradients: self.pool.borrow().gradients,
                     objective: f,
                     gradient_norm: gradient.iter().fold(0.0, |m: f64, g| m.max(g.abs())),
-                    seconds: self.started.elapsed().as_secs_f64(),
+                    seconds: self.journal.seconds(),
                 };
                 if at.is_multiple_of(EVERY) {
                     self.trace.push(row);

@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::approximation::Approximation;
 use super::frame::{Basis, reordered_factor};
 use super::gaussian::Gaussian;
+use super::journal::Journal;
 use super::options::{FitOptions, GuideKind, Method, Progress};
 use super::pool::Pool;
 use super::result::{Fit, FitError, Scale, StartSummary, StopReason};
@@ -16,7 +16,6 @@ use super::target::Target;
 /// Fit a guide to the target's posterior. The result depends on the target, the options and nothing else: not on the
 /// number of threads, nor on the order in which the target lists its coordinates.
 pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&Progress)) -> Result<Fit, FitError> {
-    let started = Instant::now();
     let (names, points, start) = (target.names(), target.points(), target.start());
     // Work in the order of names, points last.
     let mut order: Vec<usize> = (0..target.dim()).collect();
@@ -27,16 +26,17 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
 
     std::thread::scope(|scope| {
         let pool = RefCell::new(Pool::new(target, order.clone(), options.threads, scope));
+        let journal = Journal::open(options, &sorted, &mut pool.borrow_mut()).map_err(FitError::Checkpoint)?;
         let mut session = Session {
             options,
             pool: &pool,
             noisy,
             points: fixed,
             origin: order.iter().map(|&i| start[i]).collect(),
-            started,
             trace: Vec::with_capacity(4096),
             progress,
             halt: None,
+            journal,
         };
         let outcome = match options.method {
             // The sampler has no guide; where there are params, they are fitted first, as by L-BFGS.
@@ -48,6 +48,8 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
             order.iter().zip(failure.theta).for_each(|(&i, t)| theta[i] = t);
             FitError::NonFiniteStart { theta, start: failure.start }
         })?;
+        session.journal.save();
+        let (seconds, unsaved) = (session.journal.seconds(), session.journal.trouble().cloned());
         let trace = std::mem::take(&mut session.trace);
         let place = outcome.place;
         let gaussian_at = |place: &Place| {
@@ -79,7 +81,8 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
                 .map(|s| StartSummary { furthest: order.get(s.furthest).copied().unwrap_or(0), ..s })
                 .collect(),
             trace,
-            seconds: started.elapsed().as_secs_f64(),
+            seconds,
+            unsaved,
             approximation: Arc::new(gaussian),
             others,
         })

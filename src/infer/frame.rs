@@ -5,24 +5,26 @@
 //! Parameters: `u`, then `ℓ`, then the strict lower triangle of C row by row. Coordinates with noise come first; the rest
 //! (`param`) belong to the mean alone.
 
+use serde::{Deserialize, Serialize};
+
 use super::linalg::{axpy, cholesky, dot, lower_times, lower_times_lower, lower_transposed_times, solve_lower};
 use crate::tape::Node;
 
 /// A fixed linear map: diagonal, or lower triangular (a full square, row-major).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Basis {
     Diagonal(Vec<f64>),
     Lower(Vec<f64>),
 }
 
 /// Which C the guide may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Shape {
     Diagonal,
     Lower,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Frame {
     pub centre: Vec<f64>,
     /// W, over all coordinates.

@@ -1,6 +1,8 @@
 //! L-BFGS with a strong Wolfe line search.
 //! Nocedal & Wright, "Numerical Optimization", algorithms 3.5, 3.6, 7.4 and 7.5.
 
+use serde::{Deserialize, Serialize};
+
 use super::linalg::{axpy, dot};
 
 /// What is minimised. Not finite means: not here.
@@ -19,7 +21,7 @@ pub struct Limits {
     pub iterations: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     Converged,
     Iterations,
@@ -47,55 +49,85 @@ const MEMORY: usize = 10;
 const ARMIJO: f64 = 1e-4;
 const WOLFE: f64 = 0.9;
 
-/// Minimise from `x`, which holds the best point at the end. `watch` sees every iteration and may stop the search.
+/// A search between two iterations: all that it needs to go on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pause {
+    x: Vec<f64>,
+    gradient: Vec<f64>,
+    value: f64,
+    iteration: usize,
+    memory: Memory,
+}
+
+impl Pause {
+    /// A search that is to begin at `x`.
+    pub fn at(f: &mut dyn Function, x: &[f64]) -> Pause {
+        let mut gradient = vec![0.0; x.len()];
+        let value = f.value_grad(x, &mut gradient);
+        Pause { x: x.to_vec(), gradient, value, iteration: 0, memory: Memory::new(x.len()) }
+    }
+
+    pub fn is_finite(&self) -> bool {
+        self.value.is_finite()
+    }
+
+    /// Where the search stands.
+    pub fn x(&self) -> &[f64] {
+        &self.x
+    }
+
+    pub fn into_x(self) -> Vec<f64> {
+        self.x
+    }
+}
+
+/// Minimise from `at`, which says at the end where the search stands: at the best point. `watch` sees every iteration and
+/// may stop the search.
 pub fn minimise(
     f: &mut dyn Function,
-    x: &mut [f64],
+    at: &mut Pause,
     limits: Limits,
     watch: &mut dyn FnMut(&State, &[f64]) -> bool,
 ) -> (End, State) {
-    let n = x.len();
-    let mut search = Search::new(n);
-    let mut g = vec![0.0; n];
-    let mut d = vec![0.0; n];
-    let mut value = f.value_grad(x, &mut g);
-    let mut state = State { iteration: 0, value, gradient_norm: norm(&g), decrement: f64::INFINITY };
+    let Pause { x, gradient: g, value, iteration, memory } = at;
     if !value.is_finite() {
+        let state = State { iteration: *iteration, value: *value, gradient_norm: norm(g), decrement: f64::INFINITY };
         return (End::NonFinite, state);
     }
-    let mut memory = Memory::new(n);
+    let mut search = Search::new(x.len());
+    let mut d = vec![0.0; x.len()];
     loop {
-        memory.direction(&g, &mut d);
-        let mut slope = dot(&g, &d);
+        memory.direction(g, &mut d);
+        let mut slope = dot(g, &d);
         if slope >= 0.0 || slope.is_nan() {
             memory.clear();
-            memory.direction(&g, &mut d);
-            slope = dot(&g, &d);
+            memory.direction(g, &mut d);
+            slope = dot(g, &d);
         }
-        state = State { value, gradient_norm: norm(&g), decrement: -0.5 * slope, ..state };
+        let state = State { iteration: *iteration, value: *value, gradient_norm: norm(g), decrement: -0.5 * slope };
         if watch(&state, x) {
             return (End::Stopped, state);
         }
         if state.gradient_norm <= limits.tolerance && state.decrement <= DECREMENT {
             return (End::Converged, state);
         }
-        if state.iteration >= limits.iterations {
+        if *iteration >= limits.iterations {
             return (End::Iterations, state);
         }
         // Without curvature the length of the gradient says nothing about the step: begin with a short one.
-        let first = if memory.used == 0 { (1.0 / dot(&g, &g).sqrt()).min(1.0) } else { 1.0 };
+        let first = if memory.used == 0 { (1.0 / dot(g, g).sqrt()).min(1.0) } else { 1.0 };
         let longest = f.longest_step(&d);
-        match search.run(f, x, &d, value, slope, first.min(longest), longest) {
+        match search.run(f, x, &d, *value, slope, first.min(longest), longest) {
             Some((step, new_value)) => {
-                memory.push(step, &d, &g, &search.gradient);
+                memory.push(step, &d, g, &search.gradient);
                 axpy(step, &d, x);
-                value = new_value;
+                *value = new_value;
                 g.copy_from_slice(&search.gradient);
             }
             None if memory.used > 0 => memory.clear(),
             None => return (End::Stuck, state),
         }
-        state.iteration += 1;
+        *iteration += 1;
     }
 }
 
@@ -105,6 +137,7 @@ fn norm(x: &[f64]) -> f64 {
 }
 
 /// The last steps and gradient changes, in a ring.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Memory {
     n: usize,
     s: Vec<f64>,
@@ -290,7 +323,10 @@ mod tests {
 
     fn run(f: impl Fn(&[f64], &mut [f64]) -> f64, x: &mut [f64]) -> (End, State, usize) {
         let mut f = Of(f, 0);
-        let (end, state) = minimise(&mut f, x, Limits { tolerance: 1e-8, iterations: 500 }, &mut |_, _| false);
+        let mut search = Pause::at(&mut f, x);
+        let limits = Limits { tolerance: 1e-8, iterations: 500 };
+        let (end, state) = minimise(&mut f, &mut search, limits, &mut |_, _| false);
+        x.copy_from_slice(search.x());
         (end, state, f.1)
     }
 

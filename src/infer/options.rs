@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use serde::{Deserialize, Serialize};
+
+use super::journal::Checkpoint;
+
 /// The family of guides, on the unconstrained scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuideKind {
@@ -65,6 +69,8 @@ pub struct FitOptions {
     pub steps: usize,
     /// Set to true from elsewhere to end the fit early.
     pub cancel: Option<Arc<AtomicBool>>,
+    /// Where to keep what is needed to go on after an interruption. The sampler keeps nothing.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 impl Default for FitOptions {
@@ -85,12 +91,13 @@ impl Default for FitOptions {
             learning_rate: 0.1,
             steps: 10_000,
             cancel: None,
+            checkpoint: None,
         }
     }
 }
 
 /// Parts of a fit, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// From each start, loosely.
     Explore,
@@ -120,7 +127,7 @@ impl Stage {
 }
 
 /// One iteration, as reported while running and kept in the trace.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Progress {
     pub stage: Stage,
     pub start: usize,

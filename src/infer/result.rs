@@ -3,7 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::approximation::Approximation;
+use super::journal::CheckpointError;
 use super::options::{GuideKind, Progress};
 
 /// The fitted guide on the unconstrained scale, in the target's order, and how it was found.
@@ -32,7 +35,10 @@ pub struct Fit {
     pub draws: usize,
     pub starts: Vec<StartSummary>,
     pub trace: Vec<Progress>,
+    /// Those before an interruption included.
     pub seconds: f64,
+    /// Why the checkpoint could not be written at the end, if it could not.
+    pub unsaved: Option<CheckpointError>,
     /// The guide as a distribution, for everything that comes after the fit.
     pub approximation: Arc<dyn Approximation>,
     /// The guides that the other starts led to.
@@ -62,7 +68,7 @@ pub struct StartSummary {
 }
 
 /// Why the optimiser ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum StopReason {
     Converged,
     Iterations,
@@ -114,6 +120,8 @@ pub enum FitError {
     Flat { name: String },
     /// The sampler gave up, with its own words.
     Sampler { reason: String },
+    /// The checkpoint cannot be written, or is not one of this fit.
+    Checkpoint(CheckpointError),
 }
 
 impl fmt::Display for FitError {
@@ -122,6 +130,7 @@ impl fmt::Display for FitError {
             FitError::NonFiniteStart { .. } => f.write_str("the log joint is not finite at any starting point"),
             FitError::Flat { name } => write!(f, "the log joint does not change with `{name}`"),
             FitError::Sampler { reason } => write!(f, "the sampler gave up: {reason}"),
+            FitError::Checkpoint(error) => error.fmt(f),
         }
     }
 }

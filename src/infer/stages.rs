@@ -3,11 +3,14 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::draws::matched;
 use super::frame::{Basis, Frame, Shape};
-use super::lbfgs::{End, Function, Limits, State, minimise};
+use super::journal::{Effects, Journal, decode, encode};
+use super::lbfgs::{End, Function, Limits, Pause, State, minimise};
 use super::linalg::axpy;
 use super::objective::Objective;
 use super::options::{FitOptions, GuideKind, Progress, Stage};
@@ -36,15 +39,15 @@ pub struct Session<'a, 't> {
     pub points: &'a [String],
     /// Where the first start is.
     pub origin: Vec<f64>,
-    pub started: Instant,
     pub trace: Vec<Progress>,
     pub progress: &'a mut dyn FnMut(&Progress),
     /// Why the whole fit must end now.
     pub halt: Option<StopReason>,
+    pub journal: Journal,
 }
 
 /// A guide: a frame and a place in it.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Place {
     pub frame: Frame,
     pub phi: Vec<f64>,
@@ -107,6 +110,24 @@ impl<'a, 't> Session<'a, 't> {
 
     pub fn full_rank(&self) -> bool {
         self.options.guide == GuideKind::FullRank
+    }
+
+    /// A part of the fit whose outcome the journal keeps. What ends because someone interrupted it is not an outcome.
+    pub fn unit<T: Serialize + DeserializeOwned>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let known = self.journal.replay(&mut self.pool.borrow_mut());
+        if let Some(Effects { outcome, trace, halt }) = known {
+            trace.last().into_iter().for_each(|row| (self.progress)(row));
+            self.trace.extend(trace);
+            self.halt = halt;
+            return decode(&outcome);
+        }
+        let before = self.trace.len();
+        let outcome = work(self);
+        if self.halt != Some(StopReason::Cancelled) {
+            let (trace, halt) = (self.trace[before..].to_vec(), self.halt.clone());
+            self.journal.keep(Effects { outcome: encode(&outcome), trace, halt }, &self.pool.borrow());
+        }
+        outcome
     }
 
     /// All stages.
@@ -280,11 +301,13 @@ impl<'a, 't> Session<'a, 't> {
         stage: Stage,
         start: usize,
     ) -> Place {
-        let mut objective = Objective::new(&frame, z, half, self.pool);
-        self.descend_on(&mut objective, frame, phi, limits, stage, start)
+        self.unit(|session| {
+            let mut objective = Objective::new(&frame, z, half, session.pool);
+            session.descend_on(&mut objective, frame, phi, limits, stage, start)
+        })
     }
 
-    /// As [`Session::descend`], on an objective that the caller keeps.
+    /// As [`Session::descend`], on an objective that the caller keeps, within a unit of the caller's.
     fn descend_on(
         &mut self,
         objective: &mut Objective,
@@ -299,8 +322,28 @@ impl<'a, 't> Session<'a, 't> {
         let logs = frame.dim()..frame.dim() + frame.noisy();
         let widths: Vec<f64> = frame.noise.row_norms(frame.noisy());
         let mut bound = Bound { objective, logs: logs.clone() };
-        let (options, pool, started, noisy) = (self.options, self.pool, self.started, self.noisy);
-        let (trace, progress, halt) = (&mut self.trace, &mut *self.progress, &mut self.halt);
+        let before = self.trace.len();
+        let mut search = match self.journal.resumed() {
+            Some((search, trace, recount)) => {
+                // The objective stands where it stood; what this costs was counted then.
+                bound.value_grad(search.x(), &mut vec![0.0; search.x().len()]);
+                recount.recount(&mut self.pool.borrow_mut());
+                self.trace.extend(trace);
+                search
+            }
+            None => Pause::at(&mut bound, &phi),
+        };
+        for shrink in NARROWER {
+            // These draws reach where the log joint is not finite: begin with a narrower guide.
+            if search.is_finite() || !at_origin {
+                break;
+            }
+            phi[logs.clone()].fill(shrink);
+            search = Pause::at(&mut bound, &phi);
+        }
+        let (options, pool, noisy) = (self.options, self.pool, self.noisy);
+        let (trace, progress, halt, journal) =
+            (&mut self.trace, &mut *self.progress, &mut self.halt, &mut self.journal);
         let mut watch = |state: &State, x: &[f64]| {
             let row = Progress {
                 stage,
@@ -309,7 +352,7 @@ impl<'a, 't> Session<'a, 't> {
                 gradients: pool.borrow().gradients,
                 objective: state.value,
                 gradient_norm: state.gradient_norm,
-                seconds: started.elapsed().as_secs_f64(),
+                seconds: journal.seconds(),
             };
             trace.push(row);
             progress(&row);
@@ -323,15 +366,13 @@ impl<'a, 't> Session<'a, 't> {
             };
             halt.is_some()
         };
-        let (mut end, mut state) = minimise(&mut bound, &mut phi, limits, &mut watch);
-        for shrink in NARROWER {
-            // These draws reach where the log joint is not finite: begin with a narrower guide.
-            if end != End::NonFinite || !at_origin {
-                break;
-            }
-            phi[logs.clone()].fill(shrink);
-            (end, state) = minimise(&mut bound, &mut phi, limits, &mut watch);
+        let (end, state) = minimise(&mut bound, &mut search, limits, &mut watch);
+        if self.halt == Some(StopReason::Cancelled) {
+            // The last iteration is looked at again.
+            let trace = self.trace[before..self.trace.len() - 1].to_vec();
+            self.journal.pause(search.clone(), trace, &self.pool.borrow());
         }
+        let phi = search.into_x();
         Place { frame, phi, objective: state.value, end, iterations: state.iteration }
     }
 
@@ -385,6 +426,10 @@ impl<'a, 't> Session<'a, 't> {
 
     /// The place in a whitened frame. None if that cannot be had; halts the fit where the posterior is flat.
     fn whitened(&mut self, place: &Place, z: &[f64], half: usize, rotate: bool) -> Option<Frame> {
+        self.unit(|session| session.whiten(place, z, half, rotate))
+    }
+
+    fn whiten(&mut self, place: &Place, z: &[f64], half: usize, rotate: bool) -> Option<Frame> {
         let flat = match whiten(&place.frame, &place.phi, z, half, self.pool, rotate) {
             Whitened::NonFinite => return None,
             Whitened::Flat(j) => j,
@@ -437,13 +482,17 @@ impl<'a, 't> Session<'a, 't> {
                     place.frame.recentred(&place.phi, place.frame.mean.clone(), scale, Shape::Diagonal)
                 });
                 frame.shape = if self.full_rank() { Shape::Lower } else { Shape::Diagonal };
-                let mut objective = Objective::new(&frame, &z, half, self.pool);
-                let next = self.descend_on(&mut objective, frame, None, limits, Stage::Refine, start);
+                let (next, its_error) = self.unit(|session| {
+                    let mut objective = Objective::new(&frame, &z, half, session.pool);
+                    let next = session.descend_on(&mut objective, frame, None, limits, Stage::Refine, start);
+                    let error =
+                        if next.end == End::NonFinite { error } else { mean_error(&next, &mut objective, half) };
+                    (next, error)
+                });
                 if next.end == End::NonFinite {
                     return (2 * half, error, StopReason::NonFinite);
                 }
-                *place = next;
-                error = mean_error(place, &mut objective, half);
+                (*place, error) = (next, its_error);
             }
             if let Some(reason) = self.halt.clone() {
                 return (2 * half, error, reason);

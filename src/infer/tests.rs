@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod resume;
+
 /// A target from a closure.
 struct Closed<F> {
     names: Vec<String>,

@@ -215,28 +215,11 @@ fn the_readme_shows_a_true_run() {
     assert!(readme.contains(&format!("```vi\n{model}```")), "the model of the README is the example");
 }
 
-/// Linux tells which signals a process handles, so that the test need not guess when the fit begins.
+/// Start a command and interrupt it as soon as it handles interrupts. Linux tells which signals a process handles, so that
+/// nobody need guess when the fit begins.
 #[cfg(target_os = "linux")]
-#[test]
-fn an_interrupted_fit_shows_how_far_it_came() {
-    use std::fmt::Write;
-
-    let folder = tempfile::tempdir().expect("a temporary directory");
-    let mut csv = String::from("y\n");
-    (0..20_000).for_each(|i| writeln!(csv, "{}", f64::from(i % 97) * 0.1).expect("memory"));
-    fs::write(folder.path().join("y.csv"), csv).expect("writable");
-    let model =
-        "data rows { y: real }\nlatent m ~ Normal(0, 1)\nlatent s ~ HalfNormal(1)\nobserve y ~ StudentT(4, m, s)\n";
-    fs::write(folder.path().join("m.vi"), model).expect("writable");
-    // A thousand draws in each of hundreds of steps: minutes, unless it is interrupted.
-    let child = Command::new(env!("CARGO_BIN_EXE_vic"))
-        .args(["fit", "m.vi", "y.csv", "--method", "adam", "--draws", "1000", "--out", "fit"])
-        .current_dir(folder.path())
-        .env("NO_COLOR", "1")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("vic starts");
+fn interrupted(command: &mut Command) -> std::process::Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("vic starts");
     let handles_interrupts = || {
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it still runs");
         let caught = status.lines().find_map(|l| l.strip_prefix("SigCgt:")).expect("Linux says");
@@ -247,10 +230,69 @@ fn an_interrupted_fit_shows_how_far_it_came() {
     }
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is there");
     assert!(sent.success());
-    let out = child.wait_with_output().expect("vic ends");
+    child.wait_with_output().expect("vic ends")
+}
+
+/// A folder with `m.vi` and `y.csv`, whose fit takes long enough to be interrupted.
+#[cfg(target_os = "linux")]
+fn slow_model() -> tempfile::TempDir {
+    use std::fmt::Write;
+
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let mut csv = String::from("y\n");
+    (0..20_000).for_each(|i| writeln!(csv, "{}", f64::from(i % 97) * 0.1).expect("memory"));
+    fs::write(folder.path().join("y.csv"), csv).expect("writable");
+    let model =
+        "data rows { y: real }\nlatent m ~ Normal(0, 1)\nlatent s ~ HalfNormal(1)\nobserve y ~ StudentT(4, m, s)\n";
+    fs::write(folder.path().join("m.vi"), model).expect("writable");
+    folder
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupted_fit_shows_how_far_it_came() {
+    let folder = slow_model();
+    // A thousand draws in each of hundreds of steps: minutes, unless it is interrupted.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vic"));
+    command.args(["fit", "m.vi", "y.csv", "--method", "adam", "--draws", "1000", "--out", "fit"]);
+    let out = interrupted(command.current_dir(folder.path()).env("NO_COLOR", "1"));
     let (said, shown) = (String::from_utf8_lossy(&out.stderr), String::from_utf8_lossy(&out.stdout));
     assert_eq!(out.status.code(), Some(130), "{said}");
     assert!(said.contains("Interrupted.") && said.contains("no file was written"), "{said}");
     assert!(shown.contains("NOT CONVERGED") && shown.contains("The fit was interrupted."), "{shown}");
     assert!(!folder.path().join("fit").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupted_fit_goes_on_from_its_checkpoint() {
+    let folder = slow_model();
+    let vic = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vic"));
+        command.args(["fit", "m.vi", "y.csv"]).args(args).current_dir(folder.path()).env("NO_COLOR", "1");
+        command
+    };
+    let kept = ["--checkpoint", "c", "--out", "pieces"];
+    let out = interrupted(&mut vic(&kept));
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(130), "{said}");
+    assert!(said.contains("To go on, give the same command with `--resume`."), "{said}");
+    assert!(folder.path().join("c").exists() && !folder.path().join("pieces").exists());
+
+    let refused = |args: &[&str], code: &str| {
+        let out = vic(&[&kept, args].concat()).output().expect("vic runs");
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.code() == Some(1) && said.contains(code), "{said}");
+    };
+    refused(&[], "V0916");
+    refused(&["--resume", "--seed", "2"], "V0917");
+    refused(&["--resume", "--method", "nuts"], "V0917");
+
+    let done = vic(&[&kept[..], &["--resume"]].concat()).output().expect("vic runs");
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(!folder.path().join("c").exists(), "a checkpoint goes when the fit is done");
+    let whole = vic(&["--out", "whole"]).output().expect("vic runs");
+    assert_eq!(whole.status.code(), Some(0));
+    let draws = |fit: &str| fs::read(folder.path().join(fit).join("draws.csv")).expect("written");
+    assert!(draws("pieces") == draws("whole"), "the draws differ");
 }

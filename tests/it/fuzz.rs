@@ -1,7 +1,7 @@
 //! Programs mutated by characters, tokens and lines: whatever comes of it is answered, and what parses can be laid out.
 //!
 //! A few thousand mutations of a fixed seed run with the tests, or as many seconds of others as `VIC_FUZZ_SECONDS` says: these
-//! keep what breaks under `tests/fuzz/`. `fuzz/` has targets for cargo-fuzz, which goes where code has not been yet.
+//! keep what breaks under `tests/fuzz/` (what overflows the stack, as `last.vi` in Cargo's folder for tests). `fuzz/` has targets for cargo-fuzz, which goes where code has not been yet.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -133,9 +133,12 @@ fn mutate_for(time: Duration) {
     let mut rng = StdRng::seed_from_u64(seed);
     let end = Instant::now() + time;
     let (mut tried, mut broke) = (0, 0);
+    // An overflow of the stack ends the process: the text that did it must be on the disk by then.
+    let last = Path::new(env!("CARGO_TARGET_TMPDIR")).join("last.vi");
     while Instant::now() < end && broke < 20 {
         let text = mutated(&mut rng, corpus());
         tried += 1;
+        std::fs::write(&last, &text).expect("writable");
         if trouble(&text, tried % 10 == 0).is_some() {
             broke += 1;
             std::fs::write(folder().join(format!("{seed}_{broke}.vi")), &text).expect("writable");
