@@ -129,7 +129,7 @@ pub fn seq(source: &str, nodes: &[Node<'_>]) -> Doc {
         if i > 0 {
             if nodes[i - 1].is(Token::Comma) {
                 parts.push(group(indent(Doc::Line)));
-            } else if spaced(nodes, i) {
+            } else if spaced(source, nodes, i) {
                 parts.push(text(" "));
             }
         }
@@ -137,7 +137,7 @@ pub fn seq(source: &str, nodes: &[Node<'_>]) -> Doc {
             Node::Leaf(l) => leaf(l),
             Node::Bracket { open, .. } if open.token == Token::LBrace => block(source, node),
             Node::Bracket { open, .. } => {
-                let index = open.token == Token::LBracket && i > 0 && !spaced(nodes, i);
+                let index = open.token == Token::LBracket && i > 0 && !spaced(source, nodes, i);
                 bracket(source, node, index)
             }
         });
@@ -146,7 +146,7 @@ pub fn seq(source: &str, nodes: &[Node<'_>]) -> Doc {
 }
 
 /// Whether a space stands before node `i`.
-fn spaced(nodes: &[Node<'_>], i: usize) -> bool {
+fn spaced(source: &str, nodes: &[Node<'_>], i: usize) -> bool {
     use Token::*;
     let (prev, next) = (&nodes[i - 1], nodes[i].opening());
     if matches!(next, Comma | Colon | Semicolon | Question | DotDot | Caret) || is_sign(nodes, i - 1) {
@@ -158,7 +158,11 @@ fn spaced(nodes: &[Node<'_>], i: usize) -> bool {
         (Some(Dot | DotDot | At | Caret), _) | (_, Dot) => false,
         (_, LBrace) => true,
         // The levels of a category.
-        (Some(Name("category")), LBracket) => i >= 2 && nodes[i - 2].token() == Some(Colon),
+        (Some(Name("category")), LBracket) => {
+            // A byte order mark counts as space, as for the lexer.
+            let before = source[..prev.start()].trim_end_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+            before.ends_with(':')
+        }
         (Some(Name(_) | Text(_) | Question) | None, LParen | LBracket) => false,
         _ => true,
     }
