@@ -13,7 +13,7 @@ use crate::check;
 use crate::data::{self, Bound, Inputs};
 use crate::derive::{self, guide::Guide, joint::Joint};
 use crate::diag::Diags;
-use crate::hir::{FitValue, Guide as Family, Hir};
+use crate::hir::{FitOption, FitValue, Guide as Family, Hir, VarId, VarKind};
 use crate::imports;
 use crate::infer::{Checkpoint, FitOptions, GuideKind, Method};
 use crate::library::LIBRARY;
@@ -117,8 +117,22 @@ pub fn compile(session: &mut Session, checked: Checked, inputs: &Inputs) -> Opti
 
 fn compile_hir(session: &mut Session, mut hir: Hir, inputs: &Inputs) -> Option<Compiled> {
     let (bound, graph, layout) = lower_hir(session, &mut hir, inputs)?;
-    let model = Model::new(graph, layout.theta_names(&bound), layout.points(), layout.start().to_vec());
+    let mut model = Model::new(graph, layout.theta_names(&bound), layout.points(), layout.start().to_vec());
+    if let Some(roles) = layout.roles() {
+        let latent = |v: &VarId| matches!(hir.var(*v).kind, VarKind::Latent);
+        let latents = (0..hir.vars.len() as u32).map(VarId).filter(latent).filter_map(|v| layout.buffer(v));
+        model = model.with_guide(roles, latents.collect());
+    }
     Some(Compiled { hir, bound, layout, model })
+}
+
+/// Without the guide that the model writes out, where the request asks for another or for none.
+pub fn heed(hir: &mut Hir, request: &FitRequest) {
+    let sampled = |o: &FitOption| o.name == "method" && o.value == FitValue::Word("nuts".into());
+    let nuts = request.method.map_or_else(|| hir.fit.iter().any(sampled), |m| m == Method::Nuts);
+    if request.guide.is_some() || nuts {
+        hir.written = None;
+    }
 }
 
 /// Options of a fit: the request, else the model's `fit` block and `guide`, else defaults.

@@ -1,6 +1,10 @@
 //! The checked program: every name is an id, every value has its plates and type, every latent its support.
 
+mod written;
+
 use crate::source::Span;
+
+pub use written::{GuideLine, Written};
 
 pub use crate::lower::graph::{BinOp, UnOp};
 use crate::prim::ode::Method;
@@ -45,6 +49,8 @@ pub struct Hir {
     /// Cutpoints that separate the cells of a plate.
     pub cuts: Vec<Cuts>,
     pub guide: Guide,
+    /// Instead of a family: the guide that the model writes out.
+    pub written: Option<Written>,
     pub fit: Vec<FitOption>,
 }
 
@@ -70,6 +76,16 @@ impl Hir {
     pub fn is_summed(&self, id: VarId) -> bool {
         let cells = self.missing.iter().find(|m| m.column == id).map_or(id, |m| m.cells);
         self.discrete(cells).is_some()
+    }
+
+    /// Whether a variable is a `param` or a `let` of the written guide, and no part of the model.
+    pub fn is_guides(&self, id: VarId) -> bool {
+        self.written.as_ref().is_some_and(|w| w.owns(id))
+    }
+
+    /// Whether a variable is an unknown of the model: a latent or a param.
+    pub fn is_unknown(&self, id: VarId) -> bool {
+        matches!(self.var(id).kind, VarKind::Latent | VarKind::Param { .. }) && !self.is_guides(id)
     }
 
     pub fn table(&self, id: TableId) -> &Table {

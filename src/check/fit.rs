@@ -40,14 +40,10 @@ impl<'a> Checker<'a, '_> {
                     self.only_once(decl.span, &mut guide_at, "guide");
                     self.family(family);
                 }
-                DeclKind::Guide { .. } => {
+                DeclKind::Guide { items } => {
                     self.only_once(decl.span, &mut guide_at, "guide");
-                    self.diags.push(
-                        Code::NOT_YET_GUIDE
-                            .at(decl.span, "a guide written out by hand is not part of this version of the language")
-                            .here("parsed, but without meaning so far")
-                            .help("write `guide meanfield` or `guide fullrank`"),
-                    );
+                    self.start(decl.span);
+                    self.written_guide(decl.span, items);
                 }
                 DeclKind::Fit { items } => {
                     self.only_once(decl.span, &mut fit_at, "fit");

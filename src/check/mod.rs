@@ -15,6 +15,7 @@ mod dist;
 mod expr;
 mod fit;
 mod function;
+mod guide;
 mod head;
 mod index;
 mod latent;

@@ -37,7 +37,7 @@ fn calibration_of(args: &CalibrateArgs, session: &mut Session) -> Option<Calibra
     let text = files::model(&args.model, &args.data).map_err(|d| session.diags.push(d)).ok()?;
     let given = Given { model: args.model.clone(), data: args.data.clone(), set: args.set.clone() };
     let inputs = files::inputs(&given);
-    let checked = driver::check(session, &args.model, &text);
+    let mut checked = driver::check(session, &args.model, &text);
     let inputs = inputs.map_err(|errors| errors.into_iter().for_each(|d| session.diags.push(d))).ok()?;
     if session.diags.has_errors() {
         return None;
@@ -49,6 +49,7 @@ fn calibration_of(args: &CalibrateArgs, session: &mut Session) -> Option<Calibra
         threads: Some(1),
         ..FitRequest::default()
     };
+    driver::heed(&mut checked.hir, &request);
     let fit = |compiled: &driver::Compiled, seed: u64| {
         let options = driver::options(compiled, &FitRequest { seed: Some(seed), ..request.clone() });
         driver::fit(&mut Session::default(), compiled, &options, &mut |_| {})

@@ -73,7 +73,9 @@ fn fit(args: &FitArgs, session: &mut Session) -> Option<(FitReport, Option<OutDi
         Some(dir) => Some(OutDir::prepare(dir, args.force).map_err(&mut or_say).ok()?),
     };
     let inputs = files::inputs(&args.inputs);
-    let checked = driver::check(session, &args.inputs.model, &text);
+    let mut checked = driver::check(session, &args.inputs.model, &text);
+    let request = FitRequest { cancel: Some(interrupt::watch()), ..request(args) };
+    driver::heed(&mut checked.hir, &request);
     let inputs = match inputs {
         Ok(inputs) => inputs,
         Err(errors) => {
@@ -86,7 +88,7 @@ fn fit(args: &FitArgs, session: &mut Session) -> Option<(FitReport, Option<OutDi
     }
     let imports = checked.imports.clone();
     let compiled = driver::compile(session, checked, &inputs)?;
-    let options = driver::options(&compiled, &FitRequest { cancel: Some(interrupt::watch()), ..request(args) });
+    let options = driver::options(&compiled, &request);
     let mut progress = Progress::new(!args.quiet);
     let report = driver::fit(session, &compiled, &options, &mut |p| progress.update(p));
     progress.finish();

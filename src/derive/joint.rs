@@ -197,6 +197,10 @@ pub enum TermKind {
     Factor,
     /// Log determinant of the transform from the unconstrained scale.
     Jacobian,
+    /// Of a written guide: minus its log density at the draw.
+    Guide,
+    /// The log density of the noise that its draws are made from.
+    Noise,
 }
 
 /// One latent or param on the unconstrained scale.
@@ -212,6 +216,15 @@ pub struct Unconstrained {
     pub axes: Vec<AxisId>,
 }
 
+/// The coordinates of a written guide.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// Standard normal noise, from which its draws are made.
+    pub noise: Vec<SlotId>,
+    /// Latents that a family draws together: which.
+    pub together: Vec<(VarId, u32)>,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Joint {
     pub nodes: Vec<Node>,
@@ -224,6 +237,8 @@ pub struct Joint {
     pub systems: Vec<Problem>,
     /// In the order in which they were summed out.
     pub eliminated: Vec<Eliminated>,
+    /// What a written guide makes of `unconstrained`.
+    pub written: Option<Written>,
     /// The axis of each discrete latent's values.
     pub value_axes: HashMap<SlotId, AxisId>,
     /// Why discrete latents cannot be summed out; then the joint is not complete.

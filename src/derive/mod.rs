@@ -16,6 +16,7 @@ mod recurrence;
 mod reference;
 mod together;
 mod translate;
+mod written;
 
 use std::collections::{HashMap, HashSet};
 
@@ -67,6 +68,7 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose, known_size: &dyn Fn(&Hir, Plat
         locals: HashMap::new(),
         span: Span::default(),
         noise: None,
+        making: None,
         stored: HashMap::new(),
         results: HashMap::new(),
         factors: HashMap::new(),
@@ -83,6 +85,9 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose, known_size: &dyn Fn(&Hir, Plat
         t.give_latents();
     }
     t.fill_known();
+    if purpose != Purpose::Drawn {
+        t.written();
+    }
     let mut later = vec![];
     for step in &steps {
         t.span = match step {
@@ -108,7 +113,8 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose, known_size: &dyn Fn(&Hir, Plat
                     false => later.push((prior, dist)),
                 }
             }
-            Step::Param { var, span } if purpose != Purpose::Drawn => t.param(*var, *span),
+            Step::Param { var, span } if !t.sources.contains_key(var) => t.param(*var, *span),
+            // Given, or known to the guide already.
             Step::Param { .. } => {}
             Step::Let { var, value, span } => t.let_(*var, value, *span),
             Step::Observe { name, target, over, axes, filter, dist, span } => {
@@ -286,8 +292,7 @@ impl Translator<'_> {
     fn give_latents(&mut self) {
         for i in 0..self.hir.vars.len() {
             let (var, v) = (VarId(i as u32), self.hir.vars[i].clone());
-            let latent = matches!(v.kind, VarKind::Latent | VarKind::Param { .. });
-            if latent && self.hir.discrete(var).is_none() {
+            if self.hir.is_unknown(var) && self.hir.discrete(var).is_none() {
                 let slot = self.slot(v.name, self.plates(&v.axes), SlotKind::Unconstrained(var));
                 self.sources.insert(var, Source::Slot(slot));
                 self.joint.unconstrained.push(Unconstrained { var, slot, point: false, start: None, axes: v.axes });

@@ -24,7 +24,12 @@ pub fn print(joint: &Joint, hir: &Hir) -> String {
         }
     };
     for u in &joint.unconstrained {
-        let kind = if u.point { "param" } else { "latent" };
+        let noise = joint.written.as_ref().is_some_and(|w| w.noise.contains(&u.slot));
+        let kind = match (u.point, noise) {
+            (true, _) => "param",
+            (_, true) => "noise",
+            _ => "latent",
+        };
         let _ = writeln!(out, "{kind} u.{}{}", joint.slot(u.slot).name.replace(' ', "_"), plates(&u.axes));
     }
     for d in &joint.defs {

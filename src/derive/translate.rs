@@ -32,6 +32,8 @@ pub(super) struct Translator<'h> {
     pub span: Span,
     /// What stands for standard normal noise, while a draw is translated.
     pub noise: Option<NodeId>,
+    /// The draw of a written guide that is being made.
+    pub making: Option<super::written::Making>,
     /// Slots that hold all cells of an expression, those of these axes first; and the results of matrix functions.
     pub stored: HashMap<(NodeId, Vec<AxisId>), SlotId>,
     pub results: HashMap<NodeId, SlotId>,
@@ -97,6 +99,7 @@ impl Translator<'_> {
                 self.noise.expect("the guard has seen it")
             }
             ExprKind::Ode(ode) => self.ode(ode, e.span),
+            ExprKind::Noise(kind, _) if self.making.is_some() => self.noise_for(*kind, &e.axes),
             ExprKind::Noise(..) => {
                 unreachable!("check admits noise in `sample()` only, which is not part of a density")
             }

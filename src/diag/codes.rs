@@ -179,6 +179,14 @@ codes! {
     LAYER_SIZE "V0634" error "a number of units that is not known before fitting";
     NET_PARTS "V0635" error "several values of a net where one is needed";
     PIPE_OUTSIDE_NET "V0636" error "`|>` outside of a net";
+    // V062x: written guides
+    GUIDE_OF_OTHER "V0620" error "a line of a guide for what is no latent";
+    GUIDE_TWICE "V0621" error "a latent that the guide draws twice";
+    GUIDE_SUPPORT "V0622" error "a guide that draws values which its latent cannot have";
+    GUIDE_INCOMPLETE "V0623" error "a guide that leaves a latent out";
+    GUIDE_READS "V0624" error "a line of a guide that reads what it cannot know";
+    GUIDE_GRADIENT "V0625" error "a draw of a guide without a gradient";
+    GUIDE_FAMILY "V0626" error "a family of a guide that cannot be used so";
     // V07xx: data files
     DATA_NO_FILE "V0701" error "a table has no data file";
     DATA_EXTRA_FILE "V0702" error "a data file that no table takes";

@@ -76,6 +76,7 @@ fn by_guide(
     let gradients = fit.gradients + drift.as_ref().map_or(0, |d| d.gradients) + draws.evaluations;
     let mut report = described(compiled, options, &draws.theta, REPORT_DRAWS);
     report.guide = match options.guide {
+        _ if compiled.hir.written.is_some() => "written in the model".into(),
         GuideKind::MeanField => "meanfield".into(),
         GuideKind::FullRank => "fullrank".into(),
     };
@@ -169,6 +170,8 @@ fn rename(verdict: &mut Verdict) {
 /// The latent that a coordinate belongs to.
 fn latent_of(name: &str) -> &str {
     let head = name.split('[').next().unwrap_or(name);
+    // A draw of a guide may be made from several noises, which are numbered.
+    let head = head.trim_end_matches(|c: char| c.is_ascii_digit()).strip_suffix(' ').unwrap_or(head);
     let own = ["partial correlations", "factor unconstrained", "noise", "unconstrained"];
     own.iter().find_map(|o| head.strip_suffix(o)?.strip_suffix(' ')).unwrap_or(head)
 }

@@ -17,7 +17,8 @@ pub fn noncentred(hir: &Hir) -> Vec<(String, String)> {
             let v = hir.var(*var);
             let plates: Vec<&str> = v.axes.iter().map(|a| hir.axis(*a).name.as_str()).collect();
             let name = if plates.is_empty() { v.name.clone() } else { format!("{}[{}]", v.name, plates.join(", ")) };
-            yes.then(|| (name, why.to_string()))
+            let own = hir.written.as_ref().is_some_and(|w| w.settles(*var));
+            (yes && !own).then(|| (name, why.to_string()))
         }
         Step::Param { .. } | Step::Let { .. } | Step::Observe { .. } | Step::Factor { .. } => None,
     };
@@ -28,10 +29,7 @@ pub fn noncentred(hir: &Hir) -> Vec<(String, String)> {
 pub fn report_vars(compiled: &Compiled, theta: &[f64], draws: usize, seed: u64) -> Vec<ReportVar> {
     let hir = &compiled.hir;
     let shown: Vec<VarId> = {
-        let own = |v: &VarId| {
-            let unknown = matches!(hir.var(*v).kind, VarKind::Latent | VarKind::Param { .. });
-            unknown && hir.discrete(*v).is_none() && !hir.weights.contains(v)
-        };
+        let own = |v: &VarId| hir.is_unknown(*v) && hir.discrete(*v).is_none() && !hir.weights.contains(v);
         let latents = (0..hir.vars.len() as u32).map(VarId).filter(own);
         let mut all: Vec<VarId> = latents.collect();
         all.extend(hir.reports.iter().filter(|v| !own(v)));

@@ -12,10 +12,14 @@ use super::pool::Pool;
 use super::result::{Fit, FitError, Scale, StartSummary, StopReason};
 use super::stages::{Place, Session, mean_of};
 use super::target::Target;
+use super::written;
 
 /// Fit a guide to the target's posterior. The result depends on the target, the options and nothing else: not on the
 /// number of threads, nor on the order in which the target lists its coordinates.
 pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&Progress)) -> Result<Fit, FitError> {
+    if let Some(roles) = target.roles() {
+        return written::fit(target, &roles, options, progress);
+    }
     let (names, points, start) = (target.names(), target.points(), target.start());
     // Work in the order of names, points last.
     let mut order: Vec<usize> = (0..target.dim()).collect();
@@ -90,7 +94,7 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
 }
 
 /// The log joint of rows in the target's order.
-fn log_joints(rows: usize, theta: &[f64], order: &[usize], pool: &mut Pool) -> Vec<f64> {
+pub fn log_joints(rows: usize, theta: &[f64], order: &[usize], pool: &mut Pool) -> Vec<f64> {
     let sorted: Vec<f64> = theta.chunks(order.len().max(1)).flat_map(|row| order.iter().map(|&i| row[i])).collect();
     let mut values = vec![0.0; rows];
     pool.value(&sorted, &mut values);

@@ -29,6 +29,7 @@ mod target;
 mod tests;
 mod verdict;
 mod whiten;
+mod written;
 
 pub use approximation::Approximation;
 pub use discrete::probed;
@@ -41,5 +42,5 @@ pub use nuts::{Nuts, NutsPlan, nuts};
 pub use options::{FitOptions, GuideKind, Method, PathGradient, Progress, Stage};
 pub use result::{Fit, FitError, Scale, StartSummary, StopReason};
 pub use rng::{Stream, normal_quantile};
-pub use target::{Evaluator, Target};
+pub use target::{Evaluator, Role, Target};
 pub use verdict::{Fault, Figures, Remedy, Trust, Verdict, judge, judge_chains};

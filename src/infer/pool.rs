@@ -90,6 +90,13 @@ impl<'t> Pool<'t> {
         self.run(thetas, values, None);
     }
 
+    /// The model's latents at one row.
+    pub fn latents(&mut self, theta: &[f64]) -> Vec<f64> {
+        let Local { evaluator, order, theta: own, .. } = &mut self.local;
+        order.iter().zip(theta).for_each(|(&i, t)| own[i] = *t);
+        evaluator.latents(own)
+    }
+
     fn run(&mut self, thetas: &[f64], values: &mut [f64], gradients: Option<&mut [f64]>) {
         let (dim, rows) = (self.dim(), values.len());
         // The choice only moves rows between threads; it cannot change a bit of the result.

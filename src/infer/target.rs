@@ -1,5 +1,16 @@
 //! What every inference engine sees of a model: a log joint over unconstrained reals, with its gradient.
 
+/// What a written guide makes of a coordinate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Fitted to a point.
+    Point,
+    /// Standard normal noise, from which a draw is made.
+    Noise,
+    /// A latent of a family: drawn together with those of the same number, on its own if that is 0.
+    Family(u32),
+}
+
 /// A model on its data. Shared by threads; each takes an [`Evaluator`] of its own.
 pub trait Target: Sync {
     /// Length of theta.
@@ -11,6 +22,10 @@ pub trait Target: Sync {
     /// Where the search begins: 0 for latents, the starting value of a `param`.
     fn start(&self) -> Vec<f64> {
         vec![0.0; self.dim()]
+    }
+    /// What a written guide makes of each coordinate; `None` if the guide is a family over all of them.
+    fn roles(&self) -> Option<Vec<Role>> {
+        None
     }
     /// A name per coordinate, for messages and for keying random draws (`theta[Choate]`); unique.
     fn names(&self) -> Vec<String>;
@@ -31,5 +46,9 @@ pub trait Evaluator: Send {
     /// `out` as it was, where [`Target::has_products`] is not so.
     fn hessian_times(&mut self, _theta: &[f64], _direction: &[f64], _out: &mut [f64]) -> bool {
         false
+    }
+    /// The model's latents at `theta`, where these are not the coordinates themselves.
+    fn latents(&mut self, theta: &[f64]) -> Vec<f64> {
+        theta.to_vec()
     }
 }

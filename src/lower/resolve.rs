@@ -10,6 +10,7 @@ use crate::data::Bound;
 use crate::derive::joint::{Def, Fold, Ix, Joint, Node, NodeId, Scatter, SlotId, SlotKind};
 use crate::diag::Diags;
 use crate::hir::{AxisId, Hir, PlateId};
+use crate::infer::Role;
 use crate::lower::expr::{Arena, E, Expr, without};
 use crate::lower::graph::{Addr, AddrTerm, BinOp, BufId, BufKind, Kept, LoopId, ReduceOp, UnOp};
 use crate::lower::index::Indexed;
@@ -184,10 +185,19 @@ fn survey(joint: &Joint) -> (Vec<Vec<AxisId>>, Vec<bool>) {
 impl Resolver<'_, '_> {
     /// Where each coordinate of theta starts, and whether it is a point.
     fn starts(&mut self) {
-        let (mut start, mut points) = (vec![], vec![]);
+        let (mut start, mut points, mut roles) = (vec![], vec![], vec![]);
         for u in &self.joint.unconstrained {
             let cells = self.storage.layout.place(u.slot).map_or(0, |p| p.len());
             points.extend(std::iter::repeat_n(u.point, cells));
+            if let Some(written) = &self.joint.written {
+                let group = written.together.iter().find(|t| t.0 == u.var).map_or(0, |t| t.1);
+                let role = match u.point {
+                    true => Role::Point,
+                    false if written.noise.contains(&u.slot) => Role::Noise,
+                    false => Role::Family(group),
+                };
+                roles.extend(std::iter::repeat_n(role, cells));
+            }
             match u.start {
                 Some(node) => {
                     self.statement.clone_from(&self.joint.slot(u.slot).name);
@@ -200,6 +210,9 @@ impl Resolver<'_, '_> {
             }
         }
         self.storage.layout.set_starts(start, points);
+        if self.joint.written.is_some() {
+            self.storage.layout.set_roles(roles);
+        }
     }
 
     fn definition(&mut self, def: &Def) -> Option<Kernel> {

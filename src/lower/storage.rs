@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::data::{Bound, Values};
 use crate::derive::joint::{Def, Joint, Slot, SlotId, SlotKind, Table};
 use crate::hir::{Hir, PlateId, PlateKind, VarId};
+use crate::infer::Role;
 use crate::lower::expr::Arena;
 use crate::lower::graph::{Addr, BufId, BufKind};
 
@@ -41,6 +42,7 @@ pub struct Layout {
     /// Per coordinate of theta.
     points: Vec<bool>,
     start: Vec<f64>,
+    roles: Option<Vec<Role>>,
 }
 
 /// One slot's cells: cell (i, j) of dims [n, m] is at `offset + i + n·j` of the buffer.
@@ -91,6 +93,15 @@ impl Layout {
 
     pub(super) fn set_starts(&mut self, start: Vec<f64>, points: Vec<bool>) {
         (self.start, self.points) = (start, points);
+    }
+
+    pub(super) fn set_roles(&mut self, roles: Vec<Role>) {
+        self.roles = Some(roles);
+    }
+
+    /// What a written guide makes of each coordinate of theta.
+    pub fn roles(&self) -> Option<Vec<Role>> {
+        self.roles.clone()
     }
 }
 

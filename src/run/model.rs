@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::Workspace;
 use super::interp::Interp;
 use crate::codegen::{self, CompileError, Kernels, ProductKernel};
-use crate::infer::{Evaluator, Target};
+use crate::infer::{Evaluator, Role, Target};
 use crate::lower::Product;
 use crate::lower::graph::{BufId, Graph};
 
@@ -19,6 +19,8 @@ pub struct Model {
     names: Vec<String>,
     points: Vec<bool>,
     start: Vec<f64>,
+    /// Of a written guide: what it makes of the coordinates, and the buffers of the latents that it draws.
+    written: Option<(Vec<Role>, Vec<BufId>)>,
 }
 
 /// What multiplies by the Hessian.
@@ -31,7 +33,13 @@ impl Model {
     /// `names`, `points` and `start` have an entry per coordinate of theta.
     pub fn new(graph: Graph, names: Vec<String>, points: Vec<bool>, start: Vec<f64>) -> Model {
         let kernels = codegen::compile(&graph);
-        Model { graph, kernels, second: OnceLock::new(), names, points, start }
+        Model { graph, kernels, second: OnceLock::new(), names, points, start, written: None }
+    }
+
+    /// With a written guide: the role of each coordinate, and the buffers of the latents.
+    pub fn with_guide(mut self, roles: Vec<Role>, latents: Vec<BufId>) -> Model {
+        self.written = Some((roles, latents));
+        self
     }
 
     pub fn graph(&self) -> &Graph {
@@ -78,6 +86,25 @@ struct Engine<'m> {
 enum First<'m> {
     Compiled(&'m Kernels, Workspace),
     Interpreted(Interp<'m>),
+}
+
+impl First<'_> {
+    fn report(&mut self, theta: &[f64]) {
+        match self {
+            First::Compiled(kernels, workspace) => {
+                workspace.theta_mut().copy_from_slice(theta);
+                kernels.report(workspace);
+            }
+            First::Interpreted(interp) => interp.report(theta),
+        }
+    }
+
+    fn buffer(&self, id: BufId) -> &[f64] {
+        match self {
+            First::Compiled(_, workspace) => workspace.buffer(id),
+            First::Interpreted(interp) => interp.buffer(id),
+        }
+    }
 }
 
 /// Runs the program for products with the Hessian.
@@ -129,6 +156,10 @@ impl Target for Model {
         self.graph.second.is_some()
     }
 
+    fn roles(&self) -> Option<Vec<Role>> {
+        self.written.as_ref().map(|w| w.0.clone())
+    }
+
     fn evaluator(&self) -> Box<dyn Evaluator + '_> {
         Box::new(self.engine())
     }
@@ -165,6 +196,12 @@ impl Evaluator for Engine<'_> {
         products.run(theta, direction, out);
         true
     }
+
+    fn latents(&mut self, theta: &[f64]) -> Vec<f64> {
+        let Some((_, latents)) = &self.model.written else { return theta.to_vec() };
+        self.first.report(theta);
+        latents.iter().flat_map(|b| self.first.buffer(*b)).copied().collect()
+    }
 }
 
 /// Computes what the user named, draw by draw.
@@ -173,20 +210,11 @@ pub struct Reporter<'m>(Engine<'m>);
 impl Reporter<'_> {
     /// Fill every buffer of the report at `theta`.
     pub fn run(&mut self, theta: &[f64]) {
-        match &mut self.0.first {
-            First::Compiled(kernels, workspace) => {
-                workspace.theta_mut().copy_from_slice(theta);
-                kernels.report(workspace);
-            }
-            First::Interpreted(interp) => interp.report(theta),
-        }
+        self.0.first.report(theta);
     }
 
     /// The numbers of a buffer after the last run.
     pub fn buffer(&self, id: BufId) -> &[f64] {
-        match &self.0.first {
-            First::Compiled(_, workspace) => workspace.buffer(id),
-            First::Interpreted(interp) => interp.buffer(id),
-        }
+        self.0.first.buffer(id)
     }
 }

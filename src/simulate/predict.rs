@@ -205,10 +205,10 @@ impl Predictor<'_> {
     fn columns(&self, bound: &Bound, diags: &mut Diags) -> Option<HashMap<VarId, Vec<Option<&Vec<f64>>>>> {
         let mut out = HashMap::new();
         for (i, v) in self.hir.vars.iter().enumerate() {
-            if !matches!(v.kind, VarKind::Latent | VarKind::Param { .. }) {
+            let id = VarId(i as u32);
+            if !self.hir.is_unknown(id) {
                 continue;
             }
-            let id = VarId(i as u32);
             let cells: Vec<Option<&Vec<f64>>> =
                 cell_names(self.hir, bound, id).iter().map(|n| self.posterior.get(n)).collect();
             let missing = cells.iter().any(Option::is_none);
@@ -325,7 +325,7 @@ impl FittedCells {
             return Some(FittedCells { bound: Bound::default(), names: HashMap::new(), places: HashMap::new() });
         }
         let bound = data::bind(hir, predictor.fitted, diags)?;
-        let own = |id: &VarId| matches!(hir.var(*id).kind, VarKind::Latent | VarKind::Param { .. });
+        let own = |id: &VarId| hir.is_unknown(*id);
         let names: HashMap<VarId, Vec<String>> =
             (0..hir.vars.len() as u32).map(VarId).filter(own).map(|id| (id, cell_names(hir, &bound, id))).collect();
         let places = hir.discrete.iter().map(|d| {

@@ -87,10 +87,7 @@ pub fn simulate(hir: &Hir, inputs: &Inputs, rows: &Rows, seed: u64, diags: &mut 
             }
         }
     }
-    let shown = |id: &VarId| match hir.var(*id).kind {
-        VarKind::Latent | VarKind::Param { .. } => true,
-        _ => hir.reports.contains(id),
-    };
+    let shown = |id: &VarId| hir.is_unknown(*id) || hir.reports.contains(id);
     let mut truth = vec![];
     for id in (0..hir.vars.len() as u32).map(VarId).filter(shown) {
         let names = cell_names(hir, &bound, id);
@@ -393,8 +390,8 @@ pub(super) fn cell_names(hir: &Hir, bound: &Bound, id: VarId) -> Vec<String> {
 /// The latent or param that `--set NAME=…` or `--set NAME[label]=…` names.
 fn latent(hir: &Hir, name: &str) -> Option<VarId> {
     let name = name.split('[').next().unwrap_or(name).trim();
-    let own = |v: &crate::hir::Var| v.name == name && matches!(v.kind, VarKind::Latent | VarKind::Param { .. });
-    hir.vars.iter().position(own).map(|i| VarId(i as u32))
+    let own = |id: &VarId| hir.var(*id).name == name && hir.is_unknown(*id);
+    (0..hir.vars.len() as u32).map(VarId).find(own)
 }
 
 /// Cells that are bound to each other are given together: one among drawn ones would not fit.

@@ -17,6 +17,7 @@ mod fences;
 mod format;
 mod fuzz;
 mod golden;
+mod guides;
 mod hessians;
 mod json;
 mod kernels;

@@ -135,6 +135,11 @@ pub fn checked_value(compiled: &Compiled, theta: &[f64]) -> f64 {
     v
 }
 
+/// One column of CSV.
+pub fn column(name: &str, numbers: &[f64]) -> String {
+    numbers.iter().fold(format!("{name}\n"), |text, x| text + &format!("{x}\n"))
+}
+
 /// The position of a label on a plate of numbers from 1.
 pub fn numbered(_: vic::hir::PlateId, label: &str) -> usize {
     label.parse::<usize>().expect("a number") - 1

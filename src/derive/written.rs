@@ -1,0 +1,139 @@
+//! A written guide: its draws as functions of noise, and the terms that make its lower bound of the log joint.
+//!
+//! A line `z ~ D(args)` makes z = T(ε; args) with ε standard normal, and adds −log D(z; args) + log N(ε; 0, 1) to the log
+//! joint. What results is a log joint over ε and the params, of which the guide, ε ~ N(0, 1), is a proposal as any other:
+//! its lower bound is E[log p(z) − log q(z)], and its importance weights are those of z. No Jacobian is needed, since both
+//! densities are those of z. A draw may be made from more noise than it has cells (Laplace: two numbers); the weights are
+//! then those of an extended posterior p(z) q(ε | z), which has the same evidence.
+
+use super::joint::*;
+use super::translate::{Source, Translator};
+use crate::check::LocationScale;
+use crate::hir::{AxisId, DistUse, GuideLine, Noise, Step, VarId};
+use crate::source::Span;
+
+/// The draw that is being made.
+pub(super) struct Making {
+    /// The latent's name.
+    name: String,
+    var: VarId,
+    /// Its noise so far.
+    noise: Vec<(SlotId, Vec<AxisId>)>,
+}
+
+impl Translator<'_> {
+    /// The lines of the guide, which come before the model.
+    pub(super) fn written(&mut self) {
+        let Some(written) = self.hir.written.clone() else { return };
+        self.joint.written = Some(Written::default());
+        // Nets may be shared: their weights depend on nothing.
+        for step in self.hir.steps.clone() {
+            if let Step::Param { var, span } = step
+                && self.hir.weights.contains(&var)
+            {
+                self.param(var, span);
+            }
+        }
+        let mut groups = 0;
+        for line in &written.lines {
+            match line {
+                GuideLine::Own(Step::Param { var, span }) => self.param(*var, *span),
+                GuideLine::Own(Step::Let { var, value, span }) => self.let_(*var, value, *span),
+                GuideLine::Own(_) => unreachable!("check puts only params and lets into a guide"),
+                GuideLine::Draw { var, over, dist, span } => self.drawn(*var, over, dist, *span),
+                GuideLine::Family { vars, family, read, span } => {
+                    if *family == crate::hir::Guide::FullRank {
+                        groups += 1;
+                        let own = self.joint.written.as_mut().expect("begun above");
+                        own.together.extend(vars.iter().map(|v| (*v, groups)));
+                    }
+                    for var in read {
+                        self.span = *span;
+                        self.constrained(*var, false, None, *span);
+                    }
+                }
+            }
+        }
+    }
+
+    fn drawn(&mut self, var: VarId, over: &[AxisId], dist: &DistUse, span: Span) {
+        self.span = span;
+        let v = self.hir.var(var).clone();
+        for (local, _, value) in &dist.args {
+            let value = self.expr(value);
+            self.locals.insert(*local, value);
+        }
+        self.making = Some(Making { name: v.name.clone(), var, noise: vec![] });
+        let sample = dist.sample.as_ref().expect("check lets a guide draw only what has a `sample()`");
+        // A location plus a scale times a standard draw: the density is that of the standard draw over the scale, without a
+        // difference of nearly equal numbers.
+        let standard = match crate::check::location_scale(dist).filter(|_| over.is_empty()) {
+            Some(LocationScale::Of { mu, sigma }) => {
+                let (location, scale) = (self.locals[&mu], self.locals[&sigma]);
+                let (zero, one) = (self.joint.constant(0.0), self.joint.constant(1.0));
+                self.locals.extend([(mu, zero), (sigma, one)]);
+                Some((location, scale))
+            }
+            Some(LocationScale::Either(..)) | None => None,
+        };
+        let drawn = self.expr(sample);
+        let value = match standard {
+            Some((location, scale)) => {
+                let scaled = self.joint.binary(BinOp::Mul, scale, drawn);
+                self.joint.binary(BinOp::Add, location, scaled)
+            }
+            None => drawn,
+        };
+        let made = self.making.take().expect("set above");
+        let value = self.but_reference(var, value);
+        self.define(var, &v.name, &v.axes, value, span);
+        let Some(Source::Slot(slot)) = self.sources.get(&var).cloned() else { unreachable!("just defined") };
+        let density = match standard {
+            Some((_, scale)) => {
+                let density = self.density_with_locals(dist, drawn);
+                let log_scale = self.joint.unary(UnOp::Log, scale);
+                self.joint.binary(BinOp::Sub, density, log_scale)
+            }
+            // The draw of a cell is a short expression, which simplifies with the density; cells drawn together are stored.
+            None if over.is_empty() => self.density_with_locals(dist, value),
+            None => {
+                let x = self.read_all(slot, &v.axes);
+                self.density_with_locals(dist, x)
+            }
+        };
+        let filter = self.not_reference(var);
+        let independent: Vec<AxisId> = v.axes.iter().filter(|a| !over.contains(a)).copied().collect();
+        let axes = self.term_axes(density, &independent, over);
+        let minus = self.joint.unary(UnOp::Neg, density);
+        let term = |name: String, kind, axes, filter, value| Term { name, kind, axes, filter, value, span };
+        let name = format!("guide: {} ~ {}", v.name, dist.name);
+        self.joint.terms.push(term(name, TermKind::Guide, axes, filter, minus));
+        for (slot, axes) in made.noise {
+            let z = self.read_all(slot, &axes);
+            let value = self.standard_normal(z);
+            let name = self.joint.slot(slot).name.clone();
+            self.joint.terms.push(term(name, TermKind::Noise, axes, None, value));
+        }
+    }
+
+    /// Noise of the draw that is being made, as a function of a standard normal number per cell.
+    pub(super) fn noise_for(&mut self, kind: Noise, axes: &[AxisId]) -> NodeId {
+        let making = self.making.as_ref().expect("noise stands in draws only");
+        let name = match making.noise.len() {
+            0 => format!("{} noise", making.name),
+            n => format!("{} noise {}", making.name, n + 1),
+        };
+        let var = making.var;
+        let slot = self.slot(name, self.plates(axes), SlotKind::Unconstrained(var));
+        let role = Unconstrained { var, slot, point: false, start: None, axes: axes.to_vec() };
+        self.joint.unconstrained.push(role);
+        self.joint.written.as_mut().expect("a written guide is at work").noise.push(slot);
+        self.making.as_mut().expect("seen above").noise.push((slot, axes.to_vec()));
+        let z = self.read_all(slot, axes);
+        match kind {
+            Noise::Normal => z,
+            Noise::Uniform => self.joint.unary(UnOp::Phi, z),
+            _ => unreachable!("check lets a guide draw only from normal and uniform noise"),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! A guide written out line by line.
+
+use super::{AxisId, DistUse, Guide, Step, VarId};
+use crate::source::Span;
+
+/// `guide { … }`: how the latents are drawn, in sampling order.
+#[derive(Clone, Debug)]
+pub struct Written {
+    pub span: Span,
+    pub lines: Vec<GuideLine>,
+}
+
+#[derive(Clone, Debug)]
+pub enum GuideLine {
+    /// A `param` or a `let` of the guide's own.
+    Own(Step),
+    /// `z ~ Normal(m, s)`
+    Draw {
+        var: VarId,
+        /// The axis along which its cells are drawn together, whatever the model says.
+        over: Vec<AxisId>,
+        dist: DistUse,
+        span: Span,
+    },
+    /// `mu, tau ~ fullrank()`, `rest ~ meanfield()`: a family on the unconstrained scale.
+    Family {
+        vars: Vec<VarId>,
+        family: Guide,
+        /// Those of them that lines below read.
+        read: Vec<VarId>,
+        span: Span,
+    },
+}
+
+impl Written {
+    /// Whether a variable is a `param` or a `let` of the guide.
+    pub fn owns(&self, var: VarId) -> bool {
+        self.lines.iter().any(|l| match l {
+            GuideLine::Own(Step::Param { var: v, .. } | Step::Let { var: v, .. }) => *v == var,
+            GuideLine::Own(_) | GuideLine::Draw { .. } | GuideLine::Family { .. } => false,
+        })
+    }
+
+    /// Whether the guide gives a latent its value before the model's own lines are reached.
+    pub fn settles(&self, var: VarId) -> bool {
+        self.lines.iter().any(|l| match l {
+            GuideLine::Draw { var: v, .. } => *v == var,
+            GuideLine::Family { read, .. } => read.contains(&var),
+            GuideLine::Own(_) => false,
+        })
+    }
+}
