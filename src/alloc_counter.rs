@@ -7,22 +7,23 @@ struct Counting;
 
 thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
 }
 
 // SAFETY: every request goes to the system's allocator unchanged; counting touches a thread-local number only.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        count();
+        count(new_size);
         unsafe { System.realloc(ptr, layout, new_size) }
     }
 
@@ -31,9 +32,10 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-fn count() {
+fn count(size: usize) {
     // A thread that is ending has no counter any more, and nobody asks it.
     let _ = COUNT.try_with(|c| c.set(c.get() + 1));
+    let _ = LARGEST.try_with(|c| c.set(c.get().max(size)));
 }
 
 #[global_allocator]
@@ -42,4 +44,9 @@ static ALLOCATOR: Counting = Counting;
 /// Allocations made by this thread so far.
 pub fn allocations() -> usize {
     COUNT.with(Cell::get)
+}
+
+/// Bytes of this thread's largest allocation since it was last asked.
+pub fn largest_allocation() -> usize {
+    LARGEST.with(|c| c.replace(0))
 }

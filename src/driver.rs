@@ -160,6 +160,7 @@ pub fn options(compiled: &Compiled, request: &FitRequest) -> FitOptions {
     o.guide = request.guide.unwrap_or(match compiled.hir.guide {
         Family::MeanField => GuideKind::MeanField,
         Family::FullRank => GuideKind::FullRank,
+        Family::LowRank(k) => GuideKind::LowRank(k),
         Family::Default if dim <= FULLRANK_UP_TO => GuideKind::FullRank,
         Family::Default => GuideKind::MeanField,
     });

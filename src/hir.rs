@@ -634,6 +634,8 @@ pub enum Guide {
     Default,
     MeanField,
     FullRank,
+    /// So many directions beside a diagonal.
+    LowRank(usize),
 }
 
 /// One `name: value` of the `fit` block, checked by name and type.

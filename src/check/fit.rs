@@ -91,7 +91,12 @@ impl<'a> Checker<'a, '_> {
         match name {
             "meanfield" => self.hir.guide = Guide::MeanField,
             "fullrank" => self.hir.guide = Guide::FullRank,
-            "lowrank" | "flow" | "amortised" | "amortized" => self.diags.push(
+            "lowrank" => {
+                if let Some(k) = self.guide_size(family, name, "how many directions it has beside the diagonal") {
+                    self.hir.guide = Guide::LowRank(k);
+                }
+            }
+            "flow" | "amortised" | "amortized" => self.diags.push(
                 Code::NOT_YET_GUIDE
                     .at(family.span, format!("the guide `{name}` is not part of this version of the language"))
                     .here("parsed, but without meaning so far")
@@ -101,15 +106,41 @@ impl<'a> Checker<'a, '_> {
                 let said = if name.is_empty() { "this".into() } else { format!("`{name}`") };
                 let d = Code::UNKNOWN_GUIDE.at(family.span, format!("{said} is not a guide")).here("not a guide");
                 let squeezed = name.to_lowercase().replace('_', "");
-                self.diags.push(match nearest(name, ["meanfield", "fullrank"]) {
+                self.diags.push(match nearest(name, ["meanfield", "fullrank", "lowrank"]) {
                     Some(n) => d.help(format!("did you mean `guide {n}`?")),
                     None if squeezed == "normal" || squeezed == "gaussian" => d.help(
                         "`guide meanfield` is independent normals, `guide fullrank` one normal with correlations",
                     ),
-                    None => d.help("the guides are `meanfield` and `fullrank`"),
+                    None => d.help("the guides are `meanfield`, `fullrank` and `lowrank(10)`"),
                 });
             }
         }
+    }
+
+    /// The one whole number that a guide takes.
+    fn guide_size(&mut self, family: &ast::Expr, name: &str, what: &str) -> Option<usize> {
+        let args = match &family.kind {
+            A::Call { args, .. } => args.as_slice(),
+            _ => &[],
+        };
+        if let [one] = args
+            && let A::Number { value, .. } = one.value.kind
+            && one.name.is_none()
+            && value.fract() == 0.0
+            && (1.0..1e6).contains(&value)
+        {
+            return Some(value as usize);
+        }
+        if args.iter().any(|a| matches!(a.value.kind, A::Error)) {
+            return None;
+        }
+        self.diags.push(
+            Code::GUIDE_SIZE
+                .at(family.span, format!("`{name}` takes one whole number, 1 or more: {what}"))
+                .here(if args.is_empty() { "no number" } else { "not one such number" })
+                .help(format!("write, for instance, `guide {name}({})`", if name == "lowrank" { 10 } else { 4 })),
+        );
+        None
     }
 
     fn fit_item(&mut self, item: &'a FitItem) {

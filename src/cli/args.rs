@@ -3,6 +3,8 @@
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::infer::GuideKind;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0    no error; a fit converged
@@ -68,8 +70,8 @@ pub struct FitArgs {
     #[command(flatten)]
     pub inputs: Inputs,
     /// The family that approximates the posterior [default: the model's, else chosen by size]
-    #[arg(long, value_enum)]
-    pub guide: Option<Guide>,
+    #[arg(long, value_parser = guide)]
+    pub guide: Option<GuideKind>,
     /// How the guide is fitted [default: the model's, else lbfgs]
     #[arg(long, value_enum)]
     pub method: Option<Method>,
@@ -203,8 +205,8 @@ pub struct CalibrateArgs {
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(20..=100_000))]
     pub sims: u32,
     /// The guide of every fit
-    #[arg(long, value_enum)]
-    pub guide: Option<Guide>,
+    #[arg(long, value_parser = guide)]
+    pub guide: Option<GuideKind>,
     /// The method of every fit
     #[arg(long, value_enum)]
     pub method: Option<Method>,
@@ -261,14 +263,6 @@ pub struct ExplainArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Guide {
-    /// Independent normals on the unconstrained scale
-    Meanfield,
-    /// One multivariate normal on the unconstrained scale
-    Fullrank,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Method {
     /// L-BFGS on the lower bound over fixed draws
     Lbfgs,
@@ -309,6 +303,10 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     }
 }
 
+fn guide(text: &str) -> Result<GuideKind, String> {
+    GuideKind::parse(text).ok_or("write `meanfield`, `fullrank` or `lowrank(10)`".into())
+}
+
 fn rows(text: &str) -> Result<(Option<String>, usize), String> {
     let (table, count) = match text.split_once('=') {
         Some((table, count)) => (Some(table.trim().to_owned()), count),
@@ -339,7 +337,7 @@ mod tests {
         };
         assert_eq!(args.inputs.data, ["houses=houses.csv", "counties=counties.csv"]);
         assert_eq!(args.inputs.set, [("K".to_owned(), "3".to_owned())]);
-        assert_eq!((args.guide, args.seed, args.out.as_deref()), (Some(Guide::Fullrank), Some(7), Some("fit/")));
+        assert_eq!((args.guide, args.seed, args.out.as_deref()), (Some(GuideKind::FullRank), Some(7), Some("fit/")));
     }
 
     #[test]
@@ -347,6 +345,7 @@ mod tests {
         let error = |line: &str| Cli::try_parse_from(line.split(' ')).expect_err("refused").to_string();
         assert!(error("vic fit m.vi --giude fullrank").contains("--guide"));
         assert!(error("vic fit m.vi --guide ful").contains("fullrank"));
+        assert!(error("vic fit m.vi --guide lowrank(0)").contains("lowrank(10)"));
         assert!(error("vic fit m.vi --set K").contains("NAME=VALUE"));
         assert!(error("vic fit m.vi --require all").contains("trust"));
         assert!(error("vic fitt m.vi").contains("fit"));

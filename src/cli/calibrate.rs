@@ -1,7 +1,7 @@
 //! `vic calibrate MODEL [DATA…]`
 
 use super::args::{CalibrateArgs, Inputs as Given};
-use super::fit::{guide, method};
+use super::fit::method;
 use super::progress::Counter;
 use super::terminal::Terminal;
 use super::{ERROR, NOT_CONVERGED, OK, files};
@@ -43,12 +43,8 @@ fn calibration_of(args: &CalibrateArgs, session: &mut Session) -> Option<Calibra
         return None;
     }
     let rows = Rows::asked(&args.rows);
-    let request = FitRequest {
-        guide: args.guide.map(guide),
-        method: args.method.map(method),
-        threads: Some(1),
-        ..FitRequest::default()
-    };
+    let request =
+        FitRequest { guide: args.guide, method: args.method.map(method), threads: Some(1), ..FitRequest::default() };
     driver::heed(&mut checked.hir, &request);
     let fit = |compiled: &driver::Compiled, seed: u64| {
         let options = driver::options(compiled, &FitRequest { seed: Some(seed), ..request.clone() });

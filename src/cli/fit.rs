@@ -1,6 +1,6 @@
 //! `vic fit MODEL [DATA…]`
 
-use super::args::{FitArgs, Guide, Method, Require};
+use super::args::{FitArgs, Method, Require};
 use super::progress::Progress;
 use super::terminal::Terminal;
 use super::{ERROR, INTERRUPTED, NOT_CONVERGED, OK, files, interrupt};
@@ -107,7 +107,7 @@ fn fit(args: &FitArgs, session: &mut Session) -> Option<(FitReport, Option<OutDi
 
 fn request(args: &FitArgs) -> FitRequest {
     FitRequest {
-        guide: args.guide.map(guide),
+        guide: args.guide,
         method: args.method.map(method),
         seed: args.seed,
         draws: args.draws.map(|n| n as usize),
@@ -115,13 +115,6 @@ fn request(args: &FitArgs) -> FitRequest {
         threads: args.threads.map(|n| n as usize),
         cancel: None,
         checkpoint: args.checkpoint.as_ref().map(|c| Checkpoint { path: c.into(), resume: args.resume }),
-    }
-}
-
-pub fn guide(g: Guide) -> infer::GuideKind {
-    match g {
-        Guide::Meanfield => infer::GuideKind::MeanField,
-        Guide::Fullrank => infer::GuideKind::FullRank,
     }
 }
 

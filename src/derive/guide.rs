@@ -121,10 +121,11 @@ fn of_coordinates(hir: &Hir, var: VarId) -> Entry {
 impl fmt::Display for Guide {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let family = match self.family {
-            _ if self.written => "written in the model",
-            Family::Default => "full-rank up to 500 latents, mean-field above",
-            Family::MeanField => "mean-field: u ~ Normal(m, diag(s)²)",
-            Family::FullRank => "full-rank: u ~ Normal(m, L Lᵀ)",
+            _ if self.written => "written in the model".into(),
+            Family::Default => "full-rank up to 500 latents, mean-field above".into(),
+            Family::MeanField => "mean-field: u ~ Normal(m, diag(s)²)".into(),
+            Family::FullRank => "full-rank: u ~ Normal(m, L Lᵀ)".into(),
+            Family::LowRank(k) => format!("low-rank: u ~ Normal(m, diag(s)² + U Uᵀ), U with {k} columns"),
         };
         writeln!(f, "guide {family}")?;
         let width = self.entries.iter().map(|e| e.name.chars().count()).max().unwrap_or(0);

@@ -224,6 +224,8 @@ codes! {
     ODE_FAILED "V0804" error "a differential equation that cannot be solved";
     FLAT_LATENT "V0805" error "a latent that nothing determines";
     SAMPLER_FAILED "V0806" error "a sampler that gave up";
+    GUIDE_SIZE "V0830" error "a guide whose size is not a whole number";
+    GUIDE_AND_METHOD "V0831" error "a guide that a method does not fit";
     // V09xx: flags and files
     OUT_EXISTS "V0901" error "the directory of --out holds a fit";
     OUT_OTHER_FILES "V0902" error "the directory of --out holds other files";

@@ -7,6 +7,7 @@ use super::discrete::cut_short;
 use super::posterior::{check_draws, noncentred, report_vars, weights};
 use super::trouble::{explain_nonfinite, gave_up, of_checkpoint, sampler_keeps_nothing, undetermined};
 use super::{Compiled, REPORT_DRAWS, Session, discrete};
+use crate::diag::{Code, Diagnostic};
 use crate::infer::{
     self, Draws, FitError, FitOptions, GuideKind, Method, Mixing, NutsPlan, Origin, Progress, Target, Verdict,
 };
@@ -23,6 +24,10 @@ pub fn fit(
     options: &FitOptions,
     progress: &mut dyn FnMut(&Progress),
 ) -> Option<FitReport> {
+    if let Some(why) = unfitted(options) {
+        session.diags.push(why);
+        return None;
+    }
     let report = match options.method {
         Method::Nuts if options.checkpoint.is_some() => {
             session.diags.push(sampler_keeps_nothing());
@@ -51,6 +56,20 @@ pub fn fit(
     }
 }
 
+/// A family that a method does not fit.
+fn unfitted(options: &FitOptions) -> Option<Diagnostic> {
+    let (guide, method) = (options.guide, format!("{:?}", options.method).to_lowercase());
+    match (guide, options.method) {
+        (GuideKind::MeanField | GuideKind::FullRank, _) => None,
+        (GuideKind::LowRank(_), Method::Lbfgs | Method::Adam | Method::Nuts) => None,
+        (GuideKind::LowRank(_), Method::Score | Method::Iwae | Method::ForwardKl) => Some(
+            Code::GUIDE_AND_METHOD
+                .plain(format!("the guide `{guide}` is not fitted by the method `{method}`"))
+                .help("take the method `lbfgs` or `adam`, or the guide `meanfield` or `fullrank`"),
+        ),
+    }
+}
+
 fn cancelled(options: &FitOptions) -> bool {
     options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed))
 }
@@ -75,10 +94,9 @@ fn by_guide(
     let seconds = started.elapsed().as_secs_f64();
     let gradients = fit.gradients + drift.as_ref().map_or(0, |d| d.gradients) + draws.evaluations;
     let mut report = described(compiled, options, &draws.theta, REPORT_DRAWS);
-    report.guide = match options.guide {
-        _ if compiled.hir.written.is_some() => "written in the model".into(),
-        GuideKind::MeanField => "meanfield".into(),
-        GuideKind::FullRank => "fullrank".into(),
+    report.guide = match compiled.hir.written {
+        Some(_) => "written in the model".into(),
+        None => options.guide.to_string(),
     };
     report.k_hat = draws.k_hat;
     report.draws_from = describe(&draws);
@@ -196,7 +214,7 @@ fn described(compiled: &Compiled, options: &FitOptions, theta: &[f64], draws: us
             ("learning_rate".into(), options.learning_rate.to_string()),
             ("steps".into(), options.steps.to_string()),
             ("method".into(), shown(&options.method)),
-            ("guide".into(), shown(&options.guide)),
+            ("guide".into(), options.guide.to_string()),
         ],
         ..FitReport::default()
     }

@@ -14,7 +14,7 @@ use super::draws::{matched, plain_into};
 use super::estimator::{self, Recipe, Stochastic};
 use super::frame::{Basis, Frame, Shape};
 use super::lbfgs::End;
-use super::options::{Method, Progress, Stage};
+use super::options::{GuideKind, Method, Progress, Stage};
 use super::result::StopReason;
 use super::stages::{Failure, IMPROPER_SD, Outcome, Place, Session};
 use crate::tape::Adam;
@@ -102,9 +102,14 @@ impl Session<'_, '_> {
         };
         let moved = walk.moved;
         let others: Vec<(usize, Place)> = starts.others.into_iter().map(|(start, walk)| (start, place(walk))).collect();
-        let place = place(walk);
+        let mut place = place(walk);
+        let (mut draws, mut mean_error, mut reason) = (recipe.draws(), moved, reason);
+        if let (GuideKind::LowRank(k), StopReason::Converged) = (self.options.guide, &reason) {
+            // The directions come last, by L-BFGS: the steps above found the place.
+            (draws, mean_error, reason) = self.refine_low_rank(&mut place, best, k);
+        }
         let starts = self.summarise(best, &place, &others, starts.failed);
-        Ok(Outcome { place, reason, starts, others, draws: recipe.draws(), mean_error: moved })
+        Ok(Outcome { place, reason, starts, others, draws, mean_error })
     }
 
     /// One window of steps from the walk's average.

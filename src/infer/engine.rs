@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::approximation::Approximation;
-use super::frame::{Basis, reordered_factor};
+use super::frame::{Basis, Shape, reordered_factor};
 use super::gaussian::Gaussian;
 use super::journal::Journal;
+use super::lowrank::LowRank;
 use super::options::{FitOptions, GuideKind, Method, Progress};
 use super::pool::Pool;
 use super::result::{Fit, FitError, Scale, StartSummary, StopReason};
@@ -59,17 +60,24 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
         let gaussian_at = |place: &Place| {
             Gaussian::new(order.clone(), noisy.to_vec(), mean_of(place), place.frame.scale_at(&place.phi))
         };
-        let gaussian = gaussian_at(&place);
+        let (approximation, scale): (Arc<dyn Approximation>, Scale) = match place.frame.shape {
+            Shape::LowRank(k) => (Arc::new(LowRank::new(order.clone(), noisy.to_vec(), &place, k)), Scale::Implicit),
+            Shape::Diagonal | Shape::Lower => {
+                let gaussian = gaussian_at(&place);
+                let scale = declared_scale(&gaussian, options.guide);
+                (Arc::new(gaussian), scale)
+            }
+        };
         let others = outcome.others.iter().map(|(start, place)| (*start, Arc::new(gaussian_at(place)) as _)).collect();
         let mut log_joints = |rows: usize, theta: &[f64]| log_joints(rows, theta, &order, &mut pool.borrow_mut());
-        let (elbo, elbo_se) = gaussian.bound(&mut log_joints, options.elbo_draws, options.seed);
+        let (elbo, elbo_se) = approximation.bound(&mut log_joints, options.elbo_draws, options.seed);
         let pool = pool.borrow();
         Ok(Fit {
             guide: options.guide,
-            scale: declared_scale(&gaussian, options.guide),
+            scale,
             names,
             points,
-            mean: gaussian.mean().to_vec(),
+            mean: approximation.mean().to_vec(),
             elbo,
             elbo_se,
             mean_error: outcome.mean_error,
@@ -87,7 +95,7 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
             trace,
             seconds,
             unsaved,
-            approximation: Arc::new(gaussian),
+            approximation,
             others,
         })
     })

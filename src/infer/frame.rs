@@ -22,6 +22,8 @@ pub enum Basis {
 pub enum Shape {
     Diagonal,
     Lower,
+    /// Diagonal, beside so many further directions ([`super::lowrank`], which has nodes of its own).
+    LowRank(usize),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -148,8 +150,12 @@ impl Frame {
     /// Length of the parameter vector.
     pub fn parameters(&self) -> usize {
         let n = self.noisy();
-        let strict = if self.shape == Shape::Lower { n * n.saturating_sub(1) / 2 } else { 0 };
-        self.dim() + n + strict
+        let beside = match self.shape {
+            Shape::Diagonal => 0,
+            Shape::Lower => n * n.saturating_sub(1) / 2,
+            Shape::LowRank(k) => n * k,
+        };
+        self.dim() + n + beside
     }
 
     /// Whether T is diagonal.
@@ -227,6 +233,7 @@ impl Scale {
                 }
             }
             (Basis::Lower(b), Shape::Lower) => lower_times_lower(b, &self.c, n, &mut self.t),
+            (_, Shape::LowRank(_)) => unreachable!("low-rank guides have no square T"),
         }
     }
 
@@ -244,6 +251,7 @@ impl Scale {
                     dlogs.iter_mut().zip(dt.iter().zip(t)).for_each(|(d, (dt, t))| *d += dt * t);
                 }
             }
+            (_, Shape::LowRank(_)) => unreachable!("low-rank guides have no square T"),
             (basis, Shape::Lower) => {
                 // dC = Bᵀ dT on the lower triangle, over C, which is not needed any more.
                 self.c.fill(0.0);

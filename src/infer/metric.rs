@@ -33,7 +33,7 @@ impl Metric {
                 let row = |z: &[f64]| (0..dim).map(|i| fit.mean[i] + sds[i] * z[i]).collect::<Vec<_>>();
                 z.chunks(dim).flat_map(row).collect()
             }
-            Scale::FullRank(_) => fit.sample(n, seed ^ 0x5bd1_e995),
+            Scale::FullRank(_) | Scale::Implicit => fit.sample(n, seed ^ 0x5bd1_e995),
         };
         let mut evaluator = target.evaluator();
         let mut gradient = vec![0.0; dim];
@@ -61,7 +61,7 @@ impl Metric {
         for j in 0..d {
             let mut column: Vec<f64> = (0..d).map(|i| zg[i * d + j]).collect();
             linalg::solve_lower(&zz, d, &mut column);
-            solve_transposed(&zz, &mut column);
+            linalg::solve_lower_transposed(&zz, d, &mut column);
             for (i, c) in column.into_iter().enumerate() {
                 b[i * d + j] = c;
             }
@@ -181,18 +181,6 @@ fn embed(factor: &[f64], free: &[usize], dim: usize) -> Vec<f64> {
         }
     }
     out
-}
-
-/// `x ← L⁻ᵀ x`
-fn solve_transposed(l: &[f64], x: &mut [f64]) {
-    let n = x.len();
-    for i in (0..n).rev() {
-        x[i] /= l[i * n + i];
-        let v = x[i];
-        for (k, x) in x[..i].iter_mut().enumerate() {
-            *x -= l[i * n + k] * v;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod importance;
 mod journal;
 mod lbfgs;
 mod linalg;
+mod lowrank;
 mod metric;
 mod mixing;
 mod nuts;

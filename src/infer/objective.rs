@@ -23,15 +23,32 @@ impl<'p> Objective<'p> {
     where
         't: 'p,
     {
-        let (dim, n, m) = (frame.dim(), frame.noisy(), 2 * half);
-        let parameters = frame.parameters();
+        let (dim, n) = (frame.dim(), frame.noisy());
+        let constant = -frame.noise.log_det(n) - 0.5 * n as f64 * (1.0 + TAU.ln());
+        let bound = BoundNode { first: dim, count: n, constant };
+        Objective::of(frame.parameters(), z, 2 * half, dim, GuideNode::new(frame.clone(), true), bound, pool)
+    }
+
+    /// From a guide's own nodes: `rows` makes `m` rows of theta from (parameters, draws), `bound` the objective from
+    /// (log joints, parameters).
+    pub fn of<'t>(
+        parameters: usize,
+        z: &[f64],
+        m: usize,
+        dim: usize,
+        rows: impl Node + 'p,
+        bound: impl Node + 'p,
+        pool: &'p RefCell<Pool<'t>>,
+    ) -> Objective<'p>
+    where
+        't: 'p,
+    {
         let mut tape = Tape::new(parameters);
         let phi = tape.parameters();
         let draws = tape.constant(z);
-        let theta = tape.node(&[phi, draws], m * dim, GuideNode::new(frame.clone(), true));
+        let theta = tape.node(&[phi, draws], m * dim, rows);
         let log_joints = tape.node(&[theta], m, LogJointNode { pool, gradients: vec![0.0; m * dim], dim });
-        let constant = -frame.noise.log_det(n) - 0.5 * n as f64 * (1.0 + TAU.ln());
-        tape.node(&[log_joints, phi], 1, BoundNode { first: dim, count: n, constant });
+        tape.node(&[log_joints, phi], 1, bound);
         Objective { tape, theta, log_joints, parameters, dim }
     }
 

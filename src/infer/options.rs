@@ -1,5 +1,6 @@
 //! What a fit is asked to do and what it says while it runs.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -14,6 +15,34 @@ pub enum GuideKind {
     MeanField,
     /// One multivariate normal.
     FullRank,
+    /// One normal whose covariance is a diagonal plus so many directions.
+    LowRank(usize),
+}
+
+impl GuideKind {
+    /// As written after `guide`: `fullrank`, `lowrank(10)`.
+    pub fn parse(text: &str) -> Option<GuideKind> {
+        let (name, size) = match text.split_once('(') {
+            None => (text, None),
+            Some((name, rest)) => (name, Some(rest.strip_suffix(')')?.trim().parse().ok().filter(|k| *k > 0)?)),
+        };
+        match (name.trim(), size) {
+            ("meanfield", None) => Some(GuideKind::MeanField),
+            ("fullrank", None) => Some(GuideKind::FullRank),
+            ("lowrank", Some(k)) => Some(GuideKind::LowRank(k)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for GuideKind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            GuideKind::MeanField => f.write_str("meanfield"),
+            GuideKind::FullRank => f.write_str("fullrank"),
+            GuideKind::LowRank(k) => write!(f, "lowrank({k})"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -51,6 +51,8 @@ pub enum Scale {
     MeanField(Vec<f64>),
     /// Lower Cholesky factor of the covariance, row-major, dim × dim; rows and columns of points are 0.
     FullRank(Vec<f64>),
+    /// Known to [`Fit::approximation`] alone.
+    Implicit,
 }
 
 /// Where one start led.

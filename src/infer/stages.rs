@@ -28,7 +28,7 @@ pub const IMPROPER_SD: f64 = 1e10;
 /// Rounds of whitening before the last stage takes what there is.
 const ROUNDS: usize = 8;
 /// Doubling of draws ends when the means' Monte Carlo error is below this many posterior sds.
-const MEAN_ERROR: f64 = 0.05;
+pub const MEAN_ERROR: f64 = 0.05;
 
 /// What all stages share.
 pub struct Session<'a, 't> {
@@ -162,7 +162,10 @@ impl<'a, 't> Session<'a, 't> {
                 others.push((start, other));
             }
         }
-        let (draws, mean_error, reason) = self.refine(&mut place, best);
+        let (draws, mean_error, reason) = match self.options.guide {
+            GuideKind::LowRank(k) => self.refine_low_rank(&mut place, best, k),
+            GuideKind::MeanField | GuideKind::FullRank => self.refine(&mut place, best),
+        };
         let starts = self.summarise(best, &place, &others, starts.failed);
         Ok(Outcome { place, reason, starts, others, draws, mean_error })
     }
@@ -308,7 +311,7 @@ impl<'a, 't> Session<'a, 't> {
     }
 
     /// As [`Session::descend`], on an objective that the caller keeps, within a unit of the caller's.
-    fn descend_on(
+    pub fn descend_on(
         &mut self,
         objective: &mut Objective,
         frame: Frame,
@@ -467,7 +470,7 @@ impl<'a, 't> Session<'a, 't> {
     }
 
     /// The final family and tolerance, on enough draws.
-    fn refine(&mut self, place: &mut Place, start: usize) -> (usize, f64, StopReason) {
+    pub fn refine(&mut self, place: &mut Place, start: usize) -> (usize, f64, StopReason) {
         let n = self.noisy.len();
         let mut half = self.refine_half();
         let cap = half.max(1024);
@@ -499,12 +502,7 @@ impl<'a, 't> Session<'a, 't> {
             }
             let enough = self.options.draws.is_some() || n == 0 || error < MEAN_ERROR || 2 * half > cap;
             if enough || place.end != End::Converged {
-                let reason = match place.end {
-                    End::Converged => StopReason::Converged,
-                    End::Iterations => StopReason::Iterations,
-                    End::Stuck | End::Stopped | End::NonFinite => StopReason::Stuck,
-                };
-                return (2 * half, error, reason);
+                return (2 * half, error, reason_of(place.end));
             }
             // The error falls with the root of the number of draws; a fifth more, since it is itself an estimate.
             let wanted = 1.2 * half as f64 * (error / MEAN_ERROR).powi(2);
@@ -555,6 +553,15 @@ fn mean_error(place: &Place, objective: &mut Objective, half: usize) -> f64 {
             (variance.max(0.0) / h).sqrt() / sds[i]
         })
         .fold(0.0, f64::max)
+}
+
+/// Why the last stage ended.
+pub fn reason_of(end: End) -> StopReason {
+    match end {
+        End::Converged => StopReason::Converged,
+        End::Iterations => StopReason::Iterations,
+        End::Stuck | End::Stopped | End::NonFinite => StopReason::Stuck,
+    }
 }
 
 pub fn mean_of(place: &Place) -> Vec<f64> {

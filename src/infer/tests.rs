@@ -481,6 +481,7 @@ fn points_get_no_noise_and_no_entropy() {
         match &fit.scale {
             Scale::MeanField(logs) => assert_eq!(logs[1], f64::NEG_INFINITY),
             Scale::FullRank(l) => assert!((0..5).all(|k| l[5 + k] == 0.0 && l[5 * k + 1] == 0.0)),
+            Scale::Implicit => unreachable!("neither guide is implicit"),
         }
     }
 }
@@ -596,4 +597,75 @@ fn iterations_do_not_allocate() {
             assert!(checked > 20, "{checked}");
         }
     }
+}
+
+/// log N(x; m, D² + U Uᵀ), normalised, by Woodbury's identity.
+fn factor_model(d: Vec<f64>, u: Vec<f64>, k: usize, mean: Vec<f64>) -> impl Fn(&[f64], &mut [f64]) -> f64 + Sync {
+    let n = d.len();
+    let v: Vec<f64> = u.iter().enumerate().map(|(at, u)| u / d[at / k]).collect();
+    let mut g = vec![0.0; k * k];
+    for j in 0..k {
+        g[j * k + j] = 1.0;
+        (0..n).for_each(|i| linalg::axpy(v[i * k + j], &v[i * k..(i + 1) * k], &mut g[j * k..(j + 1) * k]));
+    }
+    assert!(linalg::cholesky(&mut g, k));
+    let log_det: f64 = (0..k).map(|j| g[j * k + j].ln()).sum::<f64>() + d.iter().map(|d| d.ln()).sum::<f64>();
+    let constant = -log_det - 0.5 * n as f64 * std::f64::consts::TAU.ln();
+    move |x, grad| {
+        let mut within = vec![0.0; k];
+        let z: Vec<f64> = (0..n).map(|i| (x[i] - mean[i]) / d[i]).collect();
+        z.iter().enumerate().for_each(|(i, z)| linalg::axpy(*z, &v[i * k..(i + 1) * k], &mut within));
+        linalg::solve_lower(&g, k, &mut within);
+        let squares = linalg::dot(&z, &z) - linalg::dot(&within, &within);
+        linalg::solve_lower_transposed(&g, k, &mut within);
+        for i in 0..n {
+            grad[i] = -(z[i] - linalg::dot(&v[i * k..(i + 1) * k], &within)) / d[i];
+        }
+        constant - 0.5 * squares
+    }
+}
+
+fn factors(n: usize, k: usize) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+    let mut s = Stream::new(5, "factors", "test");
+    let d = (0..n).map(|_| 0.5 + s.uniform()).collect();
+    let u = (0..n * k).map(|_| s.normal()).collect();
+    (d, u, (0..n).map(|i| i as f64 * 0.01 - 1.0).collect())
+}
+
+#[test]
+fn a_low_rank_guide_recovers_a_low_rank_normal() {
+    let (n, k) = (30, 2);
+    let (d, u, mean) = factors(n, k);
+    let target = Closed::new(n, factor_model(d.clone(), u.clone(), k, mean.clone()));
+    let fit = run(&target, &options(GuideKind::LowRank(2)));
+    assert!(fit.converged, "{}", fit.stop_reason);
+    // The family holds the posterior and its draws integrate it exactly: what is left is the optimiser's tolerance.
+    assert!(fit.elbo.abs() < 1e-3, "{} {}", fit.elbo, fit.elbo_se);
+    for i in 0..n {
+        let sd = (d[i] * d[i] + linalg::dot(&u[i * k..(i + 1) * k], &u[i * k..(i + 1) * k])).sqrt();
+        assert!((fit.mean[i] - mean[i]).abs() < 0.01 * sd && (fit.sds()[i] / sd - 1.0).abs() < 0.01);
+    }
+    // Independent normals are nats away.
+    assert!(run(&target, &options(GuideKind::MeanField)).elbo < -1.0);
+}
+
+#[test]
+fn a_low_rank_guide_of_many_coordinates_is_linear_in_them() {
+    let (n, k) = (2000, 3);
+    let (d, u, mean) = factors(n, k);
+    let target = Closed::new(n, factor_model(d.clone(), u.clone(), k, mean.clone()));
+    crate::alloc_counter::largest_allocation();
+    let fit =
+        run(&target, &FitOptions { starts: 1, draws: Some(128), elbo_draws: 128, ..options(GuideKind::LowRank(3)) });
+    let largest = crate::alloc_counter::largest_allocation();
+    assert!(fit.converged, "{}", fit.stop_reason);
+    // Draws, gradients and the directions are some hundred numbers per coordinate; a square matrix would be 2000.
+    assert!(largest <= 200 * 8 * n, "{largest}");
+    // Of 128 draws a coordinate's lie in the directions' by 3 / 64, and its variance has an error of as many percent.
+    let off = |i: usize| {
+        let sd = (d[i] * d[i] + linalg::dot(&u[i * k..(i + 1) * k], &u[i * k..(i + 1) * k])).sqrt();
+        (fit.sds()[i] / sd).ln().abs()
+    };
+    let worst = (0..n).map(off).fold(0.0, f64::max);
+    assert!(worst < 0.1 && fit.elbo.abs() < 0.2, "{worst} {}", fit.elbo);
 }

@@ -13,6 +13,7 @@ mod counts;
 mod discrete;
 mod drawn;
 mod drawn_matrices;
+mod families;
 mod fences;
 mod format;
 mod fuzz;

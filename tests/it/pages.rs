@@ -39,7 +39,7 @@ const LATER: [&str; 1] = ["V0321"];
 
 /// Whether what is wrong is the program itself, not its data or the command line.
 fn is_of_program(code: &Code) -> bool {
-    ["V01", "V02", "V03", "V04", "V05", "V06", "V10"].contains(&&code.id[..3])
+    code.id == Code::GUIDE_SIZE.id || ["V01", "V02", "V03", "V04", "V05", "V06", "V10"].contains(&&code.id[..3])
 }
 
 #[test]
