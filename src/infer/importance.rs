@@ -165,20 +165,30 @@ impl Mover<'_> {
         if self.metric.is_none() {
             self.metric = Metric::linear_response(self.target, self.fit, self.seed);
         }
-        let metric = self.metric.as_ref()?;
-        let mut ensemble = Ensemble::new(self.target, metric, starts, DYNAMICS, "hamiltonian", self.seed, self.threads);
-        ensemble.warm_up(WARM_UP);
-        let (mut chains, mut thin) = (ensemble.keep(kept, 1), 1);
+        let mut chains = self.round(self.metric.as_ref()?, starts, 1, kept);
+        let mut thin = 1;
         // Chains that have not forgotten their starts go on, keeping fewer of their states.
-        while chains.moved()
-            && (FORGOTTEN..HOPELESS).contains(&chains.r_hat(dim))
-            && self.spent + ensemble.cost(2 * thin * kept) <= self.budget
-        {
+        while chains.moved() && (FORGOTTEN..HOPELESS).contains(&chains.r_hat(dim)) {
             thin *= 2;
-            chains = ensemble.keep(kept, thin);
-            self.spent += ensemble.cost(thin * kept);
+            let cost = hamiltonian::cost(count, WARM_UP + thin * kept, DYNAMICS);
+            if self.spent + cost > self.budget {
+                break;
+            }
+            self.spent += cost;
+            // What they have seen of the posterior tells its scales better than the guide did.
+            let seen = Metric::of_draws(&chains.theta.concat(), dim);
+            let last: Vec<f64> = chains.theta.iter().flat_map(|t| &t[t.len() - dim..]).copied().collect();
+            chains = self.round(&seen, &last, thin, kept);
         }
         chains.moved().then_some(chains)
+    }
+
+    /// Chains in this metric: a warm-up, then every `thin`-th state.
+    fn round(&self, metric: &Metric, starts: &[f64], thin: usize, kept: usize) -> Chains {
+        let purpose = format!("hamiltonian {thin}");
+        let mut ensemble = Ensemble::new(self.target, metric, starts, DYNAMICS, &purpose, self.seed, self.threads);
+        ensemble.warm_up(WARM_UP);
+        ensemble.keep(kept, thin)
     }
 }
 
