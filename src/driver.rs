@@ -1,5 +1,6 @@
 //! The pipeline as functions, top to bottom: what every command calls.
 
+mod batches;
 mod calibrate;
 mod discrete;
 mod fit;
@@ -22,6 +23,7 @@ use crate::report::{self, FileHash};
 use crate::run::Model;
 use crate::source::{FileId, Sources};
 use crate::syntax::{self, ast::Ast};
+pub use batches::Batches;
 pub use calibrate::{Calibration, calibrate};
 pub use discrete::discrete;
 pub use fit::fit;
@@ -54,6 +56,8 @@ pub struct Compiled {
     pub bound: Bound,
     pub layout: Layout,
     pub model: Model,
+    /// If the model is fitted in minibatches: then it is compiled for one.
+    pub batches: Option<Batches>,
 }
 
 /// What the user asks of a fit; what is not given comes from the model's `fit` block, then from the defaults.
@@ -116,6 +120,12 @@ pub fn compile(session: &mut Session, checked: Checked, inputs: &Inputs) -> Opti
 }
 
 fn compile_hir(session: &mut Session, mut hir: Hir, inputs: &Inputs) -> Option<Compiled> {
+    if batches::asked(&hir).is_some() {
+        let mut bound = data::bind(&hir, inputs, &mut session.diags)?;
+        let joint = derive::joint_for(&mut hir, derive::Purpose::Fit, &lower::known_size(&bound));
+        bound.add_derived(&hir);
+        return batches::compile(session, hir, bound, &joint);
+    }
     let (bound, graph, layout) = lower_hir(session, &mut hir, inputs)?;
     let mut model = Model::new(graph, layout.theta_names(&bound), layout.points(), layout.start().to_vec());
     if let Some(roles) = layout.roles() {
@@ -123,7 +133,7 @@ fn compile_hir(session: &mut Session, mut hir: Hir, inputs: &Inputs) -> Option<C
         let latents = (0..hir.vars.len() as u32).map(VarId).filter(latent).filter_map(|v| layout.buffer(v));
         model = model.with_guide(roles, latents.collect());
     }
-    Some(Compiled { hir, bound, layout, model })
+    Some(Compiled { hir, bound, layout, model, batches: None })
 }
 
 /// Without the guide that the model writes out, where the request asks for another or for none.
@@ -153,6 +163,8 @@ pub fn options(compiled: &Compiled, request: &FitRequest) -> FitOptions {
                     _ => Method::Lbfgs,
                 }
             }
+            // Of batches, which take them by themselves.
+            ("batch" | "epochs" | "optimizer" | "schedule" | "clip", _) => {}
             (name, value) => unreachable!("check admits no fit option `{name}` with {value:?}"),
         }
     }

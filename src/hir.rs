@@ -650,4 +650,8 @@ pub struct FitOption {
 pub enum FitValue {
     Number(f64),
     Word(String),
+    /// So many rows of a table.
+    Batch(TableId, usize),
+    /// Its name and first rate.
+    Optimizer(String, f64),
 }

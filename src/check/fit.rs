@@ -13,21 +13,29 @@ const OPTIONS: &[(&str, Kind)] = &[
     ("learning_rate", Kind::Positive),
     ("tolerance", Kind::Positive),
     ("method", Kind::Word(&["lbfgs", "adam", "nuts"])),
+    ("batch", Kind::Batch),
+    ("epochs", Kind::Whole),
+    ("optimizer", Kind::Optimizer),
+    ("schedule", Kind::Word(&["linear", "cosine", "constant"])),
+    ("clip", Kind::Positive),
 ];
 
-/// Options that belong to parts of the language that are not there yet.
-const LATER_OPTIONS: &[(&str, &str)] = &[
-    ("batch", "remove it: the whole data set is used in every step"),
-    ("optimizer", "write `method: adam` and `learning_rate: 0.01`"),
-    ("epochs", "write `max_steps: 500`: every step uses the whole data set"),
-    ("precision", "remove it: fits are computed in double precision"),
-];
+/// Options that mean something for batches only.
+const OF_BATCHES: [&str; 4] = ["epochs", "optimizer", "schedule", "clip"];
+/// Options that batches have no use for.
+const NOT_OF_BATCHES: [&str; 6] = ["draws", "starts", "max_steps", "learning_rate", "tolerance", "method"];
+
+const OPTIMIZERS: [&str; 3] = ["adam", "adamw", "sgd"];
 
 #[derive(Clone, Copy)]
 enum Kind {
     Whole,
     Positive,
     Word(&'static [&'static str]),
+    /// `digits(128)`
+    Batch,
+    /// `adam(1e-3)`
+    Optimizer,
 }
 
 impl<'a> Checker<'a, '_> {
@@ -53,6 +61,74 @@ impl<'a> Checker<'a, '_> {
                 }
                 _ => {}
             }
+        }
+        let asked = model.decls.iter().any(|d| match &d.kind {
+            DeclKind::Fit { items } => items.iter().any(|i| i.name.name == "batch"),
+            _ => false,
+        });
+        self.options_together(asked);
+    }
+
+    /// `digits(128)`; outer `None`: reported.
+    fn batch_of(&mut self, callee: &ast::Expr, args: &[ast::Arg]) -> Option<Option<FitValue>> {
+        let (A::Name(name), [one]) = (&callee.kind, args) else { return Some(None) };
+        let A::Number { value, .. } = one.value.kind else { return Some(None) };
+        if value < 1.0 || value.fract() != 0.0 || one.name.is_some() {
+            return Some(None);
+        }
+        if let Some(table) = self.names.get(name).and_then(|e| e.table) {
+            return Some(Some(FitValue::Batch(table, value as usize)));
+        }
+        let d = Code::BATCH_TABLE
+            .at(callee.span, format!("batches are rows of a table, and `{name}` is none"))
+            .here("not a table");
+        let tables: Vec<&str> = self.hir.tables.iter().map(|t| t.name.as_str()).collect();
+        let d = match (nearest(name, tables.iter().copied()), tables.first()) {
+            (Some(t), _) | (None, Some(&t)) => d.help(format!("write `batch: {t}({value})`")),
+            (None, None) => d.help("remove `batch`"),
+        };
+        self.diags.push(d);
+        None
+    }
+
+    /// Options that go together: those of batches with `batch`, and no others.
+    fn options_together(&mut self, asked: bool) {
+        let find = |name: &str| self.hir.fit.iter().find(|o| o.name == name);
+        let d = match find("batch") {
+            // What is wrong with it has been said.
+            None if asked => None,
+            None => OF_BATCHES.iter().find_map(|n| find(n)).map(|o| {
+                Code::BATCH_WITH
+                    .at(
+                        o.span,
+                        format!("`{}` says how batches of rows are gone through, and there is no `batch`", o.name),
+                    )
+                    .here("without batches")
+                    .help("add `batch: rows(128)`, with the name of the table; or remove it")
+            }),
+            Some(batch) => NOT_OF_BATCHES.iter().find_map(|n| find(n)).map(|o| {
+                let help = match o.name.as_str() {
+                    "method" | "learning_rate" => "write `optimizer: adam(0.001)`",
+                    "max_steps" => "write `epochs: 50`",
+                    _ => "remove it",
+                };
+                Code::BATCH_WITH
+                    .at(o.span, format!("`{}` has no meaning for a fit in batches", o.name))
+                    .here("not with batches")
+                    .label(batch.span, "batches are asked for here")
+                    .help(help)
+            }),
+        };
+        self.diags.list.extend(d);
+        if let (Some(batch), Guide::FullRank | Guide::LowRank(_)) = (find("batch"), self.hir.guide) {
+            let d = Code::BATCH_WITH
+                .at(
+                    batch.span,
+                    "batches go with independent normals or a written guide, and not with correlated normals",
+                )
+                .here("with another guide")
+                .help("write `guide meanfield`");
+            self.diags.push(d);
         }
     }
 
@@ -145,15 +221,6 @@ impl<'a> Checker<'a, '_> {
 
     fn fit_item(&mut self, item: &'a FitItem) {
         let name = item.name.name.as_str();
-        if let Some((_, advice)) = LATER_OPTIONS.iter().find(|o| o.0 == name) {
-            self.diags.push(
-                Code::NOT_YET_FIT_OPTION
-                    .at(item.name.span, format!("the fit option `{name}` is not part of this version of the language"))
-                    .here("parsed, but without meaning so far")
-                    .help(*advice),
-            );
-            return;
-        }
         let Some((_, kind)) = OPTIONS.iter().find(|(n, _)| *n == name) else {
             let mut d = Code::UNKNOWN_FIT_OPTION
                 .at(item.name.span, format!("there is no fit option called `{name}`"))
@@ -183,6 +250,19 @@ impl<'a> Checker<'a, '_> {
             (A::Number { value, .. }, Kind::Whole) if name == "seed" && *value == 0.0 => Some(FitValue::Number(0.0)),
             (A::Number { value, .. }, Kind::Positive) if *value > 0.0 => Some(FitValue::Number(*value)),
             (A::Name(w), Kind::Word(words)) if words.contains(&w.as_str()) => Some(FitValue::Word(w.clone())),
+            (A::Call { callee, args }, Kind::Batch) => match self.batch_of(callee, args) {
+                Some(value) => value,
+                None => return,
+            },
+            (A::Call { callee, args }, Kind::Optimizer) => match (&callee.kind, args.as_slice()) {
+                (A::Name(w), [one]) if OPTIMIZERS.contains(&w.as_str()) => match one.value.kind {
+                    A::Number { value, .. } if value > 0.0 && one.name.is_none() => {
+                        Some(FitValue::Optimizer(w.clone(), value))
+                    }
+                    _ => None,
+                },
+                _ => None,
+            },
             _ => None,
         };
         match value {
@@ -192,6 +272,8 @@ impl<'a> Checker<'a, '_> {
                     Kind::Whole => "a whole number, 1 or more".to_string(),
                     Kind::Positive => "a positive number".to_string(),
                     Kind::Word(w) => format!("`{}`", w.join("` or `")),
+                    Kind::Batch => "a table and a number of its rows".to_string(),
+                    Kind::Optimizer => "`adam`, `adamw` or `sgd` with a rate".to_string(),
                 };
                 if matches!(item.value.kind, A::Error) {
                     return;
@@ -200,6 +282,8 @@ impl<'a> Checker<'a, '_> {
                     Kind::Whole => "100",
                     Kind::Positive => "0.01",
                     Kind::Word(w) => w[0],
+                    Kind::Batch => "rows(128)",
+                    Kind::Optimizer => "adam(0.001)",
                 };
                 self.diags.push(
                     Code::FIT_OPTION_VALUE

@@ -1,5 +1,6 @@
 //! The log joint and the guide programs, from the checked model.
 
+pub mod batch;
 mod bijector;
 mod chain;
 mod discrete;

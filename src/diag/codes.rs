@@ -169,7 +169,7 @@ codes! {
     // V0607 was "missing cells of a discrete column" and stays unused.
     // V0608 was "a net" and stays unused.
     NOT_YET_GUIDE "V0609" error "a guide of a later version";
-    NOT_YET_FIT_OPTION "V0610" error "a fit option of a later version";
+    // V0610 was "a fit option of a later version" and stays unused.
     // V0612 was "an array or a renamed value beside a table" and stays unused.
     // V063x: nets
     UNKNOWN_LAYER "V0630" error "a layer or activation that does not exist";
@@ -179,6 +179,8 @@ codes! {
     LAYER_SIZE "V0634" error "a number of units that is not known before fitting";
     NET_PARTS "V0635" error "several values of a net where one is needed";
     PIPE_OUTSIDE_NET "V0636" error "`|>` outside of a net";
+    BATCH_TABLE "V0640" error "a batch that is not of rows of a table";
+    BATCH_WITH "V0641" error "options that do not go with batches";
     // V062x: written guides
     GUIDE_OF_OTHER "V0620" error "a line of a guide for what is no latent";
     GUIDE_TWICE "V0621" error "a latent that the guide draws twice";
@@ -187,6 +189,9 @@ codes! {
     GUIDE_READS "V0624" error "a line of a guide that reads what it cannot know";
     GUIDE_GRADIENT "V0625" error "a draw of a guide without a gradient";
     GUIDE_FAMILY "V0626" error "a family of a guide that cannot be used so";
+    // V085x: minibatches
+    BATCH_TIED "V0850" error "batches of rows that are tied together";
+    BATCH_SIZE "V0851" error "a batch larger than the data";
     // V07xx: data files
     DATA_NO_FILE "V0701" error "a table has no data file";
     DATA_EXTRA_FILE "V0702" error "a data file that no table takes";

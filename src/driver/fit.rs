@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::batches;
 use super::discrete::cut_short;
 use super::posterior::{check_draws, noncentred, report_vars, weights};
 use super::trouble::{explain_nonfinite, gave_up, of_checkpoint, sampler_keeps_nothing, undetermined};
@@ -28,6 +29,14 @@ pub fn fit(
         session.diags.push(why);
         return None;
     }
+    if let Some(batches) = &compiled.batches {
+        if let Some(d) = batches::refused(compiled, options) {
+            session.diags.push(d);
+            return None;
+        }
+        let report = batches::fit(compiled, batches, options, progress);
+        return or_explain(session, compiled, options, report);
+    }
     let report = match options.method {
         Method::Nuts if options.checkpoint.is_some() => {
             session.diags.push(sampler_keeps_nothing());
@@ -38,6 +47,15 @@ pub fn fit(
             by_guide(compiled, options, progress)
         }
     };
+    or_explain(session, compiled, options, report)
+}
+
+fn or_explain(
+    session: &mut Session,
+    compiled: &Compiled,
+    options: &FitOptions,
+    report: Result<FitReport, FitError>,
+) -> Option<FitReport> {
     match report {
         Ok(report) => Some(report),
         Err(error) => {
@@ -196,13 +214,20 @@ fn latent_of(name: &str) -> &str {
 
 /// A report with the draws and what the options say.
 fn described(compiled: &Compiled, options: &FitOptions, theta: &[f64], draws: usize) -> FitReport {
-    let shown = |o: &dyn std::fmt::Debug| format!("{o:?}").to_lowercase();
-    let sizes = |t: &crate::hir::Table| (t.name.clone(), compiled.bound.size(t.plate));
     FitReport {
         draws,
         vars: report_vars(compiled, theta, draws, options.seed),
         weights: weights(compiled, &theta[..compiled.layout.dim()]),
         discrete: discrete(compiled, theta),
+        ..heading(compiled, options)
+    }
+}
+
+/// What the options and the data say, without draws.
+pub(super) fn heading(compiled: &Compiled, options: &FitOptions) -> FitReport {
+    let shown = |o: &dyn std::fmt::Debug| format!("{o:?}").to_lowercase();
+    let sizes = |t: &crate::hir::Table| (t.name.clone(), compiled.bound.size(t.plate));
+    FitReport {
         noncentred: noncentred(&compiled.hir),
         method: shown(&options.method),
         seed: options.seed,
@@ -220,7 +245,7 @@ fn described(compiled: &Compiled, options: &FitOptions, theta: &[f64], draws: us
     }
 }
 
-fn trace(steps: &[Progress]) -> Trace {
+pub(super) fn trace(steps: &[Progress]) -> Trace {
     let columns = ["stage", "start", "iteration", "gradients", "objective", "gradient_norm", "seconds"];
     let row = |p: &Progress| {
         let counts = [p.stage as usize, p.start, p.iteration, p.gradients].map(|n| n as f64);

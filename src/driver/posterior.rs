@@ -27,17 +27,7 @@ pub fn noncentred(hir: &Hir) -> Vec<(String, String)> {
 
 /// Every latent, param and report, computed at each draw of theta.
 pub fn report_vars(compiled: &Compiled, theta: &[f64], draws: usize, seed: u64) -> Vec<ReportVar> {
-    let hir = &compiled.hir;
-    let shown: Vec<VarId> = {
-        let own = |v: &VarId| hir.is_unknown(*v) && hir.discrete(*v).is_none() && !hir.weights.contains(v);
-        let latents = (0..hir.vars.len() as u32).map(VarId).filter(own);
-        let mut all: Vec<VarId> = latents.collect();
-        all.extend(hir.reports.iter().filter(|v| !own(v)));
-        // A column that may have missing cells and has none has nothing to report.
-        let plates = |v: &VarId| hir.var(*v).axes.iter().map(|a| compiled.bound.size(hir.axis(*a).plate));
-        all.retain(|v| plates(v).product::<usize>() > 0);
-        all
-    };
+    let shown = shown(compiled);
     let mut vars: Vec<ReportVar> = shown
         .iter()
         .map(|&v| {
@@ -80,6 +70,18 @@ pub fn report_vars(compiled: &Compiled, theta: &[f64], draws: usize, seed: u64) 
     vars
 }
 
+/// Every latent and param, weights of nets aside, and what the model reports.
+pub(super) fn shown(compiled: &Compiled) -> Vec<VarId> {
+    let hir = &compiled.hir;
+    let own = |v: &VarId| hir.is_unknown(*v) && hir.discrete(*v).is_none() && !hir.weights.contains(v);
+    let mut all: Vec<VarId> = (0..hir.vars.len() as u32).map(VarId).filter(own).collect();
+    all.extend(hir.reports.iter().filter(|v| !own(v)));
+    // A column that may have missing cells and has none has nothing to report.
+    let plates = |v: &VarId| hir.var(*v).axes.iter().map(|a| compiled.bound.size(hir.axis(*a).plate));
+    all.retain(|v| plates(v).product::<usize>() > 0);
+    all
+}
+
 /// The weights of nets at one draw of theta, which is any: they are fitted to a point.
 pub fn weights(compiled: &Compiled, theta: &[f64]) -> Vec<ReportVar> {
     if compiled.hir.weights.is_empty() {
@@ -95,7 +97,7 @@ pub fn weights(compiled: &Compiled, theta: &[f64]) -> Vec<ReportVar> {
 }
 
 /// A variable with its labels, and no draws yet.
-fn described(compiled: &Compiled, v: VarId) -> ReportVar {
+pub(super) fn described(compiled: &Compiled, v: VarId) -> ReportVar {
     let hir = &compiled.hir;
     let var = hir.var(v);
     let dim = |a: &AxisId| {

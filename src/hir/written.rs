@@ -33,6 +33,11 @@ pub enum GuideLine {
 }
 
 impl Written {
+    /// Whether some latents are drawn together by a family.
+    pub fn has_groups(&self) -> bool {
+        self.lines.iter().any(|l| matches!(l, GuideLine::Family { family: Guide::FullRank, .. }))
+    }
+
     /// Whether a variable is a `param` or a `let` of the guide.
     pub fn owns(&self, var: VarId) -> bool {
         self.lines.iter().any(|l| match l {

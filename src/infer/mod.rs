@@ -2,6 +2,7 @@
 
 mod adam;
 mod approximation;
+pub mod batches;
 mod discrete;
 mod draws;
 mod drift;

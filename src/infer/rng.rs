@@ -39,6 +39,13 @@ impl Stream {
         s
     }
 
+    /// A stream of its own for each number, without text to make.
+    pub fn numbered(seed: u64, purpose: &str, n: usize) -> Stream {
+        let mut s = Stream::new(seed, purpose, "");
+        s.stream = mix(s.stream ^ mix(n as u64));
+        s
+    }
+
     /// Uniform on the open interval (0, 1).
     pub fn uniform(&mut self) -> f64 {
         let TryOk(bits) = self.try_next_u64().into();

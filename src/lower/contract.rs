@@ -49,7 +49,7 @@ fn plain_load(arena: &Arena, e: E) -> Option<Side> {
 
 /// Numbers that are fixed, one per lane and step.
 fn is_matrix(arena: &Arena, a: &Side, lane: LoopId, over: LoopId) -> bool {
-    !arena.is_active(a.buf) && a.addr.uses(lane) && a.addr.uses(over)
+    (!arena.is_active(a.buf) || arena.is_fed(a.buf)) && a.addr.uses(lane) && a.addr.uses(over)
 }
 
 fn is_affine(addr: &Addr) -> bool {

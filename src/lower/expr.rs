@@ -49,8 +49,10 @@ pub(crate) struct Arena {
     info: Vec<Info>,
     interned: HashMap<Expr, E>,
     pub buffers: Vec<Buffer>,
-    /// By `BufId`: whether its numbers depend on theta.
+    /// By `BufId`: whether its numbers depend on theta, or change from run to run.
     active: Vec<bool>,
+    /// Data that change from run to run: rows of a batch.
+    fed: std::collections::HashSet<BufId>,
     pub loops: Vec<LoopInfo>,
     /// The loops over whole plates: the n-th is used where n of the same plate are open at once.
     plates: HashMap<(PlateId, usize), LoopId>,
@@ -108,6 +110,17 @@ impl Arena {
 
     pub fn data(&mut self, name: impl Into<String>, numbers: Arc<[f64]>) -> BufId {
         self.buffer(name, numbers.len(), BufKind::Data(numbers), false)
+    }
+
+    /// Data that the caller gives before each run.
+    pub fn feed(&mut self, name: impl Into<String>, len: usize) -> BufId {
+        let buf = self.buffer(name, len, BufKind::Input, true);
+        self.fed.insert(buf);
+        buf
+    }
+
+    pub fn is_fed(&self, buf: BufId) -> bool {
+        self.fed.contains(&buf)
     }
 
     /// A buffer that regions fill, one number per cell of `loops`, with its address in them.

@@ -154,6 +154,7 @@ fn backward(arena: &mut Arena, loops: &[LoopId], seeds: Vec<Seed>, adjoints: &mu
         let mut step = Step { arena: &mut *arena, adj: &mut adj, loops, of: e, g, mask };
         match step.arena.get(e).clone() {
             Expr::Const(_) | Expr::Counter(_) | Expr::Detach(_) => {}
+            Expr::Load(buf, _) if step.arena.is_fed(buf) => {}
             Expr::Load(buf, addr) => roots.push(step.accumulate(buf, addr, adjoints)),
             Expr::Unary(op, x) => step.unary(op, x),
             Expr::Binary(op, a, b) => step.binary(op, a, b),

@@ -2,9 +2,10 @@
 
 use crate::diag::Code;
 use crate::hir::PlateId;
-use crate::lower::expr::E;
+use crate::lower::expr::{E, Expr};
 use crate::lower::graph::{BinOp, BufId, LoopId};
 use crate::lower::resolve::Resolver;
+use crate::lower::storage::Feed;
 use crate::source::Span;
 
 /// An index buffer with the cells whose value was no position of the plate (their entry is 0).
@@ -36,6 +37,9 @@ impl Resolver<'_, '_> {
         guard: Option<E>,
         of: &str,
     ) -> Option<BufId> {
+        if self.arena.active(position) {
+            return self.fed_index(position, plate, size, of);
+        }
         if !self.indexed.contains_key(&(position, plate)) {
             let indexed = self.tabulate(position, plate, size);
             self.indexed.insert((position, plate), indexed);
@@ -45,6 +49,39 @@ impl Resolver<'_, '_> {
         if let Some(outside) = outside {
             self.check(position, outside, plate, size, guard, of);
         }
+        (size > 0).then_some(buf)
+    }
+
+    /// The index buffer of a column of a batch, which holds other rows from run to run. Entries of the column were
+    /// checked when the data were bound.
+    fn fed_index(&mut self, position: E, plate: PlateId, size: usize, of: &str) -> Option<BufId> {
+        if let Some(known) = self.indexed.get(&(position, plate)) {
+            return (size > 0).then_some(known.buf);
+        }
+        let loops = self.arena.free(position).to_vec();
+        let column = match self.arena.get(position) {
+            Expr::Load(buf, addr) if *addr == self.arena.address(&loops) => self.storage.fed_var(*buf),
+            _ => None,
+        };
+        let Some(var) = column else {
+            self.diags.push(
+                Code::BATCH_TIED
+                    .at(
+                        self.span,
+                        format!(
+                            "in `{}`, an index of `{of}` is computed from columns of the batched table",
+                            self.statement
+                        ),
+                    )
+                    .here("not a column by itself")
+                    .help("put the index in a column of its own, or remove `batch`"),
+            );
+            return None;
+        };
+        let entries = self.storage.values(var).numbers.iter().map(|&v| v as u32).collect();
+        let buf = self.arena.index(format!("position on {}", self.hir.plate(plate).name), entries, plate);
+        self.storage.add_feed(Feed { var, buf });
+        self.indexed.insert((position, plate), Indexed { buf, outside: None });
         (size > 0).then_some(buf)
     }
 

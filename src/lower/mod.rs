@@ -34,27 +34,32 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::data::Bound;
-use crate::derive::joint::{Eliminated, Joint};
+use crate::derive::joint::{Eliminated, Joint, NodeId};
 use crate::derive::{MOST_ENTRIES, MOST_STORED};
 use crate::diag::Diags;
-use crate::hir::{Hir, PlateId};
+use crate::hir::{AxisId, Hir, PlateId, VarId};
 use expr::{Arena, E, Expr};
 use graph::{BufId, BufKind, Graph, Region};
 use kernel::Kernel;
 use storage::Storage;
 
 use storage::plate_cells;
-pub use storage::{Layout, Place};
+pub use storage::{Feed, Layout, Place};
 pub use tangent::{Product, Recipe};
 pub use verify::{verify, verify_region};
 
 /// The graph of a model on its data, and where it keeps what has a name; `None` after diagnostics, for labels and indices that the data do not have.
 pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Option<(Graph, Layout)> {
+    lower_fed(hir, joint, bound, &[], diags)
+}
+
+/// The same where some data change from run to run: those that the layout's feeds name. `bound` holds values that fit.
+pub fn lower_fed(hir: &Hir, joint: &Joint, bound: &Bound, fed: &[VarId], diags: &mut Diags) -> Option<(Graph, Layout)> {
     let mut found = Diags::default();
     too_many_values(hir, joint, bound, diags)?;
     let mut owned = Arena::default();
     let arena = &mut owned;
-    let mut storage = Storage::new(hir, joint, bound, arena);
+    let mut storage = Storage::new(hir, joint, bound, fed, arena);
     let (theta, dim) = (storage.theta, storage.dim);
     let log_joint = arena.buffer("log joint", 1, BufKind::Scratch { zeroed: true }, true);
     let grad = arena.buffer("gradient", dim, BufKind::Scratch { zeroed: true }, true);
@@ -99,6 +104,13 @@ pub fn lower(hir: &Hir, joint: &Joint, bound: &Bound, diags: &mut Diags) -> Opti
     prune::prune(&mut graph, &mut layout);
     debug_assert_eq!(verify(&graph), Ok(()));
     Some((graph, layout))
+}
+
+/// Expressions that depend on data only, each over its axes, the first contiguous.
+pub fn evaluate(hir: &Hir, joint: &Joint, bound: &Bound, wanted: &[(NodeId, &[AxisId])]) -> Vec<Vec<f64>> {
+    let arena = &mut Arena::default();
+    let mut storage = Storage::new(hir, joint, bound, &[], arena);
+    resolve::evaluate(hir, joint, bound, arena, &mut storage, wanted)
 }
 
 /// How many cells plates have in these data.

@@ -97,38 +97,8 @@ pub(crate) fn resolve<'a>(
     log_joint: BufId,
     diags: &mut Diags,
 ) -> Resolved {
-    let (free_axes, has_index) = survey(joint);
-    let mut r = Resolver {
-        hir,
-        joint,
-        bound,
-        arena,
-        storage,
-        diags,
-        memo: HashMap::new(),
-        free_axes,
-        has_index,
-        indexed: HashMap::new(),
-        filters: HashMap::new(),
-        as_numbers: HashMap::new(),
-        orders: HashMap::new(),
-        own: vec![],
-        kept: vec![],
-        plate_of: HashMap::new(),
-        statement: String::new(),
-        span: Span::default(),
-    };
-    let mut kernels = vec![];
-    let group = |d: &Def| d.walk.as_ref().map(|w| w.group);
-    for defs in joint.defs.chunk_by(|a, b| group(a).is_some() && group(a) == group(b)) {
-        let names: Vec<&str> = defs.iter().map(|d| r.joint.slot(d.slot).name.as_str()).collect();
-        r.statement = names.join(", ");
-        r.span = defs[0].span;
-        kernels.extend(match &defs[0].walk {
-            Some(walk) => r.walk(defs, walk),
-            None => r.definition(&defs[0]),
-        });
-    }
+    let mut r = Resolver::new(hir, joint, bound, arena, storage, diags);
+    let mut kernels = r.definitions();
     for term in &joint.terms {
         r.statement.clone_from(&term.name);
         r.span = term.span;
@@ -137,6 +107,78 @@ pub(crate) fn resolve<'a>(
     }
     r.starts();
     Resolved { kernels, kept: r.kept }
+}
+
+impl<'a, 's> Resolver<'a, 's> {
+    fn new(
+        hir: &'a Hir,
+        joint: &'a Joint,
+        bound: &'a Bound,
+        arena: &'s mut Arena,
+        storage: &'s mut Storage<'a>,
+        diags: &'s mut Diags,
+    ) -> Resolver<'a, 's> {
+        let (free_axes, has_index) = survey(joint);
+        Resolver {
+            hir,
+            joint,
+            bound,
+            arena,
+            storage,
+            diags,
+            memo: HashMap::new(),
+            free_axes,
+            has_index,
+            indexed: HashMap::new(),
+            filters: HashMap::new(),
+            as_numbers: HashMap::new(),
+            orders: HashMap::new(),
+            own: vec![],
+            kept: vec![],
+            plate_of: HashMap::new(),
+            statement: String::new(),
+            span: Span::default(),
+        }
+    }
+
+    /// Every definition, in order.
+    fn definitions(&mut self) -> Vec<Kernel> {
+        let joint = self.joint;
+        let mut kernels = vec![];
+        let group = |d: &Def| d.walk.as_ref().map(|w| w.group);
+        for defs in joint.defs.chunk_by(|a, b| group(a).is_some() && group(a) == group(b)) {
+            let names: Vec<&str> = defs.iter().map(|d| joint.slot(d.slot).name.as_str()).collect();
+            self.statement = names.join(", ");
+            self.span = defs[0].span;
+            kernels.extend(match &defs[0].walk {
+                Some(walk) => self.walk(defs, walk),
+                None => self.definition(&defs[0]),
+            });
+        }
+        kernels
+    }
+}
+
+/// Expressions that depend on data only, each over its axes.
+pub(crate) fn evaluate<'a>(
+    hir: &'a Hir,
+    joint: &'a Joint,
+    bound: &'a Bound,
+    arena: &mut Arena,
+    storage: &mut Storage<'a>,
+    wanted: &[(NodeId, &[AxisId])],
+) -> Vec<Vec<f64>> {
+    // Whatever could be said was said when the whole was lowered.
+    let mut diags = Diags::default();
+    let mut r = Resolver::new(hir, joint, bound, arena, storage, &mut diags);
+    r.definitions();
+    let each = wanted.iter().map(|(node, axes)| {
+        let scope = r.scope_over(axes);
+        let value = r.node(*node, &scope);
+        let loops: Vec<LoopId> = axes.iter().map(|&a| loop_of(scope.bind(a))).collect();
+        r.arena.values(value, &loops)
+    });
+    each.collect()
 }
 
 /// Per node: the axes it varies over, and whether it holds a computed index.

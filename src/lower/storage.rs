@@ -43,6 +43,15 @@ pub struct Layout {
     points: Vec<bool>,
     start: Vec<f64>,
     roles: Option<Vec<Role>>,
+    /// What is to be given before each run.
+    feeds: Vec<Feed>,
+}
+
+/// A buffer that holds the rows of a batch: of a column, as numbers or as positions on a plate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feed {
+    pub var: VarId,
+    pub buf: BufId,
 }
 
 /// One slot's cells: cell (i, j) of dims [n, m] is at `offset + i + n·j` of the buffer.
@@ -85,8 +94,19 @@ impl Layout {
         self.theta.iter().filter_map(|&s| self.place(s)).flat_map(|p| p.cell_names(bound)).collect()
     }
 
+    /// The buffers of a batch, which the caller fills before each run.
+    pub fn feeds(&self) -> &[Feed] {
+        &self.feeds
+    }
+
+    /// The slots that make up theta, in its order, each with its place.
+    pub fn theta(&self) -> impl Iterator<Item = &Place> {
+        self.theta.iter().filter_map(|&s| self.place(s))
+    }
+
     /// Call `f` on every buffer of a slot.
     pub(super) fn each_buffer(&mut self, f: &mut impl FnMut(&mut BufId)) {
+        self.feeds.iter_mut().for_each(|feed| f(&mut feed.buf));
         self.places.iter_mut().flatten().for_each(|p| f(&mut p.buf));
         self.vars.values_mut().for_each(f);
     }
@@ -144,16 +164,18 @@ pub(crate) struct Storage<'a> {
     pub layout: Layout,
     pub theta: BufId,
     pub dim: usize,
+    /// Data that change from run to run.
+    fed: &'a [VarId],
 }
 
 impl<'a> Storage<'a> {
     /// Lay out theta: one slice per unconstrained slot, in order.
-    pub fn new(hir: &'a Hir, joint: &'a Joint, bound: &'a Bound, arena: &mut Arena) -> Storage<'a> {
+    pub fn new(hir: &'a Hir, joint: &'a Joint, bound: &'a Bound, fed: &'a [VarId], arena: &mut Arena) -> Storage<'a> {
         let theta = arena.buffer("theta", 0, BufKind::Input, true);
         let theta_slots = joint.unconstrained.iter().map(|u| u.slot).collect();
         let places = vec![None; joint.slots.len()];
         let layout = Layout { places, theta: theta_slots, ..Layout::default() };
-        let mut storage = Storage { hir, joint, bound, layout, theta, dim: 0 };
+        let mut storage = Storage { hir, joint, bound, layout, theta, dim: 0, fed };
         for u in &joint.unconstrained {
             let mut place = storage.shape(joint.slot(u.slot));
             place.offset = storage.dim;
@@ -176,6 +198,13 @@ impl<'a> Storage<'a> {
         if self.layout.places[at].is_none() {
             let slot = self.joint.slot(id);
             let mut place = self.shape(slot);
+            if let SlotKind::Data(var) = slot.kind
+                && self.fed.contains(&var)
+            {
+                place.buf = arena.feed(&slot.name, place.len());
+                self.layout.feeds.push(Feed { var, buf: place.buf });
+                return self.layout.places[at].insert(place);
+            }
             let numbers: Arc<[f64]> = match &slot.kind {
                 SlotKind::Data(var) => self.values(*var).numbers.clone(),
                 SlotKind::Table(table) => fill(*table, &place.dims).into(),
@@ -191,7 +220,17 @@ impl<'a> Storage<'a> {
         self.layout.places[at].as_ref().expect("just placed")
     }
 
-    fn values(&self, var: VarId) -> &'a Values {
+    /// The column that a buffer of a batch holds.
+    pub fn fed_var(&self, buf: BufId) -> Option<VarId> {
+        self.layout.feeds.iter().find(|f| f.buf == buf).map(|f| f.var)
+    }
+
+    /// Remember an index buffer of a batch.
+    pub fn add_feed(&mut self, feed: Feed) {
+        self.layout.feeds.push(feed);
+    }
+
+    pub fn values(&self, var: VarId) -> &'a Values {
         self.bound.values.get(&var).expect("binding gives numbers to every data variable")
     }
 

@@ -9,6 +9,6 @@ mod trace;
 mod workspace;
 
 pub use interp::Cause;
-pub use model::{Model, Reporter};
+pub use model::{Fed, Model, Reporter};
 pub use trace::{NonFinite, trace_nonfinite};
 pub use workspace::Workspace;

@@ -1,5 +1,7 @@
 //! A compiled model as inference sees it.
 
+use std::sync::Arc;
+
 use std::sync::OnceLock;
 
 use super::Workspace;
@@ -7,7 +9,7 @@ use super::interp::Interp;
 use crate::codegen::{self, CompileError, Kernels, ProductKernel};
 use crate::infer::{Evaluator, Role, Target};
 use crate::lower::Product;
-use crate::lower::graph::{BufId, Graph};
+use crate::lower::graph::{BufId, BufKind, Graph};
 
 /// A graph with its kernels, and what its coordinates are called. Where there is no compiler for the processor, the
 /// interpreter runs the graph.
@@ -54,6 +56,14 @@ impl Model {
     /// Runs the report program.
     pub fn reporter(&self) -> Reporter<'_> {
         Reporter(self.engine())
+    }
+
+    /// An evaluator whose data are given from outside.
+    pub fn fed(&self) -> Fed<'_> {
+        Fed(match &self.kernels {
+            Ok(kernels) => Kept::Compiled(kernels, Workspace::new(&self.graph)),
+            Err(_) => Kept::Interpreted(Box::new(self.graph.clone())),
+        })
     }
 
     fn engine(&self) -> Engine<'_> {
@@ -201,6 +211,83 @@ impl Evaluator for Engine<'_> {
         let Some((_, latents)) = &self.model.written else { return theta.to_vec() };
         self.first.report(theta);
         latents.iter().flat_map(|b| self.first.buffer(*b)).copied().collect()
+    }
+}
+
+/// Evaluates the log joint on data that change from call to call.
+pub struct Fed<'m>(Kept<'m>);
+
+/// The compiled program, or the graph with data of its own for the interpreter.
+enum Kept<'m> {
+    Compiled(&'m Kernels, Workspace),
+    Interpreted(Box<Graph>),
+}
+
+impl Fed<'_> {
+    /// Change the numbers of an input buffer.
+    pub fn numbers(&mut self, id: BufId, fill: impl FnOnce(&mut [f64])) {
+        match &mut self.0 {
+            Kept::Compiled(_, workspace) => fill(workspace.buffer_mut(id)),
+            Kept::Interpreted(graph) => {
+                let buffer = &mut graph.buffers[id.0 as usize];
+                let mut numbers = match &buffer.kind {
+                    BufKind::Data(numbers) => numbers.to_vec(),
+                    BufKind::Input | BufKind::Index(_) | BufKind::Scratch { .. } => vec![0.0; buffer.len],
+                };
+                fill(&mut numbers);
+                buffer.kind = BufKind::Data(numbers.into());
+            }
+        }
+    }
+
+    /// Change the entries of an index buffer; each must be a position of its plate.
+    pub fn positions(&mut self, id: BufId, fill: impl FnOnce(&mut [u32])) {
+        match &mut self.0 {
+            Kept::Compiled(_, workspace) => fill(workspace.positions_mut(id)),
+            Kept::Interpreted(graph) => {
+                if let BufKind::Index(entries) = &mut graph.buffers[id.0 as usize].kind {
+                    fill(Arc::make_mut(entries));
+                }
+            }
+        }
+    }
+
+    pub fn value_grad(&mut self, theta: &[f64], grad: &mut [f64]) -> f64 {
+        match &mut self.0 {
+            Kept::Compiled(kernels, workspace) => {
+                workspace.theta_mut().copy_from_slice(theta);
+                let value = kernels.gradient(workspace);
+                grad.copy_from_slice(workspace.grad());
+                value
+            }
+            Kept::Interpreted(graph) => Interp::new(graph).value_grad(theta, grad),
+        }
+    }
+
+    pub fn value(&mut self, theta: &[f64]) -> f64 {
+        match &mut self.0 {
+            Kept::Compiled(kernels, workspace) => {
+                workspace.theta_mut().copy_from_slice(theta);
+                kernels.value(workspace)
+            }
+            Kept::Interpreted(graph) => Interp::new(graph).value(theta),
+        }
+    }
+
+    /// Fill every buffer of the report at `theta`, and hand out those that are asked for.
+    pub fn report(&mut self, theta: &[f64], mut take: impl FnMut(&dyn Fn(BufId) -> Vec<f64>)) {
+        match &mut self.0 {
+            Kept::Compiled(kernels, workspace) => {
+                workspace.theta_mut().copy_from_slice(theta);
+                kernels.report(workspace);
+                take(&|id| workspace.buffer(id).to_vec());
+            }
+            Kept::Interpreted(graph) => {
+                let mut interp = Interp::new(graph);
+                interp.report(theta);
+                take(&|id| interp.buffer(id).to_vec());
+            }
+        }
     }
 }
 

@@ -119,6 +119,19 @@ impl Workspace {
         }
     }
 
+    /// The entries of an index buffer, to be changed: from the first time on the workspace has its own copy.
+    pub fn positions_mut(&mut self, id: BufId) -> &mut [u32] {
+        let i = id.0 as usize;
+        match &mut self.fixed[i] {
+            Fixed::Positions(positions) => {
+                let own = Arc::make_mut(positions);
+                self.table[i] = own.as_mut_ptr().cast();
+                own
+            }
+            Fixed::Numbers(_) | Fixed::Own(_) => &mut [],
+        }
+    }
+
     /// The entries of an index buffer; none for others.
     pub fn positions(&self, id: BufId) -> &[u32] {
         match &self.fixed[id.0 as usize] {

@@ -2,6 +2,7 @@
 
 mod alloc;
 mod attacks;
+mod batches;
 mod calibrate;
 mod censored;
 mod chains;
