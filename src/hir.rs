@@ -4,7 +4,7 @@ mod written;
 
 use crate::source::Span;
 
-pub use written::{GuideLine, Written};
+pub use written::{Gradient, GuideLine, Written};
 
 pub use crate::lower::graph::{BinOp, UnOp};
 use crate::prim::ode::Method;

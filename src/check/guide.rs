@@ -14,6 +14,8 @@ struct Above {
     covered: Vec<(VarId, Span)>,
     /// The guide's own params and lets.
     own: Vec<VarId>,
+    /// Discrete latents that a line reads, and where.
+    read: Vec<(VarId, Span)>,
     /// `rest ~ …`: where, and which line.
     rest: Option<(Span, usize)>,
     /// Whether a line was wrong: what is missing may be a consequence.
@@ -38,16 +40,20 @@ impl<'a> Checker<'a, '_> {
                 }
                 GuideItem::Param { head, ty, init } => self.param(head, ty.as_ref(), init),
                 GuideItem::Sample { names, dist, attrs } => {
-                    self.guide_attrs(attrs);
+                    let asked = self.guide_attrs(attrs);
                     match family_call(dist) {
-                        Some((name, args)) => self.family_line(names, name, args, dist.span, &mut above),
-                        None => names.iter().for_each(|n| self.draw_line(n, dist, &mut above)),
+                        Some((name, args)) => {
+                            self.smooth_only(names, asked);
+                            self.family_line(names, name, args, dist.span, &mut above);
+                        }
+                        None => names.iter().for_each(|n| self.draw_line(n, dist, asked, &mut above)),
                     }
                 }
             }
             self.own_steps(steps, &mut above);
             above.wrong |= self.diags.list.len() > errors;
         }
+        self.gradients(&mut above);
         if !above.wrong && !self.diags.has_errors() {
             self.left_out(span, &mut above);
         }
@@ -69,15 +75,36 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    fn guide_attrs(&mut self, attrs: &[ast::Attr]) {
+    /// How the gradient is to pass through the draws of a line, and where that is said.
+    fn guide_attrs(&mut self, attrs: &[ast::Attr]) -> Option<(Gradient, Span)> {
+        let mut asked: Option<(Gradient, Span)> = None;
         for a in attrs {
-            self.diags.push(
-                Code::UNKNOWN_ATTRIBUTE
-                    .at(a.span, format!("`@{}` has no meaning on a line of a guide", a.name.name))
-                    .here("not here")
-                    .help("remove it"),
-            );
+            let name = a.name.name.as_str();
+            let gradient = match name {
+                "enumerate" if a.args.is_empty() => Gradient::Enumerate,
+                "score" if a.args.is_empty() => Gradient::Score,
+                _ => {
+                    let said = match name {
+                        "enumerate" | "score" => format!("`@{name}` takes no arguments"),
+                        _ => format!("`@{name}` has no meaning on a line of a guide"),
+                    };
+                    let d = Code::UNKNOWN_ATTRIBUTE.at(a.span, said).here("not here");
+                    self.diags.push(d.help("a line for a discrete latent takes `@enumerate` or `@score`"));
+                    continue;
+                }
+            };
+            match asked {
+                Some((other, at)) if other != gradient => self.diags.push(
+                    Code::UNKNOWN_ATTRIBUTE
+                        .at(a.span, "the gradient is taken in one way")
+                        .here("this one or the other")
+                        .label(at, "the other one")
+                        .help("remove one of them"),
+                ),
+                _ => asked = Some((gradient, a.span)),
+            }
         }
+        asked
     }
 
     /// The latent that a line names; `None`: reported.
@@ -172,7 +199,7 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// `z ~ Normal(m, s)`: drawn per cell of the latent's plates, or jointly over one of them.
-    fn draw_line(&mut self, name: &'a Ident, dist: &'a ast::Expr, above: &mut Above) {
+    fn draw_line(&mut self, name: &'a Ident, dist: &'a ast::Expr, asked: Option<(Gradient, Span)>, above: &mut Above) {
         if name.name == "rest" && self.names.get("rest").is_none() {
             let d = Code::GUIDE_FAMILY
                 .at(dist.span, "`rest` stands for all other latents, which have no distribution in common")
@@ -214,18 +241,48 @@ impl<'a> Checker<'a, '_> {
         if !args || !self.may_read(&used.logpdf, above) {
             return;
         }
+        let gradient = asked.map_or(Gradient::Auto, |a| a.0);
+        let (over, dist, span) = (over, used, name.span);
         if self.hir.discrete(var).is_some() {
-            let d = Code::GUIDE_GRADIENT
-                .at(name.span, format!("`{}` is discrete, and the bound has no gradient along its draws", v.name))
-                .here("discrete")
-                .label(v.span, "declared here")
-                .help("leave it out: discrete latents that the guide does not name are summed out");
-            return self.diags.push(d);
+            return above.lines.push(GuideLine::Draw { var, over, dist, gradient, span });
         }
-        if !self.smooth_draw(&used, name, &v) {
-            return;
+        self.smooth_only(std::slice::from_ref(name), asked);
+        if self.smooth_draw(&dist, name, &v) {
+            above.lines.push(GuideLine::Draw { var, over, dist, gradient, span });
         }
-        above.lines.push(GuideLine::Draw { var, over, dist: used, span: name.span });
+    }
+
+    /// Refuse a choice of gradient where there is none to make.
+    fn smooth_only(&mut self, names: &[Ident], asked: Option<(Gradient, Span)>) {
+        let (Some((_, at)), Some(name)) = (asked, names.first()) else { return };
+        self.diags.push(
+            Code::GUIDE_GRADIENT
+                .at(at, format!("`{}` is continuous: the gradient passes through its draws", name.name))
+                .here("for discrete latents")
+                .label(name.span, "continuous")
+                .help("remove it"),
+        );
+    }
+
+    /// A discrete latent that a later line reads has a value there: it cannot stand for all of its values.
+    fn gradients(&mut self, above: &mut Above) {
+        for line in &mut above.lines {
+            let GuideLine::Draw { var, gradient, span, .. } = line else { continue };
+            let Some((_, read)) = above.read.iter().find(|r| r.0 == *var) else { continue };
+            if *gradient == Gradient::Enumerate {
+                let name = &self.hir.var(*var).name;
+                self.diags.push(
+                    Code::GUIDE_GRADIENT
+                        .at(*read, format!("this line needs the value of `{name}`, which is enumerated"))
+                        .here("read here")
+                        .label(*span, "all of its values")
+                        .help("write `@score` in the place of `@enumerate`"),
+                );
+            }
+            if *gradient != Gradient::Score {
+                *gradient = Gradient::Read;
+            }
+        }
     }
 
     /// Whether a distribution draws several cells together.
@@ -302,6 +359,9 @@ impl<'a> Checker<'a, '_> {
             let d = match &v.kind {
                 VarKind::Latent => match above.at(var) {
                     Some(_) => {
+                        if v.ty != Ty::Real {
+                            above.read.push((var, span));
+                        }
                         self.read_of_family(var, span, above);
                         continue;
                     }

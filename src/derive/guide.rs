@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use super::joint::{Joint, SlotKind};
-use crate::hir::{Constraint, Discrete, Guide as Family, GuideLine, Hir, MatrixKind, Step, Ty, VarId, VarKind};
+use super::joint::{Joint, SlotKind, Written};
+use crate::hir::{
+    Constraint, Discrete, Gradient, Guide as Family, GuideLine, Hir, MatrixKind, Step, Ty, VarId, VarKind,
+};
 
 /// The approximating family over the unconstrained latents, and each latent's way from it.
 #[derive(Clone, Debug)]
@@ -34,13 +36,17 @@ pub fn guide(hir: &Hir, joint: &Joint) -> Guide {
     let mut entries: Vec<Entry> = vec![];
     for u in &joint.unconstrained {
         debug_assert!(matches!(joint.slot(u.slot).kind, SlotKind::Unconstrained(_)));
+        let input = |w: &Written| w.switch == Some(u.slot) || w.scores.iter().any(|s| s.0 == u.slot || s.1 == u.slot);
+        if joint.written.as_ref().is_some_and(input) {
+            continue;
+        }
         match joint.written.as_ref().is_some_and(|w| w.noise.contains(&u.slot)) {
             false => entries.push(of_coordinates(hir, u.var)),
             // A draw may be made from several noises.
             true if drawn.contains(&u.var) => {}
             true => {
                 drawn.push(u.var);
-                entries.extend(of_line(hir, u.var));
+                entries.extend(of_line(hir, joint, u.var));
             }
         }
     }
@@ -66,16 +72,28 @@ fn summed_out(hir: &Hir, d: &Discrete) -> Entry {
 }
 
 /// A latent with a line of its own in a written guide.
-fn of_line(hir: &Hir, var: VarId) -> Option<Entry> {
+fn of_line(hir: &Hir, joint: &Joint, var: VarId) -> Option<Entry> {
     let lines = &hir.written.as_ref()?.lines;
-    let (dist, over) = lines.iter().find_map(|l| match l {
-        GuideLine::Draw { var: v, dist, over, .. } if *v == var => Some((dist, over)),
+    let (dist, over, asked) = lines.iter().find_map(|l| match l {
+        GuideLine::Draw { var: v, dist, over, gradient, .. } if *v == var => Some((dist, over, *gradient)),
         _ => None,
     })?;
-    let (gradient, why) = match crate::check::location_scale(dist) {
-        Some(_) => ("reparameterised, closed-form entropy", "a location plus a scale times noise"),
-        None if !over.is_empty() => ("reparameterised", "its cells are drawn together, from noise per cell"),
-        None => ("reparameterised", "its draw is a smooth function of noise"),
+    let scored = joint.written.as_ref().is_some_and(|w| w.scored.contains(&var));
+    let by_score = "score function, leave-one-out baseline, terms that depend on the cell";
+    let (gradient, why) = if hir.discrete(var).is_some() {
+        match (scored, asked) {
+            (true, Gradient::Score) => (by_score, "asked for"),
+            (true, Gradient::Read) => (by_score, "a later line reads its value"),
+            (true, _) => (by_score, "a term reads several of its cells, which one sum cannot enumerate"),
+            (false, Gradient::Enumerate) => ("enumerated: the expectation over its values", "asked for"),
+            (false, _) => ("enumerated: the expectation over its values", "every term reads one of its cells"),
+        }
+    } else {
+        match crate::check::location_scale(dist) {
+            Some(_) => ("reparameterised, closed-form entropy", "a location plus a scale times noise"),
+            None if !over.is_empty() => ("reparameterised", "its cells are drawn together, from noise per cell"),
+            None => ("reparameterised", "its draw is a smooth function of noise"),
+        }
     };
     let value = format!("~ {}", dist.name);
     Some(Entry { var, name: plated(hir, var), value, gradient: gradient.into(), why: why.into() })

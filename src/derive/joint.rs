@@ -223,6 +223,12 @@ pub struct Written {
     pub noise: Vec<SlotId>,
     /// Latents that a family draws together: which.
     pub together: Vec<(VarId, u32)>,
+    /// Discrete latents whose gradient is by the score function.
+    pub scored: Vec<VarId>,
+    /// Of each of these: the inputs along which its terms are the derivatives, and those that multiply log q.
+    pub scores: Vec<(SlotId, SlotId)>,
+    /// The input that is 1 where enumerated latents are taken at the values drawn, 0 while params are fitted.
+    pub switch: Option<SlotId>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -252,6 +258,12 @@ impl Joint {
 
     pub fn slot(&self, id: SlotId) -> &Slot {
         &self.slots[id.0 as usize]
+    }
+
+    /// The slot that stands for a discrete latent.
+    pub(super) fn discrete_slot(&self, var: VarId) -> SlotId {
+        let at = self.slots.iter().position(|s| s.kind == SlotKind::Discrete(var));
+        SlotId(at.expect("every discrete latent has a slot from the start") as u32)
     }
 
     /// The id of this expression, added if new.

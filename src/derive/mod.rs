@@ -3,6 +3,7 @@
 pub mod batch;
 mod bijector;
 mod chain;
+mod chosen;
 mod discrete;
 mod factor;
 pub mod guide;
@@ -86,9 +87,7 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose, known_size: &dyn Fn(&Hir, Plat
         t.give_latents();
     }
     t.fill_known();
-    if purpose != Purpose::Drawn {
-        t.written();
-    }
+    let chosen = if purpose == Purpose::Drawn { vec![] } else { t.written() };
     let mut later = vec![];
     for step in &steps {
         t.span = match step {
@@ -146,6 +145,7 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose, known_size: &dyn Fn(&Hir, Plat
     for (prior, dist) in later {
         t.prior(prior, dist);
     }
+    t.settle_chosen(chosen);
     t.sum_out();
     let mut joint = t.joint;
     joint.mark_report_only();

@@ -6,6 +6,7 @@
 //! densities are those of z. A draw may be made from more noise than it has cells (Laplace: two numbers); the weights are
 //! then those of an extended posterior p(z) q(ε | z), which has the same evidence.
 
+use super::chosen::Chosen;
 use super::joint::*;
 use super::translate::{Source, Translator};
 use crate::check::LocationScale;
@@ -23,8 +24,9 @@ pub(super) struct Making {
 
 impl Translator<'_> {
     /// The lines of the guide, which come before the model.
-    pub(super) fn written(&mut self) {
-        let Some(written) = self.hir.written.clone() else { return };
+    pub(super) fn written(&mut self) -> Vec<Chosen> {
+        let mut chosen = vec![];
+        let Some(written) = self.hir.written.clone() else { return chosen };
         self.joint.written = Some(Written::default());
         // Nets may be shared: their weights depend on nothing.
         for step in self.hir.steps.clone() {
@@ -40,7 +42,12 @@ impl Translator<'_> {
                 GuideLine::Own(Step::Param { var, span }) => self.param(*var, *span),
                 GuideLine::Own(Step::Let { var, value, span }) => self.let_(*var, value, *span),
                 GuideLine::Own(_) => unreachable!("check puts only params and lets into a guide"),
-                GuideLine::Draw { var, over, dist, span } => self.drawn(*var, over, dist, *span),
+                GuideLine::Draw { var, dist, gradient, span, .. } if self.hir.discrete(*var).is_some() => {
+                    self.span = *span;
+                    let z = self.choose(*var, dist, *gradient, *span);
+                    chosen.push(z);
+                }
+                GuideLine::Draw { var, over, dist, span, .. } => self.drawn(*var, over, dist, *span),
                 GuideLine::Family { vars, family, read, span } => {
                     if *family == crate::hir::Guide::FullRank {
                         groups += 1;
@@ -54,6 +61,7 @@ impl Translator<'_> {
                 }
             }
         }
+        chosen
     }
 
     fn drawn(&mut self, var: VarId, over: &[AxisId], dist: &DistUse, span: Span) {
@@ -123,11 +131,7 @@ impl Translator<'_> {
             0 => format!("{} noise", making.name),
             n => format!("{} noise {}", making.name, n + 1),
         };
-        let var = making.var;
-        let slot = self.slot(name, self.plates(axes), SlotKind::Unconstrained(var));
-        let role = Unconstrained { var, slot, point: false, start: None, axes: axes.to_vec() };
-        self.joint.unconstrained.push(role);
-        self.joint.written.as_mut().expect("a written guide is at work").noise.push(slot);
+        let slot = self.guide_noise(making.var, name, axes);
         self.making.as_mut().expect("seen above").noise.push((slot, axes.to_vec()));
         let z = self.read_all(slot, axes);
         match kind {
@@ -135,5 +139,14 @@ impl Translator<'_> {
             Noise::Uniform => self.joint.unary(UnOp::Phi, z),
             _ => unreachable!("check lets a guide draw only from normal and uniform noise"),
         }
+    }
+
+    /// Standard normal noise per cell.
+    pub(super) fn guide_noise(&mut self, var: VarId, name: String, axes: &[AxisId]) -> SlotId {
+        let slot = self.slot(name, self.plates(axes), SlotKind::Unconstrained(var));
+        let noise = Unconstrained { var, slot, point: false, start: None, axes: axes.to_vec() };
+        self.joint.unconstrained.push(noise);
+        self.joint.written.as_mut().expect("a written guide is at work").noise.push(slot);
+        slot
     }
 }

@@ -75,6 +75,18 @@ pub fn compile(session: &mut Session, mut hir: Hir, bound: Bound, whole: &Joint)
         );
         return None;
     }
+    if let (Some(Written { span, .. }), Some(own)) = (&hir.written, &whole.written)
+        && (own.switch.is_some() || !own.scored.is_empty())
+    {
+        session.diags.push(
+            Code::BATCH_WITH
+                .at(*span, "batches go with guides that draw continuous latents, and this one draws discrete ones too")
+                .here("draws a discrete latent")
+                .label(at, "batches are asked for here")
+                .help("leave the discrete latents out of the guide: they are then summed out"),
+        );
+        return None;
+    }
     let starts = starts(&hir, whole, &bound);
     let Batched { mut joint, statistics, weight, row } = match batched(&mut hir, whole, plate, total, at) {
         Ok(b) => b,

@@ -3,6 +3,7 @@
 use super::Compiled;
 use crate::derive::{self, Purpose};
 use crate::diag::Diags;
+use crate::hir::{Discrete, Ty, VarId};
 use crate::infer;
 use crate::lower;
 use crate::report::{Dim, ReportDiscrete};
@@ -21,9 +22,12 @@ pub fn discrete(compiled: &Compiled, theta: &[f64]) -> Vec<ReportDiscrete> {
         theta.chunks_exact(dim.max(1)).step_by((theta.len() / dim.max(1) / DRAWS).max(1)).flatten().copied().collect();
     let mean: Vec<f64> =
         (0..dim).map(|i| theta[i..].iter().step_by(dim).sum::<f64>() / (theta.len() / dim) as f64).collect();
-    let (probabilities, path) =
-        (probed(compiled, Purpose::Probabilities, &thinned), probed(compiled, Purpose::Path, &mean));
     let hir = &compiled.hir;
+    let drawn = |d: &Discrete| hir.written.as_ref().is_some_and(|w| w.draws(d.var));
+    let (probabilities, path) = match hir.discrete.iter().all(drawn) {
+        true => (vec![], vec![]),
+        false => (probed(compiled, Purpose::Probabilities, &thinned), probed(compiled, Purpose::Path, &mean)),
+    };
     let mut at = 0;
     let mut out = vec![];
     for d in &hir.discrete {
@@ -37,6 +41,14 @@ pub fn discrete(compiled: &Compiled, theta: &[f64]) -> Vec<ReportDiscrete> {
             .collect();
         let values = plate(d.plate).labels.to_vec();
         let cells: usize = dims.iter().map(|d| d.labels.len()).product();
+        if drawn(d) {
+            let probabilities = shares(compiled, d.var, theta, cells, &values);
+            let more = |c: usize, best: usize, v: usize| probabilities[c + cells * v] > probabilities[c + cells * best];
+            let most = |c| (1..values.len()).fold(0, |best, v| if more(c, best, v) { v } else { best });
+            let most_probable = (0..cells).map(most).collect();
+            out.push(ReportDiscrete { name: v.name.clone(), dims, values, probabilities, most_probable });
+            continue;
+        }
         let span = at..at + cells * values.len();
         at = span.end;
         let (p, marks) = (probabilities[span.clone()].to_vec(), &path[span]);
@@ -62,6 +74,27 @@ pub fn discrete(compiled: &Compiled, theta: &[f64]) -> Vec<ReportDiscrete> {
         out.push(ReportDiscrete { name: v.name.clone(), dims, values, probabilities: p, most_probable });
     }
     out
+}
+
+/// How often each cell of a latent that the guide draws has each value.
+fn shares(compiled: &Compiled, var: VarId, theta: &[f64], cells: usize, values: &[String]) -> Vec<f64> {
+    let dim = compiled.layout.dim();
+    let mut counts = vec![0.0; cells * values.len()];
+    // Labels of numbers are these numbers; other values are drawn by their position.
+    let first = match compiled.hir.var(var).ty {
+        Ty::Int => values.first().and_then(|v| v.parse::<f64>().ok()).unwrap_or(0.0),
+        Ty::Real | Ty::Bool | Ty::Index(_) | Ty::Key | Ty::Date => 0.0,
+    };
+    let mut reporter = compiled.model.reporter();
+    let buffer = compiled.layout.buffer(var).expect("the guide draws it");
+    for row in theta.chunks_exact(dim.max(1)) {
+        reporter.run(row);
+        for (c, x) in reporter.buffer(buffer).iter().enumerate() {
+            counts[c + cells * (x - first) as usize] += 1.0;
+        }
+    }
+    let rows = (theta.len() / dim.max(1)) as f64;
+    counts.iter().map(|n| n / rows).collect()
 }
 
 /// The mean derivatives of the log joint along its probes, in the order of the discrete latents.

@@ -20,6 +20,7 @@ pub enum GuideLine {
         /// The axis along which its cells are drawn together, whatever the model says.
         over: Vec<AxisId>,
         dist: DistUse,
+        gradient: Gradient,
         span: Span,
     },
     /// `mu, tau ~ fullrank()`, `rest ~ meanfield()`: a family on the unconstrained scale.
@@ -32,10 +33,28 @@ pub enum GuideLine {
     },
 }
 
+/// How the gradient passes through the draw of a discrete latent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gradient {
+    /// By the best way there is.
+    Auto,
+    /// By the expectation over its values.
+    Enumerate,
+    /// By the score function.
+    Score,
+    /// The same, since a later line reads the value drawn.
+    Read,
+}
+
 impl Written {
     /// Whether some latents are drawn together by a family.
     pub fn has_groups(&self) -> bool {
         self.lines.iter().any(|l| matches!(l, GuideLine::Family { family: Guide::FullRank, .. }))
+    }
+
+    /// Whether a line gives a distribution of this latent.
+    pub fn draws(&self, var: VarId) -> bool {
+        self.lines.iter().any(|l| matches!(l, GuideLine::Draw { var: v, .. } if *v == var))
     }
 
     /// Whether a variable is a `param` or a `let` of the guide.

@@ -51,7 +51,7 @@ pub fn drift(target: &dyn Target, theta: &[f64], budget: usize, seed: u64, threa
     let dim = target.dim();
     let rows = theta.len() / dim.max(1);
     let chains = CHAINS.min(budget / cost(1, WARM_UP + KEPT, DYNAMICS)).min(rows);
-    if dim == 0 || chains < 64 || theta.iter().any(|t| !t.is_finite()) {
+    if dim == 0 || chains < 64 || !target.smooth() || theta.iter().any(|t| !t.is_finite()) {
         return None;
     }
     let metric = Metric::of_draws(theta, dim);

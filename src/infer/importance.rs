@@ -153,6 +153,9 @@ struct Mover<'a> {
 impl Mover<'_> {
     /// Chains from these draws, as long as it takes to forget them; `None` if they would cost too much or do not move.
     fn chains(&mut self, starts: &[f64]) -> Option<Chains> {
+        if !self.target.smooth() {
+            return None;
+        }
         let dim = self.fit.mean.len();
         let count = starts.len() / dim;
         let kept = self.keep.div_ceil(count);

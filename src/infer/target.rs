@@ -9,6 +9,12 @@ pub enum Role {
     Noise,
     /// A latent of a family: drawn together with those of the same number, on its own if that is 0.
     Family(u32),
+    /// An input that is 0 while params are fitted, and 1 where enumerated latents are taken at the values drawn.
+    Switch,
+    /// An input, 0, along which the derivative is what the log joint owes to one cell of a scored latent.
+    Terms,
+    /// An input, 0, that multiplies the log chance of that cell's value. There are as many as of `Terms`, in their order.
+    Score,
 }
 
 /// A model on its data. Shared by threads; each takes an [`Evaluator`] of its own.
@@ -26,6 +32,11 @@ pub trait Target: Sync {
     /// What a written guide makes of each coordinate; `None` if the guide is a family over all of them.
     fn roles(&self) -> Option<Vec<Role>> {
         None
+    }
+    /// Whether the log joint has no jumps: then chains follow its gradient.
+    fn smooth(&self) -> bool {
+        let jumps = |r: &Role| matches!(r, Role::Switch | Role::Terms);
+        self.roles().is_none_or(|roles| !roles.iter().any(jumps))
     }
     /// A name per coordinate, for messages and for keying random draws (`theta[Choate]`); unique.
     fn names(&self) -> Vec<String>;

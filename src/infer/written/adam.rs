@@ -16,6 +16,8 @@ const BURN: usize = 5;
 const LAST: f64 = 0.08;
 /// The first rate where there are many params and the user gave no method.
 const MANY: f64 = 0.01;
+/// The same where discrete latents are scored.
+const SCORED: f64 = 0.05;
 /// Rows of the trace: one in so many steps.
 const EVERY: usize = 25;
 
@@ -23,7 +25,11 @@ impl Session<'_, '_> {
     /// Windows at a falling rate. Draws per step, the change of the bound in the last window, and why it ended.
     pub fn walk(&mut self, place: &mut Place) -> (usize, f64, StopReason) {
         let half = self.shared.options.draws.map_or(4, |m| m.div_ceil(2).max(1));
-        let first = if self.shared.options.method == Method::Adam { self.shared.options.learning_rate } else { MANY };
+        let first = match self.shared.options.method {
+            Method::Adam => self.shared.options.learning_rate,
+            _ if self.coordinates.scored() => SCORED,
+            _ => MANY,
+        };
         let (mut rate, mut steps) = (first, 0);
         let mut last = f64::INFINITY;
         let reason = loop {
@@ -76,8 +82,11 @@ fn steps(
     from: usize,
 ) -> (Vec<f64>, f64, f64) {
     let n = coordinates.noisy;
-    let mut z = vec![0.0; half * n];
-    let mut bound = Bound::new(coordinates, shared.pool, &z, half, true);
+    // A leave-one-out baseline needs independent draws.
+    let paired = !coordinates.scored();
+    let rows = if paired { half } else { 2 * half };
+    let mut z = vec![0.0; rows * n];
+    let mut bound = Bound::new(coordinates, shared.pool, &z, rows, paired);
     let mut psi = place.psi.clone();
     let (mut gradient, mut average) = (vec![0.0; psi.len()], psi.clone());
     let mut adam = Adam::new(psi.len());
@@ -85,8 +94,8 @@ fn steps(
     let burn = length / BURN;
     for step in 0..length {
         let at = from + step;
-        plain_into(shared.options.seed, "adam", shared.noisy, at * half, &mut z);
-        let (plus, minus) = bound.z.split_at_mut(half * n);
+        plain_into(shared.options.seed, "adam", shared.noisy, at * rows, &mut z);
+        let (plus, minus) = bound.z.split_at_mut(rows * n);
         plus.copy_from_slice(&z);
         minus.iter_mut().zip(&z).for_each(|(m, z)| *m = -z);
         let f = bound.value_grad(&psi, &mut gradient);

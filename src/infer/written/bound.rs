@@ -19,21 +19,30 @@ pub struct Coordinates {
     pub dim: usize,
     /// How many have noise.
     pub noisy: usize,
-    /// Of those, the latents of families.
+    /// Of the others, those that are fitted.
+    points: Vec<usize>,
+    /// Of those with noise, the latents of families.
     free: Vec<usize>,
     /// Pairs (i, j) of these, j before i, that are drawn together.
     pairs: Vec<(usize, usize)>,
+    /// Inputs that stand for what discrete latents do, see [`Role`].
+    switch: Option<usize>,
+    terms: Vec<usize>,
+    scores: Vec<usize>,
 }
 
 impl Coordinates {
     pub fn new(roles: &[Role]) -> Coordinates {
-        let noisy = roles.iter().filter(|r| **r != Role::Point).count();
+        let noisy = roles.iter().filter(|r| matches!(r, Role::Noise | Role::Family(_))).count();
+        let of = |role: Role| (0..roles.len()).filter(|&i| roles[i] == role).collect::<Vec<usize>>();
         let group = |i: &usize| if let Role::Family(g) = roles[*i] { Some(g) } else { None };
         let free: Vec<usize> = (0..noisy).filter(|i| group(i).is_some()).collect();
         let together = |i: usize, j: usize| group(&i).is_some_and(|g| g > 0 && Some(g) == group(&j));
         let before = |&i: &usize| free.iter().filter(move |j| **j < i).map(move |&j| (i, j));
         let pairs = free.iter().flat_map(before).filter(|&(i, j)| together(i, j)).collect();
-        Coordinates { dim: roles.len(), noisy, free, pairs }
+        let (points, terms, scores) = (of(Role::Point), of(Role::Terms), of(Role::Score));
+        let switch = of(Role::Switch).first().copied();
+        Coordinates { dim: roles.len(), noisy, points, free, pairs, switch, terms, scores }
     }
 
     /// ψ: params, means, logs of sds, strict triangles.
@@ -41,8 +50,13 @@ impl Coordinates {
         self.points() + 2 * self.free.len() + self.pairs.len()
     }
 
-    pub fn points(&self) -> usize {
-        self.dim - self.noisy
+    fn points(&self) -> usize {
+        self.points.len()
+    }
+
+    /// Whether the gradient of some latent is by the score function.
+    pub fn scored(&self) -> bool {
+        !self.terms.is_empty()
     }
 
     fn means(&self) -> Range<usize> {
@@ -66,16 +80,18 @@ impl Coordinates {
     /// ψ where the coordinates are at `centre` and those of families have this sd.
     pub fn begin(&self, centre: &[f64], log_sd: f64) -> Vec<f64> {
         let mut psi = vec![0.0; self.parameters()];
-        psi[..self.points()].copy_from_slice(&centre[self.noisy..]);
+        psi.iter_mut().zip(&self.points).for_each(|(p, &i)| *p = centre[i]);
         psi[self.means()].iter_mut().zip(&self.free).for_each(|(m, &i)| *m = centre[i]);
         psi[self.logs()].fill(log_sd);
         psi
     }
 
-    /// The guide at ψ as a normal: its centre, and its scale over the coordinates with noise.
-    pub fn normal(&self, psi: &[f64]) -> (Vec<f64>, Basis) {
+    /// The guide at ψ as a normal: its centre, and its scale over the coordinates with noise. `drawn`: enumerated latents
+    /// are taken at the values drawn.
+    pub fn normal(&self, psi: &[f64], drawn: bool) -> (Vec<f64>, Basis) {
         let mut centre = vec![0.0; self.dim];
-        centre[self.noisy..].copy_from_slice(&psi[..self.points()]);
+        self.points.iter().zip(psi).for_each(|(&i, p)| centre[i] = *p);
+        self.switch.iter().for_each(|&i| centre[i] = f64::from(u8::from(drawn)));
         let mut sds = vec![1.0; self.noisy];
         for ((&i, m), l) in self.free.iter().zip(&psi[self.means()]).zip(&psi[self.logs()]) {
             (centre[i], sds[i]) = (*m, l.exp());
@@ -94,7 +110,7 @@ impl Coordinates {
     /// θ from noise `z`.
     fn place(&self, psi: &[f64], z: &[f64], theta: &mut [f64]) {
         theta[..self.noisy].copy_from_slice(z);
-        theta[self.noisy..].copy_from_slice(&psi[..self.points()]);
+        self.points.iter().zip(psi).for_each(|(&i, p)| theta[i] = *p);
         for ((&i, m), l) in self.free.iter().zip(&psi[self.means()]).zip(&psi[self.logs()]) {
             theta[i] = m + l.exp() * z[i];
         }
@@ -106,7 +122,7 @@ impl Coordinates {
     /// Add d F / d ψ, from d F / d θ.
     fn pull_back(&self, psi: &[f64], z: &[f64], by_theta: &[f64], by_psi: &mut [f64]) {
         let add = |out: &mut [f64], at: usize, x: f64| out[at] += x;
-        (0..self.points()).for_each(|p| add(by_psi, p, by_theta[self.noisy + p]));
+        self.points.iter().enumerate().for_each(|(p, &i)| add(by_psi, p, by_theta[i]));
         for (k, &i) in self.free.iter().enumerate() {
             add(by_psi, self.means().start + k, by_theta[i]);
             let at = self.logs().start + k;
@@ -168,10 +184,29 @@ impl Function for Bound<'_, '_> {
         for k in 0..rows {
             c.place(psi, &self.z[k * c.noisy..(k + 1) * c.noisy], &mut self.theta[k * c.dim..(k + 1) * c.dim]);
         }
-        self.pool.borrow_mut().value_grad(&self.theta, &mut self.values, &mut self.by_theta);
+        let mut pool = self.pool.borrow_mut();
+        pool.value_grad(&self.theta, &mut self.values, &mut self.by_theta);
         let total: f64 = self.values.iter().sum();
         if !total.is_finite() {
             return f64::INFINITY;
+        }
+        if c.scored() {
+            // The second pass adds A ∇ log q. The baseline of a draw is the mean of the others (Kool, van Hoof and Welling 2019).
+            for (&t, &s) in c.terms.iter().zip(&c.scores) {
+                let sum: f64 = (0..rows).map(|k| self.by_theta[k * c.dim + t]).sum();
+                for k in 0..rows {
+                    let own = self.by_theta[k * c.dim + t];
+                    self.theta[k * c.dim + s] = own - (sum - own) / (rows - 1).max(1) as f64;
+                }
+            }
+            let mut values = vec![0.0; rows];
+            pool.value_grad(&self.theta, &mut values, &mut self.by_theta);
+            if self.by_theta.iter().any(|g| !g.is_finite()) {
+                return f64::INFINITY;
+            }
+            for (k, &s) in (0..rows).flat_map(|k| c.scores.iter().map(move |s| (k, s))) {
+                self.theta[k * c.dim + s] = 0.0;
+            }
         }
         gradient.fill(0.0);
         for k in 0..rows {

@@ -5,6 +5,8 @@
 
 mod adam;
 mod bound;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -84,7 +86,8 @@ pub fn fit(
         let shared =
             stages::Session { options, pool: &pool, noisy, points, origin, trace, progress, halt: None, journal };
         let mut session = Session { shared, coordinates: &coordinates, names: &sorted };
-        let by_draws = options.method != Method::Adam && coordinates.parameters() <= FEW_PARAMS;
+        let few = coordinates.parameters() <= FEW_PARAMS;
+        let by_draws = options.method != Method::Adam && few && !coordinates.scored();
         let (mut places, failed) = session.explore().map_err(|(start, ours)| {
             let mut theta = vec![0.0; order.len()];
             order.iter().zip(ours).for_each(|(&i, t)| theta[i] = t);
@@ -95,18 +98,18 @@ pub fn fit(
             true => session.refine(&mut best),
             false => session.walk(&mut best),
         };
-        let normal_at = |place: &Place| {
-            let (centre, scale) = coordinates.normal(&place.psi);
+        let normal_at = |place: &Place, drawn: bool| {
+            let (centre, scale) = coordinates.normal(&place.psi, drawn);
             Gaussian::new(order.clone(), noisy.to_vec(), centre, scale)
         };
         let starts = session.summarise(&best, &places, &failed);
         session.shared.journal.save();
         let (seconds, unsaved) = (session.shared.journal.seconds(), session.shared.journal.trouble().cloned());
         let trace = std::mem::take(&mut session.shared.trace);
-        let gaussian = normal_at(&best);
+        let gaussian = normal_at(&best, true);
         let mut values = |rows: usize, theta: &[f64]| log_joints(rows, theta, &order, &mut pool.borrow_mut());
-        let (elbo, elbo_se) = gaussian.bound(&mut values, options.elbo_draws, options.seed);
-        let others = places.iter().map(|p| (p.start, Arc::new(normal_at(p)) as Arc<dyn Approximation>)).collect();
+        let (elbo, elbo_se) = normal_at(&best, false).bound(&mut values, options.elbo_draws, options.seed);
+        let others = places.iter().map(|p| (p.start, Arc::new(normal_at(p, true)) as Arc<dyn Approximation>)).collect();
         let pool = pool.borrow();
         Ok(Fit {
             guide: GuideKind::MeanField,
@@ -143,10 +146,15 @@ impl<'a> Session<'a, '_> {
     fn explore(&mut self) -> Result<(Vec<Place>, Vec<usize>), (usize, Vec<f64>)> {
         let half = (self.coordinates.noisy + 1).clamp(8, 16);
         let z = matched(self.shared.options.seed, "explore", self.noisy(), half);
-        let few = self.coordinates.parameters() <= JITTERED;
+        let scored = self.coordinates.scored();
+        let few = self.coordinates.parameters() <= JITTERED && !scored;
         let (mut places, mut failed, mut failure) = (vec![], vec![], None);
         for start in 0..if few { self.shared.options.starts.max(1) } else { 1 } {
             match self.begin(start, &z, half) {
+                // Over fixed draws the bound of latents that jump is no function to descend on.
+                Ok(psi) if scored => {
+                    places.push(Place { start, psi, objective: f64::INFINITY, iterations: 0, end: End::Iterations });
+                }
                 Ok(psi) => {
                     let limits = Limits { tolerance: 0.1, iterations: 100 };
                     places.push(self.descend(psi, &z, half, limits, Stage::Explore, start));
@@ -263,7 +271,7 @@ impl<'a> Session<'a, '_> {
     fn moments(&mut self, psi: &[f64]) -> Moments {
         let n = self.coordinates.noisy;
         let z = plain(self.shared.options.seed, "compare", self.noisy(), 0, COMPARED);
-        let (centre, scale) = self.coordinates.normal(psi);
+        let (centre, scale) = self.coordinates.normal(psi, true);
         let (mut offset, mut theta) = (vec![0.0; n], centre.clone());
         let (mut sum, mut squares): (Vec<f64>, Vec<f64>) = (vec![], vec![]);
         for row in z.chunks(n.max(1)).take(if n == 0 { 1 } else { COMPARED }) {
@@ -316,7 +324,8 @@ impl<'a> Session<'a, '_> {
 fn distance(a: &Moments, b: &Moments) -> (f64, usize) {
     let apart = |i: usize| match (a.mean[i] - b.mean[i]).abs() {
         0.0 => 0.0,
-        d => d / a.sd[i],
+        // A discrete latent may have one value only under one of them.
+        d => d / a.sd[i].max(b.sd[i]),
     };
     (0..a.mean.len()).map(|i| (apart(i), i)).fold((0.0, 0), |w, x| if x.0 > w.0 { x } else { w })
 }
