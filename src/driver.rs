@@ -4,6 +4,8 @@ mod batches;
 mod calibrate;
 mod discrete;
 mod fit;
+mod mode;
+mod plan;
 mod posterior;
 mod trouble;
 
@@ -14,9 +16,9 @@ use crate::check;
 use crate::data::{self, Bound, Inputs};
 use crate::derive::{self, guide::Guide, joint::Joint};
 use crate::diag::Diags;
-use crate::hir::{FitOption, FitValue, Guide as Family, Hir, VarId, VarKind};
+use crate::hir::{FitOption, FitValue, Hir, VarId, VarKind};
 use crate::imports;
-use crate::infer::{Checkpoint, FitOptions, GuideKind, Method};
+use crate::infer::{Checkpoint, FitOptions, GuideKind, Method, PathGradient};
 use crate::library::LIBRARY;
 use crate::lower::{self, Layout, graph::Graph};
 use crate::report::{self, FileHash};
@@ -30,9 +32,6 @@ pub use fit::fit;
 
 /// Draws that a report is made from.
 pub const REPORT_DRAWS: usize = 4000;
-
-/// Up to this many unconstrained latents the default guide is full-rank.
-const FULLRANK_UP_TO: usize = 500;
 
 /// One run: the sources and everything said about them so far.
 #[derive(Default)]
@@ -67,6 +66,8 @@ pub struct FitRequest {
     pub method: Option<Method>,
     pub seed: Option<u64>,
     pub draws: Option<usize>,
+    pub importance_samples: Option<usize>,
+    pub path_gradient: Option<PathGradient>,
     pub starts: Option<usize>,
     pub threads: Option<usize>,
     /// Set from elsewhere (Ctrl-C) to end the fit early.
@@ -138,9 +139,10 @@ fn compile_hir(session: &mut Session, mut hir: Hir, inputs: &Inputs) -> Option<C
 
 /// Without the guide that the model writes out, where the request asks for another or for none.
 pub fn heed(hir: &mut Hir, request: &FitRequest) {
-    let sampled = |o: &FitOption| o.name == "method" && o.value == FitValue::Word("nuts".into());
-    let nuts = request.method.map_or_else(|| hir.fit.iter().any(sampled), |m| m == Method::Nuts);
-    if request.guide.is_some() || nuts {
+    let word = |o: &FitOption| matches!(&o.value, FitValue::Word(w) if w == "nuts" || w == "map");
+    let guideless = |o: &FitOption| o.name == "method" && word(o);
+    let needless = |m: Method| matches!(m, Method::Nuts | Method::Map);
+    if request.guide.is_some() || request.method.map_or_else(|| hir.fit.iter().any(guideless), needless) {
         hir.written = None;
     }
 }
@@ -148,6 +150,7 @@ pub fn heed(hir: &mut Hir, request: &FitRequest) {
 /// Options of a fit: the request, else the model's `fit` block and `guide`, else defaults.
 pub fn options(compiled: &Compiled, request: &FitRequest) -> FitOptions {
     let mut o = FitOptions::default();
+    let mut in_model = None;
     for option in &compiled.hir.fit {
         match (option.name.as_str(), &option.value) {
             ("draws", FitValue::Number(n)) => o.draws = Some(*n as usize),
@@ -157,27 +160,37 @@ pub fn options(compiled: &Compiled, request: &FitRequest) -> FitOptions {
             ("learning_rate", FitValue::Number(x)) => o.learning_rate = *x,
             ("tolerance", FitValue::Number(x)) => o.tolerance = *x,
             ("method", FitValue::Word(w)) => {
-                o.method = match w.as_str() {
+                in_model = Some(match w.as_str() {
                     "adam" => Method::Adam,
+                    "bam" => Method::Bam,
+                    "forward_kl" => Method::ForwardKl,
+                    "iwae" => Method::Iwae,
+                    "laplace" => Method::Laplace,
+                    "lbfgs" => Method::Lbfgs,
+                    "map" => Method::Map,
                     "nuts" => Method::Nuts,
-                    _ => Method::Lbfgs,
-                }
+                    "pathfinder" => Method::Pathfinder,
+                    "score" => Method::Score,
+                    _ => Method::Auto,
+                });
+            }
+            ("importance_samples", FitValue::Number(n)) => o.importance_samples = Some(*n as usize),
+            ("estimator", FitValue::Word(w)) => {
+                o.path_gradient = match w.as_str() {
+                    "stl" => PathGradient::StickingTheLanding,
+                    _ => PathGradient::ClosedEntropy,
+                };
             }
             // Of batches, which take them by themselves.
             ("batch" | "epochs" | "optimizer" | "schedule" | "clip", _) => {}
             (name, value) => unreachable!("check admits no fit option `{name}` with {value:?}"),
         }
     }
-    let dim = compiled.layout.dim();
-    o.guide = request.guide.unwrap_or(match compiled.hir.guide {
-        Family::MeanField => GuideKind::MeanField,
-        Family::FullRank => GuideKind::FullRank,
-        Family::LowRank(k) => GuideKind::LowRank(k),
-        Family::Default if dim <= FULLRANK_UP_TO => GuideKind::FullRank,
-        Family::Default => GuideKind::MeanField,
-    });
-    o.method = request.method.unwrap_or(o.method);
     o.seed = request.seed.unwrap_or(o.seed);
+    let plan = plan::plan(compiled, request, in_model, o.seed);
+    (o.method, o.guide, o.chosen, o.doubt) = (plan.method, plan.guide, plan.chosen, plan.doubt);
+    o.importance_samples = request.importance_samples.or(o.importance_samples);
+    o.path_gradient = request.path_gradient.unwrap_or(o.path_gradient);
     o.draws = request.draws.or(o.draws);
     o.starts = request.starts.unwrap_or(o.starts);
     o.threads = request.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get().min(8)));

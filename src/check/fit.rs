@@ -12,7 +12,24 @@ const OPTIONS: &[(&str, Kind)] = &[
     ("max_steps", Kind::Whole),
     ("learning_rate", Kind::Positive),
     ("tolerance", Kind::Positive),
-    ("method", Kind::Word(&["lbfgs", "adam", "nuts"])),
+    ("importance_samples", Kind::Whole),
+    ("estimator", Kind::Word(&["entropy", "stl"])),
+    (
+        "method",
+        Kind::Word(&[
+            "auto",
+            "lbfgs",
+            "adam",
+            "bam",
+            "laplace",
+            "map",
+            "pathfinder",
+            "score",
+            "iwae",
+            "forward_kl",
+            "nuts",
+        ]),
+    ),
     ("batch", Kind::Batch),
     ("epochs", Kind::Whole),
     ("optimizer", Kind::Optimizer),
@@ -26,6 +43,13 @@ const OF_BATCHES: [&str; 4] = ["epochs", "optimizer", "schedule", "clip"];
 const NOT_OF_BATCHES: [&str; 6] = ["draws", "starts", "max_steps", "learning_rate", "tolerance", "method"];
 
 const OPTIMIZERS: [&str; 3] = ["adam", "adamw", "sgd"];
+
+/// `a`, `b` or `c`.
+fn one_of(words: &[&str]) -> String {
+    let (last, others) = words.split_last().expect("an option has values");
+    let others: Vec<String> = others.iter().map(|w| format!("`{w}`")).collect();
+    if others.is_empty() { format!("`{last}`") } else { format!("{} or `{last}`", others.join(", ")) }
+}
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -271,7 +295,7 @@ impl<'a> Checker<'a, '_> {
                 let wanted = match kind {
                     Kind::Whole => "a whole number, 1 or more".to_string(),
                     Kind::Positive => "a positive number".to_string(),
-                    Kind::Word(w) => format!("`{}`", w.join("` or `")),
+                    Kind::Word(w) => one_of(w),
                     Kind::Batch => "a table and a number of its rows".to_string(),
                     Kind::Optimizer => "`adam`, `adamw` or `sgd` with a rate".to_string(),
                 };

@@ -72,9 +72,15 @@ pub struct FitArgs {
     /// The family that approximates the posterior [default: the model's, else chosen by size]
     #[arg(long, value_parser = guide)]
     pub guide: Option<GuideKind>,
-    /// How the guide is fitted [default: the model's, else lbfgs]
+    /// How the posterior is approximated [default: the model's, else auto]
     #[arg(long, value_enum)]
     pub method: Option<Method>,
+    /// How `adam` takes the lower bound's gradient [default: the model's, else entropy]
+    #[arg(long, value_enum)]
+    pub estimator: Option<Estimator>,
+    /// Draws that `iwae` and `forward-kl` weigh together [default: the model's, else 10 and 256]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub importance_samples: Option<u32>,
     /// Seed of every random draw; the same seed gives the same results [default: the model's, else 1]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -264,12 +270,36 @@ pub struct ExplainArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Method {
+    /// What suits the model; the fit says which and why
+    Auto,
     /// L-BFGS on the lower bound over fixed draws
     Lbfgs,
-    /// Stochastic gradient steps with fresh draws
+    /// Stochastic gradient steps on the lower bound, with fresh draws
     Adam,
+    /// Batch and match: a normal whose scores match the posterior's
+    Bam,
+    /// The mode, and the curvature there
+    Laplace,
+    /// The best of the normals on the way to the mode
+    Pathfinder,
+    /// The mode alone: a point, without uncertainty
+    Map,
+    /// As adam, by the score function: no slopes of the log joint
+    Score,
+    /// As adam, on the importance-weighted bound
+    Iwae,
+    /// As adam, on the inclusive divergence
+    ForwardKl,
     /// No guide: the No-U-Turn sampler, four chains
     Nuts,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Estimator {
+    /// With the guide's entropy in closed form
+    Entropy,
+    /// Sticking the landing: no noise where the guide is the posterior
+    Stl,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

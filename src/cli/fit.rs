@@ -1,6 +1,6 @@
 //! `vic fit MODEL [DATA…]`
 
-use super::args::{FitArgs, Method, Require};
+use super::args::{Estimator, FitArgs, Method, Require};
 use super::progress::Progress;
 use super::terminal::Terminal;
 use super::{ERROR, INTERRUPTED, NOT_CONVERGED, OK, files, interrupt};
@@ -111,6 +111,11 @@ fn request(args: &FitArgs) -> FitRequest {
         method: args.method.map(method),
         seed: args.seed,
         draws: args.draws.map(|n| n as usize),
+        importance_samples: args.importance_samples.map(|n| n as usize),
+        path_gradient: args.estimator.map(|e| match e {
+            Estimator::Entropy => infer::PathGradient::ClosedEntropy,
+            Estimator::Stl => infer::PathGradient::StickingTheLanding,
+        }),
         starts: args.starts.map(|n| n as usize),
         threads: args.threads.map(|n| n as usize),
         cancel: None,
@@ -120,8 +125,16 @@ fn request(args: &FitArgs) -> FitRequest {
 
 pub fn method(m: Method) -> infer::Method {
     match m {
+        Method::Auto => infer::Method::Auto,
         Method::Lbfgs => infer::Method::Lbfgs,
         Method::Adam => infer::Method::Adam,
+        Method::Bam => infer::Method::Bam,
+        Method::Laplace => infer::Method::Laplace,
+        Method::Pathfinder => infer::Method::Pathfinder,
+        Method::Map => infer::Method::Map,
+        Method::Score => infer::Method::Score,
+        Method::Iwae => infer::Method::Iwae,
+        Method::ForwardKl => infer::Method::ForwardKl,
         Method::Nuts => infer::Method::Nuts,
     }
 }

@@ -6,7 +6,7 @@
 //! covariance matrix has the exponentials of its diagonal's unknowns. Densities are with respect to the cells below the
 //! diagonal and, for covariances, on it.
 
-use super::joint::{BinOp, Def, Fold, Ix, Node, NodeId, SlotId, SlotKind, UnOp, Unconstrained};
+use super::joint::{BinOp, Def, Fold, Ix, Node, NodeId, SlotId, SlotKind, TermKind, UnOp, Unconstrained};
 use super::translate::{Source, Translator};
 use crate::hir::{AxisId, AxisInfo, MatrixKind, Plate, PlateId, PlateKind, Var, VarId};
 use crate::source::Span;
@@ -133,7 +133,9 @@ impl Translator<'_> {
         self.define(var, &v.name, &v.axes, x, span);
         let half = self.joint.constant(-0.5);
         let density = self.joint.binary(BinOp::Mul, half, square);
+        // No log-Jacobian: the length has to have some density, since no value depends on it.
         self.jacobian(&v.name, v.axes.clone(), density, span);
+        self.joint.terms.last_mut().expect("just added").kind = TermKind::Prior;
         x
     }
 

@@ -229,6 +229,8 @@ codes! {
     ODE_FAILED "V0804" error "a differential equation that cannot be solved";
     FLAT_LATENT "V0805" error "a latent that nothing determines";
     SAMPLER_FAILED "V0806" error "a sampler that gave up";
+    METHOD_WITHOUT_PARAMS "V0820" error "a method that does not fit params";
+    METHOD_TOO_LARGE "V0821" error "a method that the model is too large for";
     GUIDE_SIZE "V0830" error "a guide whose size is not a whole number";
     GUIDE_AND_METHOD "V0831" error "a guide that a method does not fit";
     // V09xx: flags and files

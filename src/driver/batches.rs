@@ -225,9 +225,10 @@ impl Batches {
 pub fn refused(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> {
     let (_, _, at) = asked(&compiled.hir)?;
     let what = match options.method {
-        Method::Nuts => "the sampler needs all rows at each step",
-        _ if options.checkpoint.is_some() => "a fit in batches keeps no checkpoints",
-        Method::Lbfgs | Method::Adam | Method::Score | Method::Iwae | Method::ForwardKl => return None,
+        Method::Nuts => "the sampler needs all rows at each step".into(),
+        _ if options.checkpoint.is_some() => "a fit in batches keeps no checkpoints".into(),
+        Method::Auto | Method::Lbfgs | Method::Adam => return None,
+        other => format!("the method `{}` needs all rows at each step", other.name()),
     };
     Some(
         Code::BATCH_WITH
@@ -251,6 +252,7 @@ pub fn fit(
     let fitted = batches::fit(&mut rows, &coordinates, &plan, progress)
         .map_err(|theta| FitError::NonFiniteStart { theta, start: 0 })?;
     let mut report = super::fit::heading(compiled, options);
+    report.chosen.clear();
     report.options.retain(|o| o.0 == "guide");
     report.options.extend([
         ("batch".into(), plan.batch.to_string()),

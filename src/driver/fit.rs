@@ -6,14 +6,15 @@ use std::time::Instant;
 use super::batches;
 use super::discrete::cut_short;
 use super::posterior::{check_draws, noncentred, report_vars, weights};
-use super::trouble::{explain_nonfinite, gave_up, of_checkpoint, sampler_keeps_nothing, undetermined};
-use super::{Compiled, REPORT_DRAWS, Session, discrete};
+use super::trouble::{explain_nonfinite, gave_up, of_checkpoint, refusal, sampler_keeps_nothing, undetermined};
+use super::{Compiled, REPORT_DRAWS, Session, discrete, mode};
 use crate::diag::{Code, Diagnostic};
 use crate::infer::{
     self, Draws, FitError, FitOptions, GuideKind, Method, Mixing, NutsPlan, Origin, Progress, Target, Verdict,
 };
 use crate::lower::graph::{Graph, Region, Stmt};
 use crate::report::{FitReport, Trace};
+use crate::run::Model;
 
 /// Fewest evaluations of the gradient that the drift of the draws may cost: what it needs to say anything.
 const DRIFT: usize = 64 * 128;
@@ -25,7 +26,7 @@ pub fn fit(
     options: &FitOptions,
     progress: &mut dyn FnMut(&Progress),
 ) -> Option<FitReport> {
-    if let Some(why) = unfitted(options) {
+    if let Some(why) = unfitted(compiled, options) {
         session.diags.push(why);
         return None;
     }
@@ -37,15 +38,18 @@ pub fn fit(
         let report = batches::fit(compiled, batches, options, progress);
         return or_explain(session, compiled, options, report);
     }
+    if let Some(refusal) = refusal(compiled, options) {
+        session.diags.push(refusal);
+        return None;
+    }
     let report = match options.method {
         Method::Nuts if options.checkpoint.is_some() => {
             session.diags.push(sampler_keeps_nothing());
             return None;
         }
         Method::Nuts => by_sampler(compiled, options, progress),
-        Method::Lbfgs | Method::Adam | Method::Score | Method::Iwae | Method::ForwardKl => {
-            by_guide(compiled, options, progress)
-        }
+        Method::Map => by_guide(compiled, &mode::on_own_scales(compiled), options, progress),
+        _ => by_guide(compiled, &compiled.model, options, progress),
     };
     or_explain(session, compiled, options, report)
 }
@@ -75,12 +79,24 @@ fn or_explain(
 }
 
 /// A family that a method does not fit.
-fn unfitted(options: &FitOptions) -> Option<Diagnostic> {
-    let (guide, method) = (options.guide, format!("{:?}", options.method).to_lowercase());
-    match (guide, options.method) {
-        (GuideKind::MeanField | GuideKind::FullRank, _) => None,
-        (GuideKind::LowRank(_), Method::Lbfgs | Method::Adam | Method::Nuts) => None,
-        (GuideKind::LowRank(_), Method::Score | Method::Iwae | Method::ForwardKl) => Some(
+fn unfitted(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> {
+    let (guide, method) = (options.guide, options.method.name());
+    if matches!(options.method, Method::Auto | Method::Lbfgs | Method::Adam | Method::Nuts) {
+        return None;
+    }
+    if let Some(written) = &compiled.hir.written {
+        return Some(
+            Code::GUIDE_AND_METHOD
+                .at(written.span, format!("a guide that the model writes out is not fitted by the method `{method}`"))
+                .here("the guide")
+                .help("take the method `lbfgs` or `adam`, or remove the guide"),
+        );
+    }
+    match guide {
+        // A mode needs no guide.
+        _ if options.method == Method::Map => None,
+        GuideKind::MeanField | GuideKind::FullRank => None,
+        GuideKind::LowRank(_) => Some(
             Code::GUIDE_AND_METHOD
                 .plain(format!("the guide `{guide}` is not fitted by the method `{method}`"))
                 .help("take the method `lbfgs` or `adam`, or the guide `meanfield` or `fullrank`"),
@@ -92,37 +108,45 @@ fn cancelled(options: &FitOptions) -> bool {
     options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed))
 }
 
+/// Fit to `target`, the model's log joint or a variant of it over the same coordinates.
 fn by_guide(
     compiled: &Compiled,
+    target: &Model,
     options: &FitOptions,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<FitReport, FitError> {
     let started = Instant::now();
-    let fit = infer::fit(&compiled.model, options, progress)?;
+    let fit = infer::fit(target, options, progress)?;
+    let at_mode = options.method == Method::Map;
     // Whoever interrupts a fit does not want to wait for its draws to be weighed.
     // Where everything is fitted to a point there is nothing to weigh.
-    let points = compiled.model.points().iter().all(|p| *p);
-    let proposals = if cancelled(options) || points { 0 } else { proposals(compiled.model.graph()) };
-    let draws = infer::draws(&compiled.model, &fit, REPORT_DRAWS, proposals, options.seed, options.threads);
+    let untested = cancelled(options) || at_mode || target.points().iter().all(|p| *p);
+    let proposals = if untested { 0 } else { proposals(target.graph()) };
+    let draws = infer::draws(target, &fit, REPORT_DRAWS, proposals, options.seed, options.threads);
     // A test of the draws may cost as much as the fit did.
-    let budget = if cancelled(options) || points { 0 } else { fit.gradients.max(DRIFT) };
-    let drift = infer::drift(&compiled.model, &draws.theta, budget, options.seed, options.threads);
+    let budget = if untested { 0 } else { fit.gradients.max(DRIFT) };
+    let drift = infer::drift(target, &draws.theta, budget, options.seed, options.threads);
     let mut verdict = infer::judge(&fit, &draws, drift.as_ref());
     rename(&mut verdict);
     let seconds = started.elapsed().as_secs_f64();
-    let gradients = fit.gradients + drift.as_ref().map_or(0, |d| d.gradients) + draws.evaluations;
+    // What goes by values alone counts those.
+    let by_values = matches!(options.method, Method::Score | Method::ForwardKl);
+    let fitted = if by_values { fit.log_joints } else { fit.gradients };
+    let evaluations = fitted + drift.as_ref().map_or(0, |d| d.gradients) + draws.evaluations;
     let mut report = described(compiled, options, &draws.theta, REPORT_DRAWS);
     report.guide = match compiled.hir.written {
+        _ if at_mode => "point".into(),
         Some(_) => "written in the model".into(),
         None => options.guide.to_string(),
     };
     report.k_hat = draws.k_hat;
-    report.draws_from = describe(&draws);
-    report.elbo = Some((fit.elbo, fit.elbo_se));
+    report.draws_from = if at_mode { "none: the mode is a point".into() } else { describe(&draws) };
+    report.elbo = (!at_mode).then_some((fit.elbo, fit.elbo_se));
+    report.doubts.extend(options.doubt.clone());
     report.converged = fit.converged;
     report.stop_reason = fit.stop_reason.sentence();
     report.gradients = fit.gradients as u64;
-    report.evaluations = gradients as u64;
+    report.evaluations = evaluations as u64;
     report.seconds = seconds;
     report.options.push(("draws".into(), fit.draws.to_string()));
     if fit.non_finite > 0 {
@@ -188,10 +212,9 @@ fn by_sampler(
 
 /// Coordinates as their latents are called: `tau unconstrained` is `tau`, `theta noise[Choate]` is `theta[Choate]`.
 fn rename(verdict: &mut Verdict) {
-    let latent = |name: &str| format!("{}{}", latent_of(name), &name[name.find('[').unwrap_or(name.len())..]);
     for fault in &mut verdict.faults {
         let mut names: Vec<String> = vec![];
-        for name in fault.names.iter().map(|n| latent(n)) {
+        for name in fault.names.iter().map(|n| own_name(n)) {
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -199,8 +222,13 @@ fn rename(verdict: &mut Verdict) {
         fault.names = names;
     }
     if let Some(drift) = &mut verdict.figures.drift {
-        drift.worst.iter_mut().for_each(|w| w.0 = latent(&w.0));
+        drift.worst.iter_mut().for_each(|w| w.0 = own_name(&w.0));
     }
+}
+
+/// The cell of a latent that a coordinate belongs to.
+pub(super) fn own_name(name: &str) -> String {
+    format!("{}{}", latent_of(name), &name[name.find('[').unwrap_or(name.len())..])
 }
 
 /// The latent that a coordinate belongs to.
@@ -225,11 +253,11 @@ fn described(compiled: &Compiled, options: &FitOptions, theta: &[f64], draws: us
 
 /// What the options and the data say, without draws.
 pub(super) fn heading(compiled: &Compiled, options: &FitOptions) -> FitReport {
-    let shown = |o: &dyn std::fmt::Debug| format!("{o:?}").to_lowercase();
     let sizes = |t: &crate::hir::Table| (t.name.clone(), compiled.bound.size(t.plate));
     FitReport {
         noncentred: noncentred(&compiled.hir),
-        method: shown(&options.method),
+        method: options.method.name().into(),
+        chosen: options.chosen.clone(),
         seed: options.seed,
         sizes: compiled.hir.tables.iter().map(sizes).collect(),
         options: vec![
@@ -238,7 +266,7 @@ pub(super) fn heading(compiled: &Compiled, options: &FitOptions) -> FitReport {
             ("max_iterations".into(), options.max_iterations.to_string()),
             ("learning_rate".into(), options.learning_rate.to_string()),
             ("steps".into(), options.steps.to_string()),
-            ("method".into(), shown(&options.method)),
+            ("method".into(), options.method.name().into()),
             ("guide".into(), options.guide.to_string()),
         ],
         ..FitReport::default()
@@ -256,12 +284,16 @@ pub(super) fn trace(steps: &[Progress]) -> Trace {
 
 /// How many draws of the guide are weighed: many where that costs little, few where it would cost more than the fit.
 fn proposals(graph: &Graph) -> usize {
+    (400_000_000 / work(graph)).clamp(1000, 20_000)
+}
+
+/// Cells that one evaluation of the log joint visits.
+pub(super) fn work(graph: &Graph) -> usize {
     let cells = |r: &Region| {
         let calls = r.body.iter().map(|s| if let Stmt::Call(call) = s { call.cost() } else { 0 });
         r.loops.iter().map(|l| l.size).product::<usize>() + 1 + calls.sum::<usize>()
     };
-    let work: usize = graph.value.iter().map(cells).sum();
-    (400_000_000 / work.max(1)).clamp(1000, 20_000)
+    graph.value.iter().map(cells).sum::<usize>().max(1)
 }
 
 /// Where the reported draws come from, for the heading.

@@ -3,9 +3,12 @@
 use super::{Compiled, Session};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::{VarId, VarKind};
-use crate::infer::{Checkpoint, CheckpointError};
+use crate::infer::{Checkpoint, CheckpointError, FitOptions, Method};
 use crate::prim::ode::{Failure, Reason};
 use crate::run::{self, Cause, NonFinite};
+
+/// Most coordinates of methods that factor full matrices again and again.
+const LARGEST: usize = 1500;
 
 /// Say which declaration and which row make the log joint non-finite.
 pub fn explain_nonfinite(session: &mut Session, compiled: &Compiled, theta: &[f64]) {
@@ -120,6 +123,31 @@ pub fn undetermined(compiled: &Compiled, name: &str) -> Diagnostic {
         None => Code::FLAT_LATENT.plain(message),
     };
     d.help(format!("give it a proper prior, for instance `latent {name} ~ Normal(0, 1)`, or remove it"))
+}
+
+/// Why a method cannot fit this model at all.
+pub fn refusal(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> {
+    let method = options.method;
+    if !matches!(method, Method::Laplace | Method::Bam | Method::Pathfinder) {
+        return None;
+    }
+    let name = method.name();
+    if let Some(param) = compiled.hir.vars.iter().find(|v| matches!(v.kind, VarKind::Param { .. })) {
+        return Some(
+            Code::METHOD_WITHOUT_PARAMS
+                .at(param.span, format!("`--method {name}` does not fit params, and `{}` is one", param.name))
+                .here("a param")
+                .help("leave `--method` out: params are then fitted by the lower bound. Or make it a latent with a prior."),
+        );
+    }
+    let dim = compiled.layout.dim();
+    (dim > LARGEST).then(|| {
+        Code::METHOD_TOO_LARGE
+            .plain(format!(
+                "`--method {name}` works with a full matrix over all {dim} coordinates; {LARGEST} are the most"
+            ))
+            .help("leave `--method` out, or write `--method lbfgs --guide meanfield`")
+    })
 }
 
 /// The sampler ended with an error of its own.

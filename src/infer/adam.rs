@@ -31,6 +31,9 @@ const LAST: f64 = 0.08;
 const WORSE: f64 = 10.0;
 /// The inclusive divergence sees only where the guide has draws: its guides begin so many times as wide as others.
 const BROAD: f64 = 7.0;
+/// Windows that another start may take to come within so many sds of the best one.
+const FOLLOWED: usize = 8;
+const NEAR: f64 = 0.3;
 /// Rows of the trace: one in so many steps.
 const EVERY: usize = 25;
 
@@ -77,7 +80,7 @@ impl Session<'_, '_> {
                 rate = first;
             } else if walk.moved < STILL * rate {
                 if rate < LAST * first && walk.objective.is_finite() {
-                    break StopReason::Converged;
+                    break StopReason::Settled;
                 }
                 rate *= 0.5;
             }
@@ -93,6 +96,11 @@ impl Session<'_, '_> {
                 rate *= 0.5;
             }
         };
+        let mut others = vec![];
+        for (start, other) in std::mem::take(&mut starts.others) {
+            let other = self.follow(&walk, other, &recipe, first, start);
+            others.push((start, other));
+        }
         let place = |walk: Walk| Place {
             iterations: walk.steps,
             objective: walk.objective,
@@ -101,15 +109,35 @@ impl Session<'_, '_> {
             frame: walk.frame,
         };
         let moved = walk.moved;
-        let others: Vec<(usize, Place)> = starts.others.into_iter().map(|(start, walk)| (start, place(walk))).collect();
+        let others: Vec<(usize, Place)> = others.into_iter().map(|(start, walk)| (start, place(walk))).collect();
         let mut place = place(walk);
         let (mut draws, mut mean_error, mut reason) = (recipe.draws(), moved, reason);
-        if let (GuideKind::LowRank(k), StopReason::Converged) = (self.options.guide, &reason) {
+        if let (GuideKind::LowRank(k), StopReason::Settled) = (self.options.guide, &reason) {
             // The directions come last, by L-BFGS: the steps above found the place.
             (draws, mean_error, reason) = self.refine_low_rank(&mut place, best, k);
         }
         let starts = self.summarise(best, &place, &others, starts.failed);
         Ok(Outcome { place, reason, starts, others, draws, mean_error })
+    }
+
+    /// Let another start walk on while it is elsewhere, at most for some windows: one window may not have brought it here.
+    fn follow(&mut self, best: &Walk, mut other: Walk, recipe: &Recipe, rate: f64, start: usize) -> Walk {
+        let dim = self.dim();
+        let mean = |walk: &Walk| {
+            let mut mean = vec![0.0; dim];
+            walk.frame.mean_at(&walk.average, &mut mean);
+            mean
+        };
+        let there = mean(best);
+        let sds = in_own_units(&best.frame, &best.average).mean.row_norms(dim);
+        for _ in 0..FOLLOWED {
+            let away = mean(&other).iter().zip(&there).zip(&sds).any(|((a, b), sd)| (a - b).abs() > NEAR * sd);
+            if !away || self.halt.is_some() {
+                break;
+            }
+            other = self.window(&other, recipe, rate, WINDOW, start);
+        }
+        other
     }
 
     /// One window of steps from the walk's average.

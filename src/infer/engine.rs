@@ -10,7 +10,7 @@ use super::journal::Journal;
 use super::lowrank::LowRank;
 use super::options::{FitOptions, GuideKind, Method, Progress};
 use super::pool::Pool;
-use super::result::{Fit, FitError, Scale, StartSummary, StopReason};
+use super::result::{Fit, FitError, Scale, StartSummary};
 use super::stages::{Place, Session, mean_of};
 use super::target::Target;
 use super::written;
@@ -45,7 +45,11 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
         };
         let outcome = match options.method {
             // The sampler has no guide; where there are params, they are fitted first, as by L-BFGS.
-            Method::Lbfgs | Method::Nuts => session.run(),
+            Method::Auto | Method::Lbfgs | Method::Nuts => session.run(),
+            Method::Laplace => session.run_laplace(),
+            Method::Map => session.run_map(),
+            Method::Pathfinder => session.run_pathfinder(),
+            Method::Bam => session.run_bam(),
             Method::Adam | Method::Score | Method::Iwae | Method::ForwardKl => session.run_adam(),
         };
         let outcome = outcome.map_err(|failure| {
@@ -74,6 +78,7 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
         let pool = pool.borrow();
         Ok(Fit {
             guide: options.guide,
+            method: options.method,
             scale,
             names,
             points,
@@ -81,7 +86,7 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
             elbo,
             elbo_se,
             mean_error: outcome.mean_error,
-            converged: outcome.reason == StopReason::Converged,
+            converged: outcome.reason.is_convergence(),
             stop_reason: outcome.reason,
             gradients: pool.gradients,
             log_joints: pool.gradients + pool.values,

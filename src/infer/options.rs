@@ -45,12 +45,23 @@ impl fmt::Display for GuideKind {
     }
 }
 
+/// How a posterior is approximated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
+    /// What the model asks for: chosen by the driver. To a fit itself the same as `Lbfgs`.
+    Auto,
     /// L-BFGS on the lower bound over fixed draws: deterministic, converges to a gradient tolerance.
     Lbfgs,
     /// Stochastic Adam on the lower bound, with fresh draws each step.
     Adam,
+    /// A normal by the mode and the curvature there.
+    Laplace,
+    /// The mode alone, without spread.
+    Map,
+    /// The best of the normals on the way to a mode.
+    Pathfinder,
+    /// A normal whose scores match the posterior's.
+    Bam,
     /// As Adam, by the score function: no gradients of the log joint by latents.
     Score,
     /// As Adam, on the importance-weighted bound.
@@ -61,6 +72,25 @@ pub enum Method {
     Nuts,
 }
 
+impl Method {
+    /// As the user writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Auto => "auto",
+            Method::Lbfgs => "lbfgs",
+            Method::Adam => "adam",
+            Method::Laplace => "laplace",
+            Method::Map => "map",
+            Method::Pathfinder => "pathfinder",
+            Method::Bam => "bam",
+            Method::Score => "score",
+            Method::Iwae => "iwae",
+            Method::ForwardKl => "forward-kl",
+            Method::Nuts => "nuts",
+        }
+    }
+}
+
 /// How Adam takes the lower bound's gradient along the paths of its draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathGradient {
@@ -68,6 +98,19 @@ pub enum PathGradient {
     ClosedEntropy,
     /// Without the guide's score: no variance where the guide is the posterior.
     StickingTheLanding,
+}
+
+/// Something that was chosen for the user.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Choice {
+    /// `method`, `guide`
+    pub what: &'static str,
+    /// `lbfgs`
+    pub value: String,
+    /// In a few words.
+    pub why: String,
+    /// In a sentence or two.
+    pub more: String,
 }
 
 #[derive(Clone, Debug)]
@@ -96,6 +139,10 @@ pub struct FitOptions {
     /// Stochastic methods: the first step length, in units of the guide's standard deviations, and the number of steps.
     pub learning_rate: f64,
     pub steps: usize,
+    /// Of the method and the guide those that the user did not choose; for the report.
+    pub chosen: Vec<Choice>,
+    /// What the method does not see of this model; for the report.
+    pub doubt: Option<String>,
     /// Set to true from elsewhere to end the fit early.
     pub cancel: Option<Arc<AtomicBool>>,
     /// Where to keep what is needed to go on after an interruption. The sampler keeps nothing.
@@ -119,6 +166,8 @@ impl Default for FitOptions {
             elbo_draws: 1024,
             learning_rate: 0.1,
             steps: 10_000,
+            chosen: vec![],
+            doubt: None,
             cancel: None,
             checkpoint: None,
         }
@@ -140,6 +189,12 @@ pub enum Stage {
     Adam,
     /// Transitions of the sampler.
     Nuts,
+    /// Climbing to a mode.
+    Mode,
+    /// The same, for what lies on the way.
+    Pathfinder,
+    /// Matching scores.
+    Bam,
 }
 
 impl Stage {
@@ -151,6 +206,9 @@ impl Stage {
             Stage::Refine => "refine",
             Stage::Adam => "adam",
             Stage::Nuts => "nuts",
+            Stage::Mode => "mode",
+            Stage::Pathfinder => "pathfinder",
+            Stage::Bam => "bam",
         }
     }
 }

@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::approximation::Approximation;
 use super::journal::CheckpointError;
-use super::options::{GuideKind, Progress};
+use super::options::{GuideKind, Method, Progress};
 
 /// The fitted guide on the unconstrained scale, in the target's order, and how it was found.
 #[derive(Clone, Debug)]
 pub struct Fit {
     pub guide: GuideKind,
+    pub method: Method,
     pub names: Vec<String>,
     /// Coordinates fitted to a point.
     pub points: Vec<bool>,
@@ -82,11 +83,24 @@ pub enum StopReason {
     NonFinite,
     /// The guide's standard deviation of this coordinate grew without bound.
     Improper(String),
-    /// Adam's average still moves.
+    /// The average of stochastic steps still moves.
     Drifting,
+    /// The average of stochastic steps stands still.
+    Settled,
+    /// As high as the log joint goes from here.
+    AtMode,
+    /// Every path to a mode has been walked.
+    PathsEnded,
+    /// The curvature where the climb ended is not that of a maximum.
+    Indefinite,
 }
 
 impl StopReason {
+    /// Whether the fit ended because there was nothing left to gain.
+    pub fn is_convergence(&self) -> bool {
+        matches!(self, StopReason::Converged | StopReason::Settled | StopReason::AtMode | StopReason::PathsEnded)
+    }
+
     /// One sentence for a person.
     pub fn sentence(&self) -> String {
         match self {
@@ -103,6 +117,12 @@ impl StopReason {
             StopReason::Improper(name) => format!(
                 "The guide's spread of `{name}` grew without bound: the model and the data seem to leave it undetermined (an improper posterior)."
             ),
+            StopReason::Settled => "The average of the steps stands still.".into(),
+            StopReason::AtMode => "The climb ended at a mode.".into(),
+            StopReason::PathsEnded => "The best normal on the paths to the modes was taken.".into(),
+            StopReason::Indefinite => {
+                "The climb did not end at a maximum with a curvature: the posterior is flat there, or has a ridge or an edge.".into()
+            }
             StopReason::Drifting => "The average of the iterates still moved at the last step.".into(),
         }
     }

@@ -247,13 +247,11 @@ impl<'a, 't> Session<'a, 't> {
         lines
     }
 
-    /// A frame around a starting point in which the log joint is finite and no direction is much too steep.
-    fn begin(&mut self, start: usize, z: &[f64], half: usize) -> Result<Frame, Vec<f64>> {
-        let (dim, n) = (self.dim(), self.noisy.len());
+    /// A starting point: the first is the origin.
+    pub fn start_at(&self, start: usize) -> Vec<f64> {
         let seed = self.options.seed;
         let away = |name: &str, pair: usize| 4.0 * Stream::at(seed, "starts", name, pair).uniform() - 2.0;
-        let centre: Vec<f64> = self
-            .noisy
+        self.noisy
             .iter()
             .chain(self.points)
             .zip(&self.origin)
@@ -263,7 +261,13 @@ impl<'a, 't> Session<'a, 't> {
                 odd if odd % 2 == 1 => origin + away(name, start),
                 _ => origin - away(name, start - 1),
             })
-            .collect();
+            .collect()
+    }
+
+    /// A frame around a starting point in which the log joint is finite and no direction is much too steep.
+    fn begin(&mut self, start: usize, z: &[f64], half: usize) -> Result<Frame, Vec<f64>> {
+        let (dim, n) = (self.dim(), self.noisy.len());
+        let centre = self.start_at(start);
         let mut failure = centre.clone();
         for (attempt, log_sd) in FIRST_LOG_SDS.into_iter().enumerate() {
             let sd = log_sd.exp();

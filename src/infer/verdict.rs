@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::drift::Drift;
 use super::importance::{Draws, EQUAL, FORGOTTEN, Origin, USABLE};
 use super::mixing::Mixing;
+use super::options::Method;
 use super::result::{Fit, StopReason};
 
 /// What may be read off a fit.
@@ -34,6 +35,8 @@ impl Trust {
 /// What to try next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
+    /// The method that the model would get by itself.
+    Default,
     /// A guide that knows correlations.
     FullRank,
     /// The referee.
@@ -130,10 +133,16 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
         faults.push(Fault { leaves, text, names, remedy });
     };
     let diagonal = fit.guide == super::GuideKind::MeanField;
-    let richer = if diagonal { Remedy::FullRank } else { Remedy::Sampler };
+    let ordinary = matches!(fit.method, Method::Auto | Method::Lbfgs);
+    let richer = match (ordinary, diagonal) {
+        (false, _) => Remedy::Default,
+        (true, true) => Remedy::FullRank,
+        (true, false) => Remedy::Sampler,
+    };
     if !fit.converged {
         let (names, remedy) = match &fit.stop_reason {
             StopReason::Improper(name) => (vec![name.clone()], Remedy::Prior),
+            _ if !ordinary => (vec![], Remedy::Default),
             _ => (vec![], Remedy::Sampler),
         };
         fault(
@@ -142,6 +151,10 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
             names,
             remedy,
         );
+    }
+    if fit.method == Method::Map {
+        let text = "a point, the highest mode, without uncertainty: neither a mean nor an interval can be read off it";
+        fault(Trust::DoNotTrust, text.into(), vec![], Remedy::Default);
     }
     // Guides that fit apart may still lie in one mode: chains from all of them tell.
     let others = if draws.met { vec![] } else { fit.dissenting_starts() };

@@ -23,6 +23,7 @@ pub(crate) mod schedule;
 mod settle;
 mod simplify;
 mod split;
+mod steps;
 mod storage;
 mod tangent;
 #[cfg(test)]
@@ -43,6 +44,7 @@ use graph::{BufId, BufKind, Graph, Region};
 use kernel::Kernel;
 use storage::Storage;
 
+pub use steps::may_jump;
 use storage::plate_cells;
 pub use storage::{Feed, Layout, Place};
 pub use tangent::{Product, Recipe};

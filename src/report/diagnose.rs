@@ -27,6 +27,10 @@ pub fn diagnosis(fit: &Value) -> String {
     if let Some(next) = verdict["next"].as_str() {
         say(format!("Next: {next}"));
     }
+    if let Some(chosen) = fit["chosen"].as_array().filter(|c| !c.is_empty()) {
+        say("\nChoice".into());
+        chosen.iter().for_each(|c| say(format!("  {} {}: {}", text(&c["what"]), text(&c["value"]), text(&c["more"]))));
+    }
     let figures = &verdict["figures"];
     say(format!("\nConvergence\n  {}", text(&fit["stop_reason"])));
     if let Some(error) = figures["mean_error"].as_f64() {

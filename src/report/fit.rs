@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ReportDiscrete;
-use crate::infer::{Trust, Verdict};
+use crate::infer::{Choice, Trust, Verdict};
 
 /// Everything that is said about one fit. The driver fills it; it knows nothing of how the fit was made.
 #[derive(Clone, Debug, Default)]
@@ -24,10 +24,12 @@ pub struct FitReport {
     pub discrete: Vec<ReportDiscrete>,
     /// How many draws every variable has.
     pub draws: usize,
-    /// `meanfield`, `fullrank`.
+    /// `meanfield`, `fullrank`; `point` for a mode alone, `none` for a sampler.
     pub guide: String,
-    /// `saa`, `adam`.
+    /// `lbfgs`, `adam`, …
     pub method: String,
+    /// Of the method and the guide those that the user did not choose, and why.
+    pub chosen: Vec<Choice>,
     pub seed: u64,
     /// Every option of the fit with its value, defaults included, for `fit.json`.
     pub options: Vec<(String, String)>,
@@ -100,9 +102,14 @@ pub struct Trace {
 }
 
 impl FitReport {
+    /// Whether it is the mode alone: a point, without uncertainty.
+    pub fn is_point(&self) -> bool {
+        self.guide == "point"
+    }
+
     /// Whether sds and quantiles are kept back: the verdict does not cover them.
     pub fn withheld(&self) -> bool {
-        !self.forced && self.verdict.as_ref().is_some_and(|v| v.trust < Trust::Trust)
+        self.is_point() || !self.forced && self.verdict.as_ref().is_some_and(|v| v.trust < Trust::Trust)
     }
 }
 

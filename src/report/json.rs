@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::discrete::{self, DiscreteJson};
 use super::verdict::{self, VerdictJson};
 use super::{FitReport, Summary, summaries};
+use crate::infer::Choice;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -18,6 +19,7 @@ struct SummaryJson<'a> {
     plates: BTreeMap<&'a str, usize>,
     guide: &'a str,
     method: &'a str,
+    chosen: &'a [Choice],
     seed: u64,
     draws: usize,
     chains: usize,
@@ -47,6 +49,7 @@ struct FitJson<'a> {
     data: &'a [String],
     guide: &'a str,
     method: &'a str,
+    chosen: &'a [Choice],
     seed: u64,
     options: BTreeMap<&'a str, &'a str>,
     draws: usize,
@@ -73,6 +76,7 @@ pub fn summary_json(fit: &FitReport) -> String {
         plates: fit.sizes.iter().map(|(p, n)| (p.as_str(), *n)).collect(),
         guide: &fit.guide,
         method: &fit.method,
+        chosen: &fit.chosen,
         seed: fit.seed,
         draws: fit.draws,
         chains: fit.chains,
@@ -102,6 +106,7 @@ pub fn fit_json(fit: &FitReport) -> String {
         data: &fit.data,
         guide: &fit.guide,
         method: &fit.method,
+        chosen: &fit.chosen,
         seed: fit.seed,
         options: fit.options.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
         draws: fit.draws,

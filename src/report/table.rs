@@ -28,7 +28,7 @@ pub fn listing(fit: &FitReport, style: TableStyle, rest: &str) -> String {
     let groups = summaries(fit);
     let shown: Vec<&[Summary]> =
         groups.iter().map(|g| if g.len() > LONG && !style.all { &g[..FIRST] } else { &g[..] }).collect();
-    let mut titles = vec!["", "mean", "sd", "5%", "50%", "95%"];
+    let mut titles = vec!["", if fit.is_point() { "mode" } else { "mean" }, "sd", "5%", "50%", "95%"];
     if fit.withheld() {
         titles.truncate(2);
     }
@@ -101,6 +101,10 @@ fn heading(fit: &FitReport, style: TableStyle) -> String {
     push(format!("{}{over} · guide {} · method {} · seed {}", fit.model, fit.guide, fit.method, fit.seed));
     let bound = fit.elbo.map(|(elbo, se)| format!("ELBO {} · ", with_error(elbo, se))).unwrap_or_default();
     push(format!("{bound}{} gradients · {}", fit.gradients, duration(fit.seconds)));
+    if !fit.chosen.is_empty() {
+        let chosen: Vec<String> = fit.chosen.iter().map(|c| format!("{} ({})", c.value, c.why)).collect();
+        push(format!("Chosen: {}", chosen.join(", ")));
+    }
     if fit.chains > 0 {
         // Of chains one asks whether they agree, which the verdict says.
     } else if fit.converged {

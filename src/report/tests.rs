@@ -36,6 +36,7 @@ fn fit() -> FitReport {
         draws: 3,
         guide: "fullrank".into(),
         method: "saa".into(),
+        chosen: vec![],
         seed: 7,
         options: vec![("starts".into(), "4".into())],
         elbo: Some((-31.4159, 0.0234)),

@@ -18,7 +18,7 @@ pub fn lines(fit: &FitReport) -> Vec<String> {
     let mut out = vec![format!("{headline}: {}.", sentence(first))];
     out.extend(others.iter().map(|f| format!("  Also: {}.", sentence(f))));
     out.extend(next(fit, verdict).map(|n| format!("  Next: {n}")));
-    if fit.withheld() {
+    if fit.withheld() && !fit.is_point() {
         out.push("  Intervals are kept back; `--force` prints them.".into());
     }
     out
@@ -81,6 +81,7 @@ pub fn next(fit: &FitReport, verdict: &Verdict) -> Option<String> {
         now.unwrap_or(fit.draws / fit.chains.max(1)) * factor
     };
     Some(match worst.remedy {
+        Remedy::Default => command("--method auto"),
         Remedy::FullRank => command("--guide fullrank"),
         Remedy::Sampler => command("--method nuts"),
         Remedy::LongerChains => command(&format!("--method nuts --draws {}", draws(4))),

@@ -27,6 +27,7 @@ mod levels;
 mod library;
 mod logdensity;
 mod matrices;
+mod methods;
 mod missing;
 mod missing_discrete;
 mod models;

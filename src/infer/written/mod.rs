@@ -113,6 +113,7 @@ pub fn fit(
         let pool = pool.borrow();
         Ok(Fit {
             guide: GuideKind::MeanField,
+            method: options.method,
             scale: Scale::MeanField(gaussian.sds().iter().map(|sd| sd.ln()).collect()),
             names,
             points: target.points(),

@@ -1,0 +1,104 @@
+//! What `--method auto` makes of a model: how its posterior is approximated, and why.
+
+use super::{Compiled, FitRequest};
+use crate::hir::Guide as Family;
+use crate::infer::{self, Choice, GuideKind, Method, Target};
+use crate::lower;
+
+/// Up to this many unconstrained latents the default guide is full-rank.
+const FULLRANK_UP_TO: usize = 500;
+/// The same where gradients come from the score function, whose noise grows with the number of parameters.
+const FULLRANK_BY_SCORE: usize = 8;
+/// Lines on which a log joint that may jump is looked at, and how many cells of work that may be.
+const LINES: usize = 40;
+const WORK: usize = 200_000_000;
+
+/// A method with its guide, and why each that the user did not choose.
+pub struct Plan {
+    pub method: Method,
+    pub guide: GuideKind,
+    pub chosen: Vec<Choice>,
+    /// What the user's own choice does not see.
+    pub doubt: Option<String>,
+}
+
+/// Choose what is not asked for. `in_model`: the method of the model's `fit` block.
+pub fn plan(compiled: &Compiled, request: &FitRequest, in_model: Option<Method>, seed: u64) -> Plan {
+    let latents = compiled.layout.points().iter().filter(|p| !**p).count();
+    let asked = request.method.or(in_model).filter(|m| *m != Method::Auto);
+    // What follows no slopes, or has a form of its own, is not looked at.
+    let own = compiled.batches.is_some() || compiled.hir.written.is_some();
+    let blind = own || latents == 0 || matches!(asked, Some(Method::Score | Method::ForwardKl));
+    let jump = if blind { None } else { jump(compiled, seed) };
+    let mut chosen = vec![];
+    let method = asked.unwrap_or_else(|| {
+        let choice = method(latents, jump.as_deref());
+        chosen.push(choice.1);
+        choice.0
+    });
+    let doubt = jump
+        .filter(|_| asked.is_some_and(|m| m != Method::Nuts))
+        .map(|jump| format!("{jump}: this method follows slopes, which do not show it. `--method score` needs none."));
+    let in_model = match compiled.hir.guide {
+        Family::MeanField => Some(GuideKind::MeanField),
+        Family::FullRank => Some(GuideKind::FullRank),
+        Family::LowRank(k) => Some(GuideKind::LowRank(k)),
+        Family::Default => None,
+    };
+    let guide = request.guide.or(in_model).unwrap_or_else(|| {
+        let choice = guide(latents, method);
+        if latents > 0 && !own && !matches!(method, Method::Nuts | Method::Map) {
+            chosen.push(choice.1);
+        }
+        choice.0
+    });
+    Plan { method, guide, chosen, doubt }
+}
+
+fn method(latents: usize, jump: Option<&str>) -> (Method, Choice) {
+    let (method, why, more) = match jump {
+        Some(jump) => (
+            Method::Score,
+            "the log joint jumps",
+            format!("{jump}. Slopes do not show a jump, and the score function needs no slopes."),
+        ),
+        None if latents == 0 => (
+            Method::Lbfgs,
+            "nothing is drawn",
+            "there are no latents to draw; params are fitted to the point where the likelihood is highest.".into(),
+        ),
+        None => (
+            Method::Lbfgs,
+            "the log joint is smooth",
+            "the log joint has slopes and no jump was met, so the lower bound over fixed draws can be followed \
+             downhill, without the noise of fresh draws, until its gradient vanishes."
+                .into(),
+        ),
+    };
+    (method, Choice { what: "method", value: method.name().into(), why: why.into(), more })
+}
+
+fn guide(latents: usize, method: Method) -> (GuideKind, Choice) {
+    let limit = if method == Method::Score { FULLRANK_BY_SCORE } else { FULLRANK_UP_TO };
+    let coordinates = if latents == 1 { "1 coordinate".into() } else { format!("{latents} coordinates") };
+    let (guide, why, more) = if latents <= limit {
+        let more = "one normal over all unconstrained coordinates, with every correlation, is affordable up to";
+        (GuideKind::FullRank, coordinates, format!("{more} {limit} of them."))
+    } else {
+        let more = "independent normals, since one normal with every correlation is affordable only up to";
+        (GuideKind::MeanField, format!("{coordinates}, more than {limit}"), format!("{more} {limit} coordinates."))
+    };
+    (guide, Choice { what: "guide", value: guide.to_string(), why, more })
+}
+
+/// A jump of the log joint, in words. Looked for only where the program has steps, since that costs evaluations.
+fn jump(compiled: &Compiled, seed: u64) -> Option<String> {
+    let graph = compiled.model.graph();
+    if !lower::may_jump(graph) {
+        return None;
+    }
+    let lines = (WORK / (super::fit::work(graph) * 1000)).clamp(4, LINES);
+    let found = infer::jump(&compiled.model, lines, seed)?;
+    let name = super::fit::own_name(&compiled.model.names()[found.coordinate]);
+    Some(format!("the log joint jumps by {:.2} nats where `{name}` crosses a value", found.size))
+}
