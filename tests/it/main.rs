@@ -45,4 +45,5 @@ mod support;
 mod syntax;
 mod textbook;
 mod transforms;
+mod vae;
 mod verdict;

@@ -152,17 +152,18 @@ impl Coordinates {
         }
     }
 
-    /// The entropy of the guide over a batch, rows weighted.
-    pub fn entropy(&self, psi: &[f64], batch: &Batch) -> f64 {
-        let standard = 0.5 * (1.0 + TAU.ln());
-        let of = |c: &Coordinate| {
+    /// Minus the log density of the guide at its draw from `z`, rows weighted: its entropy on average, and without error
+    /// together with the log joint where the guide is the posterior.
+    pub fn surprise(&self, psi: &[f64], batch: &Batch, z: &[f64]) -> f64 {
+        let of = |(c, z): (&Coordinate, &f64)| {
             let weight = c.row.map_or(1.0, |r| batch.weights[r]);
+            let standard = 0.5 * (z * z + TAU.ln());
             match c.kind {
                 Kind::Point => 0.0,
                 Kind::Noise => weight * standard,
                 Kind::Drawn => weight * (standard + psi[self.logs + self.at(c, &batch.rows)]),
             }
         };
-        self.all.iter().map(of).sum()
+        self.all.iter().zip(z).map(of).sum()
     }
 }

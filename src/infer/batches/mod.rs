@@ -140,7 +140,7 @@ pub fn fit(
             coordinates.place(&psi, &batch.rows, &z, &mut theta);
             let value = target.value_grad(&theta, &mut by_theta);
             out.gradients += 1;
-            let bound = value + coordinates.entropy(&psi, &batch);
+            let bound = value + coordinates.surprise(&psi, &batch, &z);
             if value.is_finite() && by_theta.iter().all(|g| g.is_finite()) {
                 gradient.fill(0.0);
                 coordinates.pull_back(&psi, &batch, &z, &by_theta, &mut gradient);
@@ -207,7 +207,7 @@ fn bound(target: &mut dyn Rows, coordinates: &Coordinates, plan: &Plan, psi: &[f
                 // What all rows share has one draw per pass.
                 coordinates.shared_noise(plan.seed, "bound", sweep, &mut z);
                 coordinates.place(psi, &batch.rows, &z, &mut theta);
-                sum += target.value(&theta) + coordinates.entropy(psi, &batch);
+                sum += target.value(&theta) + coordinates.surprise(psi, &batch, &z);
                 *values += 1;
             }
             sum / plan.batches() as f64
