@@ -359,6 +359,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
                 // The program keeps what its code points to.
                 let (routine, address) = match call {
                     Call::Matrix(call) => (jit::matrix_routine(), Arc::as_ptr(call) as i64),
+                    Call::Product(call) => (jit::product_routine(), Arc::as_ptr(call) as i64),
                     Call::Ode(call) => {
                         let code = self.odes.iter().find(|c| Arc::ptr_eq(&c.call, call));
                         (jit::ode_routine(), Arc::as_ptr(code.expect("odes are compiled first")) as i64)

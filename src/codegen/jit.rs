@@ -11,9 +11,9 @@ use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module};
 
 use super::plan::Callee;
-use crate::lower::graph::{MatrixCall, UnOp};
-use crate::prim::matrix;
+use crate::lower::graph::{MatrixCall, ProductCall, UnOp};
 use crate::prim::vector::{self, Isa, Routine};
+use crate::prim::{matrix, product};
 
 /// Why kernels could not be compiled; the interpreter runs such graphs.
 #[derive(Debug)]
@@ -127,7 +127,8 @@ impl Imports {
 
     /// Every routine there is.
     fn symbols(isa: Isa) -> Vec<Routine> {
-        let mut all = vec![vector::contract(isa), vector::contract_t(isa), matrix_routine(), ode_routine()];
+        let mut all =
+            vec![vector::contract(isa), vector::contract_t(isa), matrix_routine(), product_routine(), ode_routine()];
         let (one, block) = vector::pow(isa);
         all.extend([one, block]);
         for op in vector::FUNCTIONS {
@@ -200,8 +201,18 @@ pub fn matrix_routine() -> Routine {
     Routine { name: "matrix", address: run_matrix as *const u8 }
 }
 
+pub fn product_routine() -> Routine {
+    Routine { name: "product", address: run_product as *const u8 }
+}
+
 pub fn ode_routine() -> Routine {
     Routine { name: "ode", address: super::ode::run_ode as *const u8 }
+}
+
+/// Run one product on the buffers of a table.
+unsafe extern "C" fn run_product(call: *const ProductCall, table: *const *mut u8) {
+    // The table has an address for every buffer of the graph that the call was verified in.
+    unsafe { product::run(&*call, |b| (*table.add(b.0 as usize)).cast()) };
 }
 
 /// Run one matrix operation on the buffers of a table.

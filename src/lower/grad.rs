@@ -39,6 +39,7 @@ pub(crate) fn gradient(
             out.extend(match call {
                 Call::Matrix(call) => matrix::backward(arena, kernel, call, &mut adjoints),
                 Call::Ode(call) => ode::backward(arena, kernel, call, &mut adjoints),
+                Call::Product(_) => unreachable!("products are made after derivatives are taken"),
             });
             continue;
         }

@@ -228,6 +228,7 @@ pub enum Access {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Call {
     Matrix(Arc<MatrixCall>),
+    Product(Arc<ProductCall>),
     Ode(Arc<OdeCall>),
 }
 
@@ -235,6 +236,7 @@ impl Call {
     pub fn operands(&self) -> &[Operand] {
         match self {
             Call::Matrix(call) => &call.operands,
+            Call::Product(call) => &call.operands,
             Call::Ode(call) => &call.operands,
         }
     }
@@ -256,6 +258,9 @@ impl Call {
                 let call = Arc::make_mut(call);
                 call.operands.iter_mut().filter_map(|o| o.buf.as_mut()).chain(&mut call.work).for_each(f);
             }
+            Call::Product(call) => {
+                Arc::make_mut(call).operands.iter_mut().filter_map(|o| o.buf.as_mut()).for_each(f);
+            }
             Call::Ode(call) => {
                 Arc::make_mut(call).operands.iter_mut().filter_map(|o| o.buf.as_mut()).for_each(f);
             }
@@ -266,6 +271,7 @@ impl Call {
     pub fn cost(&self) -> usize {
         match self {
             Call::Matrix(call) => call.cost(),
+            Call::Product(call) => call.sizes.iter().chain(&call.batch).product(),
             Call::Ode(call) => call.cost(),
         }
     }
@@ -284,6 +290,19 @@ impl MatrixCall {
         };
         each * self.batch.iter().product::<usize>()
     }
+}
+
+/// `c[i, j] = Σ_k a[i, k]·b[k, j]`, or `+=`, for a batch of matrices.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ProductCall {
+    /// Rows of `a`, columns of `a`, columns of `b`.
+    pub sizes: [usize; 3],
+    /// Sizes of what the product is repeated over; of a sum too, where the result does not move.
+    pub batch: Vec<usize>,
+    /// `a`, `b`, `c`.
+    pub operands: Vec<Operand>,
+    /// How far each of them moves by row and by column.
+    pub steps: [[usize; 2]; 3],
 }
 
 /// A batch of initial-value problems. Operands: start, arguments, solution; backwards the adjoint of the solution stands

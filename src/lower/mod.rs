@@ -17,6 +17,7 @@ mod matrix;
 mod nest;
 mod ode;
 mod print;
+mod product;
 mod prune;
 mod resolve;
 pub(crate) mod schedule;
@@ -87,10 +88,14 @@ pub fn lower_fed(hir: &Hir, joint: &Joint, bound: &Bound, fed: &[VarId], diags: 
     let value = fuse::drop_dead(arena, forward, |buf| buf == log_joint);
     let differentiated = gradient.clone();
     let gradient = program(arena, gradient, &HashMap::new(), |buf| buf == log_joint || buf == grad);
+    let [value, gradient, report] = [value, gradient, report].map(|p| {
+        let kernels = product::products(arena, p);
+        regions(arena, kernels)
+    });
     let mut graph = Graph {
-        value: regions(arena, value),
-        gradient: regions(arena, gradient),
-        report: regions(arena, report),
+        value,
+        gradient,
+        report,
         trace: regions(arena, trace),
         log_joint: Some(log_joint),
         theta: Some(theta),

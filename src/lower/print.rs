@@ -97,6 +97,10 @@ fn write_body(graph: &Graph, body: &[Stmt], depth: usize, f: &mut Formatter) -> 
                 };
                 let (what, size, batch) = match call {
                     Call::Matrix(c) => (format!("{:?}", c.op), format!("{} rows", c.n), &c.batch),
+                    Call::Product(c) => {
+                        let [m, k, n] = c.sizes;
+                        ("product".to_string(), format!("{m} × {k} × {n}"), &c.batch)
+                    }
                     Call::Ode(c) => {
                         let what = if c.backward { "adjoint of the solution" } else { "solution of an ode" };
                         (what.to_string(), format!("{} equations", c.system.n), &c.batch)

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::lower::graph::{
     Access, Addr, AddrTerm, BufId, BufKind, Call, Graph, Loop, LoopId, MatrixCall, MatrixOp, OdeCall, Op, Operand,
-    Region, Stmt, ValId,
+    ProductCall, Region, Stmt, ValId,
 };
 
 /// `Err` says which region breaks which rule.
@@ -199,6 +199,7 @@ impl Check<'_> {
             }
             Stmt::Call(_) if !self.open.is_empty() => Err("an operation on whole buffers stands inside a loop".into()),
             Stmt::Call(Call::Matrix(call)) => self.matrix(call),
+            Stmt::Call(Call::Product(call)) => self.product(call),
             Stmt::Call(Call::Ode(call)) => self.ode(call),
         }
     }
@@ -218,6 +219,18 @@ impl Check<'_> {
         }
         let room = call.work.map_or(0, |b| self.graph.buffers[b.0 as usize].len);
         if room < call.work_len { Err("a matrix operation lacks scratch".into()) } else { Ok(()) }
+    }
+
+    fn product(&mut self, call: &ProductCall) -> Result<(), String> {
+        let [m, k, n] = call.sizes;
+        let sides = [[m, k], [k, n], [m, n]];
+        for ((o, steps), [rows, columns]) in call.operands.iter().zip(&call.steps).zip(sides) {
+            if rows == 0 || columns == 0 {
+                return Err("a product of empty matrices".into());
+            }
+            self.operand(o, &call.batch, (rows - 1) * steps[0] + (columns - 1) * steps[1] + 1)?;
+        }
+        Ok(())
     }
 
     fn ode(&mut self, call: &OdeCall) -> Result<(), String> {

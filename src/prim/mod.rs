@@ -4,6 +4,7 @@ pub mod contract;
 mod lanes;
 pub mod matrix;
 pub mod ode;
+pub mod product;
 pub mod scalar;
 pub mod vector;
 mod vector_elementary;

@@ -6,7 +6,7 @@ use crate::lower::graph::{
     ReduceOp, Region, Stmt, ValId,
 };
 use crate::prim::ode::Failure;
-use crate::prim::{matrix, scalar};
+use crate::prim::{matrix, product, scalar};
 use crate::run::ode::{self, Engine, Rates, Space};
 
 /// Lanes per block. A register of one block is 4 KiB, so that a body's values stay in the first two cache levels.
@@ -283,6 +283,11 @@ impl<'g> Machine<'g> {
                 }
             }
             Stmt::Call(Call::Matrix(call)) => self.matrix(call),
+            Stmt::Call(Call::Product(call)) => {
+                let table = self.table();
+                // The graph is verified: operands lie within their buffers, and what is written is not fixed.
+                unsafe { product::run(call, |b| table[b.0 as usize]) };
+            }
             Stmt::Call(Call::Ode(call)) => self.ode(call),
             Stmt::Store { buf, addr, value } => {
                 self.look(*value);

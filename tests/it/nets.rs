@@ -140,3 +140,63 @@ report rmse = sqrt(mean((y - m)^2 over rows))";
     assert_eq!(report.vars.len(), 1);
     assert_eq!(report.weights.iter().map(|w| w.draws.len()).sum::<usize>(), 6 + 6 + 1 + 6);
 }
+
+/// Layers that are wide enough go through products of whole matrices: the value is that of loops over the weights by name, and
+/// the gradient that of finite differences at some of the weights.
+#[test]
+fn wide_layers_are_products_of_matrices() {
+    let (rows, inputs, units) = (40, 30, 36);
+    let x = |i: usize, j: usize| ((i * 7 + j * 13) % 11) as f64 / 5.0 - 1.0;
+    let header: Vec<String> = (1..=inputs).map(|j| format!("x{j}")).collect();
+    let line = |i: usize| (0..inputs).map(|j| x(i, j).to_string()).collect::<Vec<_>>().join(",") + "\n";
+    let text = format!("{}\n{}", header.join(","), (0..rows).map(line).collect::<String>());
+    let model = "data rows { x: real[feature] from \"x*\" }
+net f(x: real[feature]) -> real[feature] = dense(36, tanh) |> head
+observe x ~ Normal(f(x), 1)";
+    let compiled = compile(model, &csv(&text));
+    let calls = |program: &[vic::lower::graph::Region]| {
+        let is = |s: &&vic::lower::graph::Stmt| {
+            matches!(s, vic::lower::graph::Stmt::Call(vic::lower::graph::Call::Product(_)))
+        };
+        program.iter().flat_map(|r| &r.body).filter(is).count()
+    };
+    let graph = compiled.model.graph();
+    // Forwards one per layer; backwards two, but that to the data.
+    assert_eq!((calls(&graph.value), calls(&graph.gradient)), (2, 5));
+    let at: Vec<f64> = (0..compiled.model.dim()).map(|i| 0.2 * (1.3 * i as f64).sin()).collect();
+    let value = checked_value(&compiled, &at);
+    let names = compiled.model.names();
+    let named: std::collections::HashMap<&str, f64> =
+        names.iter().map(String::as_str).zip(at.iter().copied()).collect();
+    let w = |name: String| named[name.as_str()];
+    let mut expected = 0.0;
+    for i in 0..rows {
+        let h: Vec<f64> = (1..=units)
+            .map(|u| {
+                let sum: f64 = (0..inputs).map(|j| w(format!("f.1.weight[{u}, {}]", j + 1)) * x(i, j)).sum();
+                (sum + w(format!("f.1.bias[{u}]"))).tanh()
+            })
+            .collect();
+        for j in 0..inputs {
+            let sum: f64 =
+                h.iter().enumerate().map(|(u, h)| w(format!("f.head.weight[{}, {}]", j + 1, u + 1)) * h).sum();
+            let error = x(i, j) - sum - w(format!("f.head.bias[{}]", j + 1));
+            expected -= 0.5 * (error * error + std::f64::consts::TAU.ln());
+        }
+    }
+    assert!((value - expected).abs() < 1e-10 * expected.abs(), "{value} and {expected}");
+    let mut run = compiled.model.evaluator();
+    let mut grad = vec![0.0; at.len()];
+    run.value_grad(&at, &mut grad);
+    let h = 1e-3;
+    for i in (0..at.len()).step_by(53) {
+        let mut f = |t: f64| {
+            let mut moved = at.clone();
+            moved[i] += t;
+            run.value(&moved)
+        };
+        let slope = (8.0 * (f(h) - f(-h)) - (f(2.0 * h) - f(-2.0 * h))) / (12.0 * h);
+        // Rounding: 1e-16 of a value of about 2000, over h.
+        assert!((slope - grad[i]).abs() < 1e-7 * (10.0 + slope.abs()), "{}: {} and {slope}", names[i], grad[i]);
+    }
+}
