@@ -284,6 +284,10 @@ pub fn fit(
             fitted.non_finite, fitted.gradients
         ));
     }
+    if let Some(d) = compiled.hir.discrete.first() {
+        let name = &compiled.hir.var(d.var).name;
+        report.doubts.push(format!("Probabilities of `{name}` are not computed for a fit in batches."));
+    }
     report.trace = super::fit::trace(&fitted.trace);
     report.doubts.extend(check_draws(&report));
     report.seconds = started.elapsed().as_secs_f64();
