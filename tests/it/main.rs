@@ -10,6 +10,7 @@ mod cli;
 mod closed_forms;
 mod columnar;
 mod columns;
+mod conjugate;
 mod counts;
 mod discrete;
 mod drawn;
