@@ -75,7 +75,10 @@ impl Predictor<'_> {
             }
             let mut values = known.clone();
             for (id, cells) in &columns {
-                values.insert(*id, cells.iter().map(|c| c.map_or(f64::NAN, |c| c[at(round)])).collect());
+                values.insert(
+                    *id,
+                    cells.iter().map(|c| c.map_or(f64::NAN, |c| c[if c.len() == 1 { 0 } else { at(round) }])).collect(),
+                );
             }
             for (id, numbers) in discrete {
                 let into = values.entry(id).or_default();

@@ -139,6 +139,23 @@ report rmse = sqrt(mean((y - m)^2 over rows))";
     assert!(rmse < 0.1, "{rmse}");
     assert_eq!(report.vars.len(), 1);
     assert_eq!(report.weights.iter().map(|w| w.draws.len()).sum::<usize>(), 6 + 6 + 1 + 6);
+    // Weights stand once beside the draws: predictions take them in every draw.
+    let of = |v: &vic::report::ReportVar, n: usize| {
+        (0..v.cells()).map(|c| (v.cell_name(c), v.cell(c, n).to_vec())).collect::<Vec<_>>()
+    };
+    let posterior = report.vars.iter().flat_map(|v| of(v, report.draws));
+    let posterior = posterior.chain(report.weights.iter().flat_map(|v| of(v, 1))).collect();
+    let hir = super::support::checked(model);
+    let fitted = csv(&format!("x,y\n{rows}"));
+    let predictor =
+        vic::simulate::Predictor { hir: &hir, fitted: &fitted, new: &[], posterior: &posterior, draws: 100, seed: 1 };
+    let made = predictor.predict(&mut vic::diag::Diags::default()).expect("predicts");
+    for (c, line) in rows.lines().enumerate() {
+        let y: f64 = line.split(',').nth(1).and_then(|y| y.parse().ok()).expect("a number");
+        let mean = made.vars[0].cell(c, made.draws).iter().sum::<f64>() / made.draws as f64;
+        // 0.1 of noise in the mean of 100 draws, and what the net is off.
+        assert!((mean - y).abs() < 0.35, "row {c}: {mean} and {y}");
+    }
 }
 
 /// Layers that are wide enough go through products of whole matrices: the value is that of loops over the weights by name, and
