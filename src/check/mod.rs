@@ -18,6 +18,7 @@ mod function;
 mod guide;
 mod head;
 mod index;
+mod jumps;
 mod latent;
 mod lets;
 mod lints;
@@ -83,6 +84,7 @@ pub fn check(model: &Ast, library: &[&Ast], diags: &mut Diags) -> Hir {
     c.missing_cells();
     c.recurrences();
     c.guide_and_fit(model);
+    c.jumps();
     c.summed_out();
     if !c.diags.has_errors() {
         c.lint(model);

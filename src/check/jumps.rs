@@ -1,0 +1,100 @@
+//! Densities that jump where a continuous latent passes a value: rounding, and comparisons used as numbers.
+//!
+//! A gradient does not see a jump, neither along draws nor along the latent itself: the fit would end somewhere, without a
+//! word. Conditions of `if` are looked at where they are checked; in the body of a distribution both sides may meet. `sign`
+//! and `abs` are not reported: `sign(x) * abs(x)` has no jump. What is only reported may jump.
+
+use super::expr::walk;
+use super::*;
+use crate::diag::Code;
+
+impl Checker<'_, '_> {
+    pub(super) fn jumps(&mut self) {
+        if self.diags.has_errors() {
+            return;
+        }
+        let mut found: Jumps = vec![];
+        let mut seen = HashSet::new();
+        let steps = self.hir.steps.clone();
+        for step in &steps {
+            match step {
+                Step::Observe { dist, .. } | Step::Latent { dist, .. } => {
+                    self.jumps_of_dist(dist, &mut seen, &mut found)
+                }
+                Step::Factor { value, .. } => self.jumps_in(value, &mut seen, &mut found),
+                Step::Let { .. } | Step::Param { .. } => {}
+            }
+        }
+        let written = self.hir.written.clone();
+        for line in written.iter().flat_map(|w| &w.lines) {
+            if let GuideLine::Draw { dist, .. } = line {
+                self.jumps_of_dist(dist, &mut seen, &mut found);
+            }
+        }
+        for (span, jump, var) in found {
+            let v = self.hir.var(var);
+            let d = Code::JUMP
+                .at(span, format!("the density jumps where this does, and no gradient along `{}` can see that", v.name))
+                .label(v.span, "a continuous value");
+            self.diags.push(match jump {
+                Jump::Rounding => d
+                    .here("rounded")
+                    .help("leave the rounding out, or declare a discrete latent in the place of the rounded one"),
+                Jump::Comparison => d
+                    .here("0 or 1")
+                    .help("for a smooth step write `inv_logit((a - b) / w)` with a small `w`; for two cases declare a discrete latent, `latent z ~ Bernoulli(p)`"),
+            });
+        }
+    }
+
+    fn jumps_of_dist(&self, dist: &DistUse, seen: &mut HashSet<VarId>, found: &mut Jumps) {
+        dist.args.iter().for_each(|a| self.jumps_in(&a.2, seen, found));
+    }
+
+    /// The jumps of an expression and of the lets that it reads.
+    fn jumps_in(&self, e: &Expr, seen: &mut HashSet<VarId>, found: &mut Jumps) {
+        let mut conditions: Vec<Span> = vec![];
+        let mut lets = vec![];
+        walk(e, &mut |e| {
+            if let ExprKind::If { condition, .. } = &e.kind {
+                conditions.push(condition.span);
+            }
+            let jump = match &e.kind {
+                ExprKind::Unary(UnOp::Floor | UnOp::Ceil | UnOp::Round, _) => Some(Jump::Rounding),
+                ExprKind::Binary(BinOp::Less | BinOp::LessEq | BinOp::Equal | BinOp::NotEqual, ..) => {
+                    Some(Jump::Comparison)
+                }
+                ExprKind::Read { var, .. } => {
+                    lets.push(*var);
+                    None
+                }
+                _ => None,
+            };
+            let Some(jump) = jump else { return };
+            // The library's own functions have no jumps but those of their arguments.
+            let own = !self.library_files.contains(&e.span.file);
+            let condition = conditions.iter().any(|c| c.start <= e.span.start && e.span.end <= c.end);
+            if let (true, false, Some((var, _))) = (own, condition, self.smooth_in(e)) {
+                found.push((e.span, jump, var));
+            }
+        });
+        for var in lets {
+            let value = self.hir.steps.iter().find_map(|s| match s {
+                Step::Let { var: v, value, .. } if *v == var => Some(value),
+                _ => None,
+            });
+            if let (Some(value), true) = (value, seen.insert(var)) {
+                self.jumps_in(value, seen, found);
+            }
+        }
+    }
+}
+
+type Jumps = Vec<(Span, Jump, VarId)>;
+
+/// What jumps.
+#[derive(Clone, Copy)]
+enum Jump {
+    Rounding,
+    Comparison,
+}
