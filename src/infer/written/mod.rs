@@ -24,7 +24,7 @@ use super::options::{FitOptions, GuideKind, Method, Progress, Stage};
 use super::pool::Pool;
 use super::result::{Fit, FitError, Scale, StartSummary, StopReason};
 use super::rng::Stream;
-use super::stages::{self, IMPROPER_SD};
+use super::stages::{self, Failure, IMPROPER_SD};
 use super::target::{Role, Target};
 use bound::{Bound, Coordinates};
 
@@ -88,10 +88,10 @@ pub fn fit(
         let mut session = Session { shared, coordinates: &coordinates, names: &sorted };
         let few = coordinates.parameters() <= FEW_PARAMS;
         let by_draws = options.method != Method::Adam && few && !coordinates.scored();
-        let (mut places, failed) = session.explore().map_err(|(start, ours)| {
+        let (mut places, failed) = session.explore().map_err(|failure| {
             let mut theta = vec![0.0; order.len()];
-            order.iter().zip(ours).for_each(|(&i, t)| theta[i] = t);
-            FitError::NonFiniteStart { theta, start }
+            order.iter().zip(failure.theta).for_each(|(&i, t)| theta[i] = t);
+            FitError::NonFiniteStart { theta, start: failure.start }
         })?;
         let mut best = places.remove(0);
         let (draws, mean_error, reason) = match by_draws {
@@ -144,7 +144,7 @@ impl<'a> Session<'a, '_> {
 
     /// A rough fit from every start, the best first; and the starts that failed. Err: a point at which the log joint is
     /// not finite, if none could begin.
-    fn explore(&mut self) -> Result<(Vec<Place>, Vec<usize>), (usize, Vec<f64>)> {
+    fn explore(&mut self) -> Result<(Vec<Place>, Vec<usize>), Failure> {
         let half = (self.coordinates.noisy + 1).clamp(8, 16);
         let z = matched(self.shared.options.seed, "explore", self.noisy(), half);
         let scored = self.coordinates.scored();
@@ -162,7 +162,7 @@ impl<'a> Session<'a, '_> {
                 }
                 Err(theta) => {
                     failed.push(start);
-                    failure.get_or_insert((start, theta));
+                    failure.get_or_insert(Failure { theta, start });
                 }
             }
             if self.shared.halt.is_some() {
