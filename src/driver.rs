@@ -33,6 +33,9 @@ pub use fit::fit;
 /// Draws that a report is made from.
 pub const REPORT_DRAWS: usize = 4000;
 
+/// Starts for each mode that a mixture may have.
+const STARTS_PER_MODE: usize = 4;
+
 /// One run: the sources and everything said about them so far.
 #[derive(Default)]
 pub struct Session {
@@ -192,6 +195,11 @@ pub fn options(compiled: &Compiled, request: &FitRequest) -> FitOptions {
     o.importance_samples = request.importance_samples.or(o.importance_samples);
     o.path_gradient = request.path_gradient.unwrap_or(o.path_gradient);
     o.draws = request.draws.or(o.draws);
+    let starts = compiled.hir.fit.iter().any(|option| option.name == "starts");
+    if let (GuideKind::Mixture(k), false) = (o.guide, starts) {
+        // A mode that no start comes down in is missed.
+        o.starts = STARTS_PER_MODE * k;
+    }
     o.starts = request.starts.unwrap_or(o.starts);
     o.threads = request.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get().min(8)));
     o.cancel = request.cancel.clone();

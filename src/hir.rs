@@ -636,6 +636,10 @@ pub enum Guide {
     FullRank,
     /// So many directions beside a diagonal.
     LowRank(usize),
+    /// Normals at up to so many modes.
+    Mixture(usize),
+    /// A normal bent by so many coupling layers.
+    Flow(usize),
 }
 
 /// One `name: value` of the `fit` block, checked by name and type.

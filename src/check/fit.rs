@@ -192,11 +192,21 @@ impl<'a> Checker<'a, '_> {
             "meanfield" => self.hir.guide = Guide::MeanField,
             "fullrank" => self.hir.guide = Guide::FullRank,
             "lowrank" => {
-                if let Some(k) = self.guide_size(family, name, "how many directions it has beside the diagonal") {
+                if let Some(k) = self.guide_size(family, name, 1, "how many directions it has beside the diagonal") {
                     self.hir.guide = Guide::LowRank(k);
                 }
             }
-            "flow" | "amortised" | "amortized" => self.diags.push(
+            "mixture" => {
+                if let Some(k) = self.guide_size(family, name, 2, "how many modes it may have") {
+                    self.hir.guide = Guide::Mixture(k);
+                }
+            }
+            "flow" => {
+                if let Some(k) = self.guide_size(family, name, 1, "how many coupling layers bend the normal") {
+                    self.hir.guide = Guide::Flow(k);
+                }
+            }
+            "amortised" | "amortized" => self.diags.push(
                 Code::NOT_YET_GUIDE
                     .at(family.span, format!("the guide `{name}` is not part of this version of the language"))
                     .here("parsed, but without meaning so far")
@@ -206,19 +216,19 @@ impl<'a> Checker<'a, '_> {
                 let said = if name.is_empty() { "this".into() } else { format!("`{name}`") };
                 let d = Code::UNKNOWN_GUIDE.at(family.span, format!("{said} is not a guide")).here("not a guide");
                 let squeezed = name.to_lowercase().replace('_', "");
-                self.diags.push(match nearest(name, ["meanfield", "fullrank", "lowrank"]) {
+                self.diags.push(match nearest(name, ["meanfield", "fullrank", "lowrank", "mixture", "flow"]) {
                     Some(n) => d.help(format!("did you mean `guide {n}`?")),
                     None if squeezed == "normal" || squeezed == "gaussian" => d.help(
                         "`guide meanfield` is independent normals, `guide fullrank` one normal with correlations",
                     ),
-                    None => d.help("the guides are `meanfield`, `fullrank` and `lowrank(10)`"),
+                    None => d.help("the guides are `meanfield`, `fullrank`, `lowrank(10)`, `mixture(2)` and `flow(4)`"),
                 });
             }
         }
     }
 
     /// The one whole number that a guide takes.
-    fn guide_size(&mut self, family: &ast::Expr, name: &str, what: &str) -> Option<usize> {
+    fn guide_size(&mut self, family: &ast::Expr, name: &str, least: usize, what: &str) -> Option<usize> {
         let args = match &family.kind {
             A::Call { args, .. } => args.as_slice(),
             _ => &[],
@@ -227,7 +237,7 @@ impl<'a> Checker<'a, '_> {
             && let A::Number { value, .. } = one.value.kind
             && one.name.is_none()
             && value.fract() == 0.0
-            && (1.0..1e6).contains(&value)
+            && (least as f64..1e6).contains(&value)
         {
             return Some(value as usize);
         }
@@ -236,9 +246,16 @@ impl<'a> Checker<'a, '_> {
         }
         self.diags.push(
             Code::GUIDE_SIZE
-                .at(family.span, format!("`{name}` takes one whole number, 1 or more: {what}"))
+                .at(family.span, format!("`{name}` takes one whole number, {least} or more: {what}"))
                 .here(if args.is_empty() { "no number" } else { "not one such number" })
-                .help(format!("write, for instance, `guide {name}({})`", if name == "lowrank" { 10 } else { 4 })),
+                .help(format!(
+                    "write, for instance, `guide {name}({})`",
+                    match name {
+                        "lowrank" => 10,
+                        "flow" => 4,
+                        _ => 2,
+                    }
+                )),
         );
         None
     }

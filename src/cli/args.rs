@@ -334,7 +334,7 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 fn guide(text: &str) -> Result<GuideKind, String> {
-    GuideKind::parse(text).ok_or("write `meanfield`, `fullrank` or `lowrank(10)`".into())
+    GuideKind::parse(text).ok_or("write `meanfield`, `fullrank`, `'lowrank(10)'`, `'mixture(2)'` or `'flow(4)'`".into())
 }
 
 fn rows(text: &str) -> Result<(Option<String>, usize), String> {

@@ -143,6 +143,8 @@ impl fmt::Display for Guide {
             Family::Default => "full-rank up to 500 latents, mean-field above".into(),
             Family::MeanField => "mean-field: u ~ Normal(m, diag(s)²)".into(),
             Family::FullRank => "full-rank: u ~ Normal(m, L Lᵀ)".into(),
+            Family::Mixture(k) => format!("mixture: u ~ w_c Normal(m_c, L_c L_cᵀ), up to {k} modes c"),
+            Family::Flow(k) => format!("flow: u = m + L f(z), z ~ Normal(0, I), f of {k} coupling layers"),
             Family::LowRank(k) => format!("low-rank: u ~ Normal(m, diag(s)² + U Uᵀ), U with {k} columns"),
         };
         writeln!(f, "guide {family}")?;

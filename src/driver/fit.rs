@@ -10,10 +10,11 @@ use super::trouble::{explain_nonfinite, gave_up, of_checkpoint, refusal, sampler
 use super::{Compiled, REPORT_DRAWS, Session, discrete, mode};
 use crate::diag::{Code, Diagnostic};
 use crate::infer::{
-    self, Draws, FitError, FitOptions, GuideKind, Method, Mixing, NutsPlan, Origin, Progress, Target, Verdict,
+    self, Approximation, Bent, Draws, Fit, FitError, FitOptions, GuideKind, Method, Mixing, NutsPlan, Origin, Progress,
+    Target, Verdict,
 };
 use crate::lower::graph::{Graph, Region, Stmt};
-use crate::report::{FitReport, Trace};
+use crate::report::{FitReport, ModeAt, ReportKind, ReportMode, ReportVar, Trace, mean_sd};
 use crate::run::Model;
 
 /// Fewest evaluations of the gradient that the drift of the draws may cost: what it needs to say anything.
@@ -81,27 +82,35 @@ fn or_explain(
 /// A family that a method does not fit.
 fn unfitted(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> {
     let (guide, method) = (options.guide, options.method.name());
-    if matches!(options.method, Method::Auto | Method::Lbfgs | Method::Adam | Method::Nuts) {
-        return None;
-    }
+    let smooth = matches!(options.method, Method::Auto | Method::Lbfgs | Method::Adam | Method::Nuts);
     if let Some(written) = &compiled.hir.written {
-        return Some(
+        return (!smooth).then(|| {
             Code::GUIDE_AND_METHOD
                 .at(written.span, format!("a guide that the model writes out is not fitted by the method `{method}`"))
                 .here("the guide")
-                .help("take the method `lbfgs` or `adam`, or remove the guide"),
-        );
+                .help("take the method `lbfgs` or `adam`, or remove the guide")
+        });
     }
-    match guide {
-        // A mode needs no guide.
-        _ if options.method == Method::Map => None,
-        GuideKind::MeanField | GuideKind::FullRank => None,
-        GuideKind::LowRank(_) => Some(
-            Code::GUIDE_AND_METHOD
-                .plain(format!("the guide `{guide}` is not fitted by the method `{method}`"))
-                .help("take the method `lbfgs` or `adam`, or the guide `meanfield` or `fullrank`"),
-        ),
-    }
+    let methods = match (guide, options.method) {
+        // A mode and the sampler need no guide.
+        (_, Method::Map | Method::Nuts) | (GuideKind::MeanField | GuideKind::FullRank, _) => return None,
+        (GuideKind::Mixture(_) | GuideKind::Flow(_), _) if compiled.model.points().contains(&true) => {
+            return Some(
+                Code::GUIDE_AND_METHOD
+                    .plain(format!("the guide `{guide}` is not fitted to a model with `param`s"))
+                    .help("give them priors, as `latent`, or take the guide `fullrank`"),
+            );
+        }
+        (GuideKind::Mixture(_) | GuideKind::Flow(_), Method::Auto | Method::Lbfgs) => return None,
+        (GuideKind::LowRank(_), _) if smooth => return None,
+        (GuideKind::Mixture(_) | GuideKind::Flow(_), _) => "`lbfgs`",
+        (GuideKind::LowRank(_), _) => "`lbfgs` or `adam`",
+    };
+    Some(
+        Code::GUIDE_AND_METHOD
+            .plain(format!("the guide `{guide}` is not fitted by the method `{method}`"))
+            .help(format!("take the method {methods}, or the guide `meanfield` or `fullrank`")),
+    )
 }
 
 fn cancelled(options: &FitOptions) -> bool {
@@ -139,6 +148,15 @@ fn by_guide(
         Some(_) => "written in the model".into(),
         None => options.guide.to_string(),
     };
+    if !draws.met {
+        report.modes = modes(compiled, &fit, options.seed);
+    }
+    if let (GuideKind::Mixture(_), true) = (options.guide, fit.modes.is_empty()) {
+        report.doubts.push("The starts found one mode, so the mixture is one normal.".into());
+    }
+    if let GuideKind::Flow(_) = options.guide {
+        report.doubts.extend(unbent(fit.bent));
+    }
     report.k_hat = draws.k_hat;
     report.draws_from = if at_mode { "none: the mode is a point".into() } else { describe(&draws) };
     report.elbo = (!at_mode).then_some((fit.elbo, fit.elbo_se));
@@ -208,6 +226,53 @@ fn by_sampler(
     report.doubts.extend(check_draws(&report));
     report.verdict = Some(verdict);
     Ok(report)
+}
+
+/// Why a flow is not what is reported.
+fn unbent(bent: Option<Bent>) -> Option<String> {
+    match bent {
+        Some(Bent { kept: true, .. }) => None,
+        Some(Bent { gain, .. }) => Some(format!(
+            "The flow's bound differs from the normal's by {gain:.2} nats, not by more than 0.5: the normal is reported."
+        )),
+        None => Some(
+            "No flow was fitted: it takes two unconstrained latents or more, and a fit that ran to its end.".into(),
+        ),
+    }
+}
+
+/// Each mode with the latents by which the modes differ most.
+fn modes(compiled: &Compiled, fit: &Fit, seed: u64) -> Vec<ReportMode> {
+    const DRAWS: usize = 400;
+    const SHOWN: usize = 3;
+    let places: Vec<Vec<ModeAt>> = fit
+        .modes
+        .iter()
+        .map(|mode| {
+            let theta = mode.guide.sample("modes", DRAWS, seed);
+            let vars = report_vars(compiled, &theta, DRAWS, seed);
+            let latents = vars.iter().filter(|v| v.kind == ReportKind::Latent);
+            let cell = |v: &ReportVar, c: usize| {
+                let (mean, sd) = mean_sd(v.cell(c, DRAWS));
+                ModeAt { name: v.cell_name(c), mean, sd }
+            };
+            latents.flat_map(|v| (0..v.cells()).map(move |c| cell(v, c))).collect()
+        })
+        .collect();
+    let cells = places.first().map_or(0, Vec::len);
+    // How far the modes are from each other, in the sds of the narrower.
+    let apart = |i: usize| {
+        let pair = |a: &Vec<ModeAt>, b: &Vec<ModeAt>| (a[i].mean - b[i].mean).abs() / a[i].sd.min(b[i].sd);
+        places.iter().flat_map(|a| places.iter().map(move |b| pair(a, b))).filter(|x| x.is_finite()).fold(0.0, f64::max)
+    };
+    let mut order: Vec<(f64, usize)> = (0..cells).map(|i| (apart(i), i)).collect();
+    order.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let shown = |place: &Vec<ModeAt>| order.iter().take(SHOWN).map(|&(_, i)| place[i].clone()).collect();
+    fit.modes
+        .iter()
+        .zip(&places)
+        .map(|(m, place)| ReportMode { weight: m.weight, error: m.error, k_hat: m.k_hat, at: shown(place) })
+        .collect()
 }
 
 /// Coordinates as their latents are called: `tau unconstrained` is `tau`, `theta noise[Choate]` is `theta[Choate]`.

@@ -43,6 +43,8 @@ pub fn plan(compiled: &Compiled, request: &FitRequest, in_model: Option<Method>,
         Family::MeanField => Some(GuideKind::MeanField),
         Family::FullRank => Some(GuideKind::FullRank),
         Family::LowRank(k) => Some(GuideKind::LowRank(k)),
+        Family::Mixture(k) => Some(GuideKind::Mixture(k)),
+        Family::Flow(k) => Some(GuideKind::Flow(k)),
         Family::Default => None,
     };
     let guide = request.guide.or(in_model).unwrap_or_else(|| {

@@ -16,7 +16,7 @@ use super::frame::{Basis, Frame, Shape};
 use super::lbfgs::End;
 use super::options::{GuideKind, Method, Progress, Stage};
 use super::result::StopReason;
-use super::stages::{Failure, IMPROPER_SD, Outcome, Place, Session};
+use super::stages::{Beyond, Failure, IMPROPER_SD, Outcome, Place, Session};
 use crate::tape::Adam;
 
 /// Steps in the first windows; later ones grow as the rate falls, since slower walks need longer averages.
@@ -117,7 +117,7 @@ impl Session<'_, '_> {
             (draws, mean_error, reason) = self.refine_low_rank(&mut place, best, k);
         }
         let starts = self.summarise(best, &place, &others, starts.failed);
-        Ok(Outcome { place, reason, starts, others, draws, mean_error })
+        Ok(Outcome { place, reason, starts, beyond: Beyond::default(), others, draws, mean_error })
     }
 
     /// Let another start walk on while it is elsewhere, at most for some windows: one window may not have brought it here.

@@ -15,7 +15,7 @@ use super::lbfgs::End;
 use super::linalg::{axpy, cholesky, dot, invert_lower, lower_times, lower_transposed_times, symmetric_eigen};
 use super::options::{GuideKind, Progress, Stage};
 use super::result::StopReason;
-use super::stages::{Failure, IMPROPER_SD, Outcome, Place, Session};
+use super::stages::{Beyond, Failure, IMPROPER_SD, Outcome, Place, Session};
 
 /// Draws per step, if the user does not say.
 const BATCH: usize = 32;
@@ -77,7 +77,7 @@ impl Session<'_, '_> {
         let mut place = Place { end, iterations: steps, ..normal_at(&mode, scale) };
         let starts = self.summarise(start, &place, &others, failed);
         place.frame.centre = average.mean;
-        Ok(Outcome { place, reason, starts, others, draws: batch, mean_error: moved })
+        Ok(Outcome { place, reason, starts, beyond: Beyond::default(), others, draws: batch, mean_error: moved })
     }
 
     /// Some steps from `now`: where they end, and their average.

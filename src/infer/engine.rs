@@ -4,10 +4,13 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::approximation::Approximation;
+use super::flow::{Bent, Flow};
 use super::frame::{Basis, Shape, reordered_factor};
 use super::gaussian::Gaussian;
 use super::journal::Journal;
 use super::lowrank::LowRank;
+use super::mixture::Mixture;
+use super::modes;
 use super::options::{FitOptions, GuideKind, Method, Progress};
 use super::pool::Pool;
 use super::result::{Fit, FitError, Scale, StartSummary};
@@ -64,7 +67,11 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
         let gaussian_at = |place: &Place| {
             Gaussian::new(order.clone(), noisy.to_vec(), mean_of(place), place.frame.scale_at(&place.phi))
         };
-        let (approximation, scale): (Arc<dyn Approximation>, Scale) = match place.frame.shape {
+        let (mut approximation, mut scale): (Arc<dyn Approximation>, Scale) = match place.frame.shape {
+            _ if !outcome.beyond.components.is_empty() => {
+                let (weights, parts) = outcome.beyond.components.iter().map(|(w, p)| (*w, gaussian_at(p))).unzip();
+                (Arc::new(Mixture::new(weights, parts)), Scale::Implicit)
+            }
             Shape::LowRank(k) => (Arc::new(LowRank::new(order.clone(), noisy.to_vec(), &place, k)), Scale::Implicit),
             Shape::Diagonal | Shape::Lower => {
                 let gaussian = gaussian_at(&place);
@@ -74,7 +81,23 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
         };
         let others = outcome.others.iter().map(|(start, place)| (*start, Arc::new(gaussian_at(place)) as _)).collect();
         let mut log_joints = |rows: usize, theta: &[f64]| log_joints(rows, theta, &order, &mut pool.borrow_mut());
-        let (elbo, elbo_se) = approximation.bound(&mut log_joints, options.elbo_draws, options.seed);
+        let (mut elbo, mut elbo_se) = approximation.bound(&mut log_joints, options.elbo_draws, options.seed);
+        let mut bent = None;
+        if let Some((layers, parameters)) = outcome.beyond.flow {
+            let flow = Flow::new(gaussian_at(&place), layers, parameters, options.seed);
+            let (flow_elbo, flow_se) = flow.bound(&mut log_joints, options.elbo_draws, options.seed);
+            let judged = Bent::of(flow_elbo, elbo);
+            bent = Some(judged);
+            if judged.kept {
+                (approximation, scale) = (Arc::new(flow), Scale::Implicit);
+                (elbo, elbo_se) = (flow_elbo, flow_se);
+            }
+        }
+        // Of a mixture's modes the components are the best fits.
+        let fitted = outcome.beyond.components.iter().map(|c| &c.1);
+        let rest = outcome.beyond.peaks.iter().skip(outcome.beyond.components.len()).map(|p| &p.place);
+        let guides: Vec<Gaussian> = fitted.chain(rest).map(gaussian_at).collect();
+        let modes = if guides.len() > 1 { modes::weigh(guides, &mut log_joints, options.seed) } else { vec![] };
         let pool = pool.borrow();
         Ok(Fit {
             guide: options.guide,
@@ -101,6 +124,8 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
             seconds,
             unsaved,
             approximation,
+            modes,
+            bent,
             others,
         })
     })

@@ -194,7 +194,7 @@ pub struct Scale {
     /// C, when triangular.
     c: Vec<f64>,
     /// d objective / d T.
-    dt: Vec<f64>,
+    pub dt: Vec<f64>,
 }
 
 impl Scale {
@@ -238,7 +238,7 @@ impl Scale {
     }
 
     /// From d/dT to d/d(ℓ, strict lower triangle), added to `out`.
-    fn pull_back(&mut self, frame: &Frame, out: &mut [f64]) {
+    pub fn pull_back(&mut self, frame: &Frame, out: &mut [f64]) {
         let n = self.n;
         if n == 0 {
             return;

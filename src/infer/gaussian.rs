@@ -36,8 +36,40 @@ impl Gaussian {
         (&self.scale, &self.order[..self.names.len()])
     }
 
+    /// Names of the coordinates with noise, in our order.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Rows of theta at rows of z, of at least one coordinate.
+    pub fn placed(&self, z: &[f64]) -> Vec<f64> {
+        let (dim, noisy) = (self.centre.len(), self.names.len());
+        let mut out = vec![0.0; z.len() / noisy * dim];
+        let mut offset = vec![0.0; dim];
+        for (z, row) in z.chunks(noisy).zip(out.chunks_mut(dim)) {
+            self.scale.times(z, &mut offset[..noisy]);
+            for (i, &at) in self.order.iter().enumerate() {
+                row[at] = self.centre[i] + offset[i];
+            }
+        }
+        out
+    }
+
+    /// Rows of z at rows of theta.
+    pub fn standardised(&self, theta: &[f64]) -> Vec<f64> {
+        let (dim, noisy) = (self.centre.len(), self.names.len());
+        let mut out = vec![0.0; theta.len() / dim * noisy];
+        for (z, row) in out.chunks_mut(noisy).zip(theta.chunks(dim)) {
+            for ((z, &at), m) in z.iter_mut().zip(&self.order).zip(&self.centre) {
+                *z = row[at] - m;
+            }
+            self.scale.solve(z);
+        }
+        out
+    }
+
     /// log |T| + n/2 log 2π: the log density at the mean, negative.
-    fn log_volume(&self) -> f64 {
+    pub fn log_volume(&self) -> f64 {
         let n = self.names.len();
         self.scale.log_det(n) + 0.5 * n as f64 * TAU.ln()
     }
@@ -53,31 +85,19 @@ impl Approximation for Gaussian {
     }
 
     fn sample(&self, purpose: &str, n: usize, seed: u64) -> Vec<f64> {
-        let (dim, noisy) = (self.centre.len(), self.names.len());
-        let mut out = vec![0.0; n * dim];
-        let mut offset = vec![0.0; dim];
-        let z = draws::plain(seed, purpose, &self.names, 0, n);
-        for k in 0..n {
-            self.scale.times(&z[k * noisy..(k + 1) * noisy], &mut offset[..noisy]);
-            for (i, &at) in self.order.iter().enumerate() {
-                out[k * dim + at] = self.centre[i] + offset[i];
-            }
+        if self.names.is_empty() {
+            return self.mean.repeat(n);
         }
-        out
+        self.placed(&draws::plain(seed, purpose, &self.names, 0, n))
     }
 
     fn log_density(&self, theta: &[f64]) -> Vec<f64> {
-        let noisy = self.names.len();
+        if self.names.is_empty() {
+            return vec![0.0; theta.len() / self.order.len().max(1)];
+        }
         let volume = self.log_volume();
-        let mut z = vec![0.0; noisy];
-        let of = |row: &[f64]| {
-            for ((z, &at), m) in z.iter_mut().zip(&self.order).zip(&self.centre) {
-                *z = row[at] - m;
-            }
-            self.scale.solve(&mut z);
-            -0.5 * z.iter().map(|z| z * z).sum::<f64>() - volume
-        };
-        theta.chunks(self.order.len().max(1)).map(of).collect()
+        let of = |z: &[f64]| -0.5 * z.iter().map(|z| z * z).sum::<f64>() - volume;
+        self.standardised(theta).chunks(self.names.len()).map(of).collect()
     }
 
     /// Over antithetic pairs, whose means vary less.

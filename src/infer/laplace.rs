@@ -7,7 +7,7 @@ use super::mode::{Mode, reason};
 use super::options::GuideKind;
 use super::pool::Pool;
 use super::result::StopReason;
-use super::stages::{Failure, IMPROPER_SD, Outcome, Place, Session};
+use super::stages::{Beyond, Failure, IMPROPER_SD, Outcome, Place, Session};
 
 /// Newton steps that finish what L-BFGS left, each if it climbs.
 const NEWTON: usize = 4;
@@ -42,7 +42,7 @@ impl Session<'_, '_> {
         let others: Vec<(usize, Place)> = found.others.iter().map(|(start, m)| (*start, around(m))).collect();
         let reason = self.halt.clone().or(found.fault).unwrap_or_else(|| reason(found.mode.end));
         let starts = self.summarise(found.start, &place, &others, found.failed);
-        Ok(Outcome { place, reason, starts, others, draws: 0, mean_error: 0.0 })
+        Ok(Outcome { place, reason, starts, beyond: Beyond::default(), others, draws: 0, mean_error: 0.0 })
     }
 
     pub fn laplace(&mut self) -> Result<Laplace, Failure> {

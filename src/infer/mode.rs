@@ -10,7 +10,7 @@ use super::lbfgs::{End, Function, Limits, Pause, State, minimise};
 use super::options::{Progress, Stage};
 use super::pool::Pool;
 use super::result::StopReason;
-use super::stages::{Failure, Outcome, Place, Session};
+use super::stages::{Beyond, Failure, Outcome, Place, Session};
 
 /// Largest component of the gradient at a mode, in nats per unit of the unconstrained scale.
 const GRADIENT: f64 = 1e-6;
@@ -142,7 +142,7 @@ impl Session<'_, '_> {
         let (best, place) = places.remove(0);
         let reason = self.halt.clone().unwrap_or_else(|| reason(place.end));
         let starts = self.summarise(best, &place, &places, failed);
-        Ok(Outcome { place, reason, starts, others: vec![], draws: 0, mean_error: 0.0 })
+        Ok(Outcome { place, reason, starts, beyond: Beyond::default(), others: vec![], draws: 0, mean_error: 0.0 })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::tape::{Node, Tape, Var};
 
 pub struct Objective<'p> {
     tape: Tape<'p>,
+    draws: Var,
     theta: Var,
     log_joints: Var,
     parameters: usize,
@@ -30,7 +31,7 @@ impl<'p> Objective<'p> {
     }
 
     /// From a guide's own nodes: `rows` makes `m` rows of theta from (parameters, draws), `bound` the objective from
-    /// (log joints, parameters).
+    /// (log joints, parameters, theta).
     pub fn of<'t>(
         parameters: usize,
         z: &[f64],
@@ -48,12 +49,17 @@ impl<'p> Objective<'p> {
         let draws = tape.constant(z);
         let theta = tape.node(&[phi, draws], m * dim, rows);
         let log_joints = tape.node(&[theta], m, LogJointNode { pool, gradients: vec![0.0; m * dim], dim });
-        tape.node(&[log_joints, phi], 1, bound);
-        Objective { tape, theta, log_joints, parameters, dim }
+        tape.node(&[log_joints, phi, theta], 1, bound);
+        Objective { tape, draws, theta, log_joints, parameters, dim }
     }
 
     pub fn parameters(&self) -> usize {
         self.parameters
+    }
+
+    /// Replace the draws.
+    pub fn redraw(&mut self, z: &[f64]) {
+        self.tape.set(self.draws, z);
     }
 
     /// Value, and gradient unless the value is not finite. Infinite where any draw's log joint is not finite.

@@ -17,6 +17,10 @@ pub enum GuideKind {
     FullRank,
     /// One normal whose covariance is a diagonal plus so many directions.
     LowRank(usize),
+    /// Normals at up to so many distinct modes.
+    Mixture(usize),
+    /// One normal bent by so many coupling layers.
+    Flow(usize),
 }
 
 impl GuideKind {
@@ -30,6 +34,8 @@ impl GuideKind {
             ("meanfield", None) => Some(GuideKind::MeanField),
             ("fullrank", None) => Some(GuideKind::FullRank),
             ("lowrank", Some(k)) => Some(GuideKind::LowRank(k)),
+            ("flow", Some(k)) => Some(GuideKind::Flow(k)),
+            ("mixture", Some(k)) if k > 1 => Some(GuideKind::Mixture(k)),
             _ => None,
         }
     }
@@ -41,6 +47,8 @@ impl fmt::Display for GuideKind {
             GuideKind::MeanField => f.write_str("meanfield"),
             GuideKind::FullRank => f.write_str("fullrank"),
             GuideKind::LowRank(k) => write!(f, "lowrank({k})"),
+            GuideKind::Mixture(k) => write!(f, "mixture({k})"),
+            GuideKind::Flow(k) => write!(f, "flow({k})"),
         }
     }
 }
@@ -195,6 +203,8 @@ pub enum Stage {
     Pathfinder,
     /// Matching scores.
     Bam,
+    /// Stochastic steps that bend a normal.
+    Flow,
 }
 
 impl Stage {
@@ -209,6 +219,7 @@ impl Stage {
             Stage::Mode => "mode",
             Stage::Pathfinder => "pathfinder",
             Stage::Bam => "bam",
+            Stage::Flow => "flow",
         }
     }
 }

@@ -13,7 +13,7 @@ use super::linalg::{axpy, cholesky, dot, invert_lower, lower_times};
 use super::mode::Step;
 use super::options::{GuideKind, Stage};
 use super::result::StopReason;
-use super::stages::{Failure, Outcome, Place, Session};
+use super::stages::{Beyond, Failure, Outcome, Place, Session};
 
 /// Steps that an inverse Hessian is made of (the paper's default).
 const HISTORY: usize = 6;
@@ -65,7 +65,7 @@ impl Session<'_, '_> {
         let others: Vec<(usize, Place)> = places.collect();
         let reason = self.halt.clone().unwrap_or(StopReason::PathsEnded);
         let starts = self.summarise(best, &place, &others, failed.iter().map(|f| f.start).collect());
-        Ok(Outcome { place, reason, starts, others, draws: DRAWS, mean_error: 0.0 })
+        Ok(Outcome { place, reason, starts, beyond: Beyond::default(), others, draws: DRAWS, mean_error: 0.0 })
     }
 
     /// The guide in the family asked for.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::approximation::Approximation;
+use super::flow::Bent;
 use super::journal::CheckpointError;
+use super::modes::Mode;
 use super::options::{GuideKind, Method, Progress};
 
 /// The fitted guide on the unconstrained scale, in the target's order, and how it was found.
@@ -42,6 +44,10 @@ pub struct Fit {
     pub unsaved: Option<CheckpointError>,
     /// The guide as a distribution, for everything that comes after the fit.
     pub approximation: Arc<dyn Approximation>,
+    /// Where the starts found several modes: each with its share of the posterior, the largest first.
+    pub modes: Vec<Mode>,
+    /// Of a flow, whether it is the guide; none where none was fitted.
+    pub bent: Option<Bent>,
     /// The guides that the other starts led to.
     pub(super) others: Vec<(usize, Arc<dyn Approximation>)>,
 }
@@ -62,7 +68,8 @@ pub struct StartSummary {
     pub start: usize,
     /// The negative lower bound where it ended, over the comparison's draws; infinite if it could not begin.
     pub objective: f64,
-    /// Largest difference of its means from the reported ones, in posterior standard deviations.
+    /// Largest difference of its means from the reported ones, in posterior standard deviations; 0 where a mixture covers all
+    /// modes.
     pub distance: f64,
     /// The coordinate that differs most.
     pub furthest: usize,

@@ -7,11 +7,14 @@ use std::sync::atomic::Ordering;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::coupling::Couplings;
 use super::draws::matched;
 use super::frame::{Basis, Frame, Shape};
 use super::journal::{Effects, Journal, decode, encode};
 use super::lbfgs::{End, Function, Limits, Pause, State, minimise};
 use super::linalg::axpy;
+use super::mixture::Components;
+use super::modes::Peak;
 use super::objective::Objective;
 use super::options::{FitOptions, GuideKind, Progress, Stage};
 use super::pool::Pool;
@@ -29,6 +32,9 @@ pub const IMPROPER_SD: f64 = 1e10;
 const ROUNDS: usize = 8;
 /// Doubling of draws ends when the means' Monte Carlo error is below this many posterior sds.
 pub const MEAN_ERROR: f64 = 0.05;
+
+/// Components of a mixture, and the normal that a flow bends, have correlations of their own up to so many coordinates.
+const FULL_RANK: usize = 500;
 
 /// What all stages share.
 pub struct Session<'a, 't> {
@@ -61,10 +67,22 @@ pub struct Outcome {
     pub place: Place,
     pub reason: StopReason,
     pub starts: Vec<StartSummary>,
+    pub beyond: Beyond,
     /// The guides that the other starts led to.
     pub others: Vec<(usize, Place)>,
     pub draws: usize,
     pub mean_error: f64,
+}
+
+/// What a fit found beyond one normal.
+#[derive(Default)]
+pub struct Beyond {
+    /// Fits of the distinct modes among the starts, the best one's first; none where the starts agree.
+    pub peaks: Vec<Peak>,
+    /// Of a mixture, with their weights; none where it has but one.
+    pub components: Components,
+    /// Layers that bend the normal, and their parameters.
+    pub flow: Option<(Couplings, Vec<f64>)>,
 }
 
 /// A start at which the log joint is not finite, and a point there.
@@ -109,7 +127,11 @@ impl<'a, 't> Session<'a, 't> {
     }
 
     pub fn full_rank(&self) -> bool {
-        self.options.guide == GuideKind::FullRank
+        match self.options.guide {
+            GuideKind::FullRank => true,
+            GuideKind::MeanField | GuideKind::LowRank(_) => false,
+            GuideKind::Mixture(_) | GuideKind::Flow(_) => self.noisy.len() <= FULL_RANK,
+        }
     }
 
     /// A part of the fit whose outcome the journal keeps. What ends because someone interrupted it is not an outcome.
@@ -164,10 +186,37 @@ impl<'a, 't> Session<'a, 't> {
         }
         let (draws, mean_error, reason) = match self.options.guide {
             GuideKind::LowRank(k) => self.refine_low_rank(&mut place, best, k),
-            GuideKind::MeanField | GuideKind::FullRank => self.refine(&mut place, best),
+            GuideKind::MeanField | GuideKind::FullRank | GuideKind::Mixture(_) | GuideKind::Flow(_) => {
+                self.refine(&mut place, best)
+            }
         };
-        let starts = self.summarise(best, &place, &others, starts.failed);
-        Ok(Outcome { place, reason, starts, others, draws, mean_error })
+        let mut starts = self.summarise(best, &place, &others, starts.failed);
+        let (mut reason, mut components) = (reason, vec![]);
+        let mut peaks = vec![];
+        if reason == StopReason::Converged {
+            peaks = self.peaks(&place, &others);
+        }
+        if peaks.len() > 1 {
+            // Fitted together, so that a guide which covers several modes gives way to theirs.
+            let most = if let GuideKind::Mixture(most) = self.options.guide { most } else { peaks.len() };
+            let (fitted, ended) = self.components(&mut peaks, most, best);
+            if matches!(self.options.guide, GuideKind::Mixture(_)) {
+                (components, reason) = (fitted, ended);
+                if peaks.len() > components.len() {
+                    self.nearest(&mut starts, &components, &others);
+                } else {
+                    // Every mode that a start comes down in has its component.
+                    starts.iter_mut().filter(|s| s.distance.is_finite()).for_each(|s| s.distance = 0.0);
+                }
+            }
+        }
+        let mut flow = None;
+        if let (GuideKind::Flow(count), 2..) = (self.options.guide, self.noisy.len()) {
+            let layers = Couplings::new(self.noisy, count, self.options.seed);
+            flow = self.bend(&place, &layers, best).map(|parameters| (layers, parameters));
+        }
+        let beyond = Beyond { peaks, components, flow };
+        Ok(Outcome { place, reason, starts, beyond, others, draws, mean_error })
     }
 
     /// Run `explore` from every start whose log joint is finite; Err if there is none.
@@ -202,6 +251,27 @@ impl<'a, 't> Session<'a, 't> {
             }),
             None => Err(failed.swap_remove(0)),
         }
+    }
+
+    /// Tell of an iteration; whether the fit must end.
+    pub fn told(&mut self, stage: Stage, start: usize, state: &State) -> bool {
+        let row = Progress {
+            stage,
+            start,
+            iteration: state.iteration,
+            gradients: self.pool.borrow().gradients,
+            objective: state.value,
+            gradient_norm: state.gradient_norm,
+            seconds: self.journal.seconds(),
+        };
+        self.trace.push(row);
+        (self.progress)(&row);
+        if self.options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed)) {
+            self.halt = Some(StopReason::Cancelled);
+        } else if self.options.max_gradients.is_some_and(|max| row.gradients >= max) {
+            self.halt = Some(StopReason::Gradients);
+        }
+        self.halt.is_some()
     }
 
     /// A line about every start.
@@ -265,7 +335,7 @@ impl<'a, 't> Session<'a, 't> {
     }
 
     /// A frame around a starting point in which the log joint is finite and no direction is much too steep.
-    fn begin(&mut self, start: usize, z: &[f64], half: usize) -> Result<Frame, Vec<f64>> {
+    pub fn begin(&mut self, start: usize, z: &[f64], half: usize) -> Result<Frame, Vec<f64>> {
         let (dim, n) = (self.dim(), self.noisy.len());
         let centre = self.start_at(start);
         let mut failure = centre.clone();
@@ -385,7 +455,7 @@ impl<'a, 't> Session<'a, 't> {
 
     /// Whiten and descend until the coordinates fit the posterior: first with independent scales, which is safe far from
     /// the posterior, then, for a guide that may rotate, with a rotated basis.
-    fn settle(&mut self, place: Place, start: usize) -> Place {
+    pub fn settle(&mut self, place: Place, start: usize) -> Place {
         let n = self.noisy.len();
         let half = if self.dim() > DENSE { 32 } else { (2 * n).max(16) };
         let probe = matched(self.options.seed, "whiten", self.noisy, half);
@@ -515,7 +585,7 @@ impl<'a, 't> Session<'a, 't> {
     }
 
     /// Half of the draws with which the last stage begins.
-    fn refine_half(&self) -> usize {
+    pub fn refine_half(&self) -> usize {
         let n = self.noisy.len();
         let least = if self.full_rank() { n.max(1) } else { 1 };
         match self.options.draws {

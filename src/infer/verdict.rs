@@ -45,6 +45,8 @@ pub enum Remedy {
     LongerChains,
     /// More starts, to see how many modes there are.
     Starts,
+    /// A normal for each of so many modes.
+    Mixture(usize),
     /// More draws in the objective.
     Draws,
     /// A proper prior: nothing that a flag could do.
@@ -165,7 +167,9 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
             fit.starts.len(),
             other.distance
         );
-        fault(Trust::DoNotTrust, text, vec![fit.names[other.furthest].clone()], Remedy::Starts);
+        let known = fit.modes.len();
+        let remedy = if known > 1 { Remedy::Mixture(known) } else { Remedy::Starts };
+        fault(Trust::DoNotTrust, text, vec![fit.names[other.furthest].clone()], remedy);
     }
     let own = matches!(draws.origin, Origin::Guide | Origin::Unweighed);
     if own && fit.mean_error > MEAN {

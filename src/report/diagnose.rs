@@ -47,6 +47,7 @@ pub fn diagnosis(fit: &Value) -> String {
         ));
     }
     starts(figures, &mut say);
+    modes(fit, &mut say);
     weights(figures, &mut say);
     drift(figures, &mut say);
     chains(fit, figures, &mut say);
@@ -77,6 +78,37 @@ fn starts(figures: &Value, say: &mut impl FnMut(String)) {
             )),
             _ => say(format!("  start {}: the log joint is not finite there", s["start"])),
         }
+    }
+}
+
+fn modes(fit: &Value, say: &mut impl FnMut(String)) {
+    let Some(modes) = fit["modes"].as_array().filter(|m| !m.is_empty()) else { return };
+    say("\nModes\n  Each has a normal fitted to it; its weight is its share of the posterior mass around all of them, from importance\n  \
+         weights of the draws of all these normals together. Modes that no start came to are not among them."
+        .into());
+    for mode in modes {
+        let number = |v: &Value| v.as_f64().unwrap_or(f64::NAN);
+        let k = number(&mode["k_hat"]);
+        let at: Vec<String> = mode["at"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|a| {
+                format!(
+                    "{} = {:.3} (sd {:.3})",
+                    a["name"].as_str().unwrap_or("?"),
+                    number(&a["mean"]),
+                    number(&a["sd"])
+                )
+            })
+            .collect();
+        say(format!(
+            "  weight {:.3} ± {:.3} (k-hat {k:.2}{}): {}",
+            number(&mode["weight"]),
+            number(&mode["error"]),
+            if k < 0.7 { "" } else { ", not to be relied on" },
+            at.join(", ")
+        ));
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::ReportDiscrete;
-use crate::infer::{Choice, Trust, Verdict};
+use crate::infer::{Choice, Trust, USABLE, Verdict};
 
 /// Everything that is said about one fit. The driver fills it; it knows nothing of how the fit was made.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +52,8 @@ pub struct FitReport {
     pub chains: usize,
     /// How far to trust the draws.
     pub verdict: Option<Verdict>,
+    /// The posterior's modes, where the starts found several.
+    pub modes: Vec<ReportMode>,
     /// Print intervals that are not to be trusted.
     pub forced: bool,
     pub seconds: f64,
@@ -58,6 +62,32 @@ pub struct FitReport {
     /// Sentences that the reader should see before the numbers: non-finite evaluations, starts that disagree.
     pub doubts: Vec<String>,
     pub trace: Trace,
+}
+
+/// A mode of the posterior, and where it lies.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ReportMode {
+    /// Its share of the posterior, and the standard error of that.
+    pub weight: f64,
+    pub error: f64,
+    /// Of the importance weights that gave its share.
+    pub k_hat: f64,
+    /// The scalars by which the modes differ most.
+    pub at: Vec<ModeAt>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModeAt {
+    pub name: String,
+    pub mean: f64,
+    pub sd: f64,
+}
+
+impl ReportMode {
+    /// Whether its weight can be relied on.
+    pub fn stable(&self) -> bool {
+        self.k_hat < USABLE
+    }
 }
 
 /// A file that went into a fit.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::discrete::{self, DiscreteJson};
 use super::verdict::{self, VerdictJson};
-use super::{FitReport, Summary, summaries};
+use super::{FitReport, ReportMode, Summary, summaries};
 use crate::infer::Choice;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -27,6 +27,8 @@ struct SummaryJson<'a> {
     stop_reason: &'a str,
     doubts: &'a [String],
     verdict: Option<VerdictJson<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    modes: &'a [ReportMode],
     elbo: Option<f64>,
     elbo_se: Option<f64>,
     k_hat: f64,
@@ -58,6 +60,8 @@ struct FitJson<'a> {
     stop_reason: &'a str,
     doubts: &'a [String],
     verdict: Option<VerdictJson<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    modes: &'a [ReportMode],
     elbo: Option<f64>,
     elbo_se: Option<f64>,
     k_hat: f64,
@@ -84,6 +88,7 @@ pub fn summary_json(fit: &FitReport) -> String {
         stop_reason: &fit.stop_reason,
         doubts: &fit.doubts,
         verdict: verdict::json(fit),
+        modes: &fit.modes,
         elbo: fit.elbo.map(|e| e.0),
         elbo_se: fit.elbo.map(|e| e.1),
         k_hat: fit.k_hat,
@@ -115,6 +120,7 @@ pub fn fit_json(fit: &FitReport) -> String {
         stop_reason: &fit.stop_reason,
         doubts: &fit.doubts,
         verdict: verdict::json(fit),
+        modes: &fit.modes,
         elbo: fit.elbo.map(|e| e.0),
         elbo_se: fit.elbo.map(|e| e.1),
         k_hat: fit.k_hat,

@@ -63,7 +63,8 @@ pub fn summaries(fit: &FitReport) -> Vec<Vec<Summary>> {
     fit.vars.iter().map(|var| (0..var.cells()).map(|cell| of(var, &mut sorted, cell)).collect()).collect()
 }
 
-pub(super) fn mean_sd(draws: &[f64]) -> (f64, f64) {
+/// Mean, and standard deviation with divisor n - 1.
+pub fn mean_sd(draws: &[f64]) -> (f64, f64) {
     if draws.windows(2).all(|w| w[0] == w[1]) {
         // Rounding in the mean must not give a point a spread.
         return (draws.first().copied().unwrap_or(f64::NAN), 0.0);

@@ -13,15 +13,40 @@ pub fn lines(fit: &FitReport) -> Vec<String> {
     let Some(verdict) = &fit.verdict else { return vec![] };
     let headline = verdict.trust.headline();
     let Some((first, others)) = verdict.faults.split_first() else {
-        return vec![format!("{headline}: {}.", passed(fit, &verdict.figures))];
+        let mut out = vec![format!("{headline}: {}.", passed(fit, &verdict.figures))];
+        out.extend(modes(fit));
+        return out;
     };
     let mut out = vec![format!("{headline}: {}.", sentence(first))];
     out.extend(others.iter().map(|f| format!("  Also: {}.", sentence(f))));
     out.extend(next(fit, verdict).map(|n| format!("  Next: {n}")));
+    out.extend(modes(fit));
     if fit.withheld() && !fit.is_point() {
         out.push("  Intervals are kept back; `--force` prints them.".into());
     }
     out
+}
+
+/// The modes that the starts found, one line each.
+fn modes(fit: &FitReport) -> Vec<String> {
+    fit.modes
+        .iter()
+        .map(|mode| {
+            let at: Vec<String> =
+                mode.at.iter().map(|a| format!("{} = {} (sd {})", a.name, short(a.mean), short(a.sd))).collect();
+            let stable = if mode.stable() { "" } else { "; its weight cannot be relied on" };
+            format!("  Mode of weight {:.2} ± {:.2}: {}{stable}", mode.weight, mode.error, at.join(", "))
+        })
+        .collect()
+}
+
+/// Three significant digits.
+fn short(x: f64) -> String {
+    if x == 0.0 {
+        return "0".into();
+    }
+    let digits = (2 - x.abs().log10().floor() as i32).clamp(0, 6);
+    format!("{x:.*}", digits as usize)
 }
 
 /// What was tested and found no fault.
@@ -86,6 +111,7 @@ pub fn next(fit: &FitReport, verdict: &Verdict) -> Option<String> {
         Remedy::Sampler => command("--method nuts"),
         Remedy::LongerChains => command(&format!("--method nuts --draws {}", draws(4))),
         Remedy::Starts => command("--starts 16"),
+        Remedy::Mixture(modes) => command(&format!("--guide {}", quoted(&format!("mixture({modes})")))),
         Remedy::Draws => command(&format!("--draws {}", draws(4))),
         Remedy::Prior => match worst.names.first() {
             Some(name) => format!("give `{name}` a proper prior, or data that inform it"),

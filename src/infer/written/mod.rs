@@ -132,6 +132,8 @@ pub fn fit(
             seconds,
             unsaved,
             approximation: Arc::new(gaussian),
+            modes: vec![],
+            bent: None,
             others,
         })
     })
