@@ -10,7 +10,7 @@ use crate::derive::joint::Joint;
 use crate::diag::{Code, Diagnostic};
 use crate::hir::{FitValue, Hir, PlateId, TableId, VarId, Written};
 use crate::infer::batches::{self, Coordinates, Kind, Optimizer, Part, Plan, Rows, Rule, Schedule};
-use crate::infer::{FitError, FitOptions, Method, Progress};
+use crate::infer::{FitError, FitOptions, GuideKind, Method, Progress};
 use crate::lower::{self, Feed, Layout};
 use crate::report::FitReport;
 use crate::run::{Fed, Model};
@@ -225,6 +225,9 @@ impl Batches {
 pub fn refused(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> {
     let (_, _, at) = asked(&compiled.hir)?;
     let what = match options.method {
+        _ if !matches!(options.guide, GuideKind::MeanField | GuideKind::FullRank) => {
+            "this guide is fitted to all rows at once".into()
+        }
         Method::Nuts => "the sampler needs all rows at each step".into(),
         _ if options.checkpoint.is_some() => "a fit in batches keeps no checkpoints".into(),
         Method::Auto | Method::Lbfgs | Method::Adam => return None,

@@ -286,6 +286,7 @@ fn rename(verdict: &mut Verdict) {
         }
         fault.names = names;
     }
+    verdict.figures.k_hat_cells.iter_mut().for_each(|c| c.0 = own_name(&c.0));
     if let Some(drift) = &mut verdict.figures.drift {
         drift.worst.iter_mut().for_each(|w| w.0 = own_name(&w.0));
     }

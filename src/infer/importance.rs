@@ -1,5 +1,6 @@
 //! Draws for the report: from the guide, moved to the posterior by importance resampling where the guide is near enough.
 
+use super::cells::worst_cells;
 use super::hamiltonian::{self, Chains, Dynamics, Ensemble};
 use super::metric::{Metric, curvature_draws};
 use super::{Fit, Stream, Target, psis};
@@ -13,6 +14,8 @@ pub struct Draws {
     pub k_hat: f64,
     /// The same from each fifth of the proposals: its estimate varies.
     pub k_hats: Vec<f64>,
+    /// In a large model, the coordinates that spoil the weights, with the shapes of their own tails.
+    pub cells: Vec<(String, f64)>,
     /// Effective share of the proposals: near 1 the weights are nearly equal.
     pub efficiency: f64,
     pub origin: Origin,
@@ -71,6 +74,7 @@ pub fn draws(target: &dyn Target, fit: &Fit, keep: usize, proposals: usize, seed
         theta,
         k_hat: f64::NAN,
         k_hats: vec![],
+        cells: vec![],
         efficiency: f64::NAN,
         origin,
         proposals,
@@ -84,6 +88,8 @@ pub fn draws(target: &dyn Target, fit: &Fit, keep: usize, proposals: usize, seed
     }
     let theta = fit.sample(proposals, seed);
     let ratios = log_ratios(target, fit, &theta, threads);
+    let cells = worst_cells(fit.approximation.as_ref(), &fit.names, &theta, &ratios);
+    let of = |theta, origin| Draws { cells: cells.clone(), ..of(theta, origin) };
     let smoothed = psis::smooth(&ratios);
     let k_hat = smoothed.k_hat;
     let part = proposals.div_ceil(REPLICATES);

@@ -4,6 +4,7 @@ mod adam;
 mod approximation;
 mod bam;
 pub mod batches;
+mod cells;
 mod coupling;
 mod discrete;
 mod draws;

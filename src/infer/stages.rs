@@ -211,7 +211,8 @@ impl<'a, 't> Session<'a, 't> {
             }
         }
         let mut flow = None;
-        if let (GuideKind::Flow(count), 2..) = (self.options.guide, self.noisy.len()) {
+        let bends = self.points.is_empty() && self.noisy.len() > 1;
+        if let (GuideKind::Flow(count), true) = (self.options.guide, bends) {
             let layers = Couplings::new(self.noisy, count, self.options.seed);
             flow = self.bend(&place, &layers, best).map(|parameters| (layers, parameters));
         }

@@ -75,6 +75,8 @@ pub struct Figures {
     /// Shape of the weights' tail, from all proposals and from each fifth of them.
     pub k_hat: Option<f64>,
     pub k_hats: Vec<f64>,
+    /// Coordinates of a large model whose own weights have the heaviest tails.
+    pub k_hat_cells: Vec<(String, f64)>,
     /// R̂ of the chains that moved the draws, or the largest of a sampler's.
     pub r_hat: Option<f64>,
     /// Smallest effective sample size of a sampler's chains.
@@ -187,7 +189,7 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
         Origin::Guide => fault(
             Trust::MeansOnly,
             format!("the guide is too far from the posterior for importance weights (k-hat {:.2})", draws.k_hat),
-            vec![],
+            draws.cells.iter().map(|c| c.0.clone()).collect(),
             richer,
         ),
         Origin::Resampled if worst_k >= USABLE && draws.efficiency < EQUAL => fault(
@@ -220,6 +222,7 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
         non_finite: share,
         k_hat: (!draws.k_hat.is_nan()).then_some(draws.k_hat),
         k_hats: draws.k_hats.clone(),
+        k_hat_cells: draws.cells.clone(),
         r_hat: (!draws.r_hat.is_nan()).then_some(draws.r_hat),
         ess: None,
         divergences: None,

@@ -133,6 +133,18 @@ fn weights(figures: &Value, say: &mut impl FnMut(String)) {
          only where the guide has draws: a mode that it never visits does not show.",
         parts.join(", ")
     ));
+    let cells: Vec<String> = figures["k_hat_cells"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|c| Some(format!("{} {:.2}", c[0].as_str()?, c[1].as_f64()?)))
+        .collect();
+    if !cells.is_empty() {
+        say(format!(
+            "  Worst alone, each by the part of the weights that it explains by itself: {}.\n  There the posterior is wider than the guide.",
+            cells.join(", ")
+        ));
+    }
 }
 
 fn drift(figures: &Value, say: &mut impl FnMut(String)) {

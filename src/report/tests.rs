@@ -47,6 +47,7 @@ fn fit() -> FitReport {
         gradients: 1234,
         evaluations: 5678,
         chains: 0,
+        modes: vec![],
         verdict: None,
         forced: false,
         seconds: 0.0561,
