@@ -14,7 +14,7 @@ const DYNAMICS: Dynamics = Dynamics { steps: 6, acceptance: 0.8 };
 const WARM_UP: usize = 10;
 const KEPT: usize = 10;
 /// Below this rate of acceptance the chains do not follow the posterior.
-const ACCEPTED: f64 = 0.5;
+pub const ACCEPTED: f64 = 0.5;
 /// A chain that travels less than this part of the expected squared distance has not tested anything.
 const TRAVELLED: f64 = 0.1;
 /// A drift is believed beyond this many standard errors.

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::drift::Drift;
+use super::drift::{ACCEPTED, Drift};
 use super::importance::{Draws, EQUAL, FORGOTTEN, Origin, USABLE};
 use super::mixing::Mixing;
 use super::options::Method;
@@ -213,7 +213,11 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
             }
         }
     }
-    if let Some(drift) = drift {
+    // Chains stay within their mode, and what they travel is little beside the distance between modes.
+    let several = matches!(fit.guide, super::GuideKind::Mixture(_)) && fit.modes.len() > 1;
+    let tested = |d: &Drift| Drift { valid: d.valid || several && d.acceptance > ACCEPTED, ..d.clone() };
+    let drift = drift.map(tested);
+    if let Some(drift) = &drift {
         judge_drift(drift, &fit.names, &mut fault);
     }
     let best = fit.starts.iter().map(|s| s.objective).fold(f64::INFINITY, f64::min);
@@ -226,7 +230,7 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
         r_hat: (!draws.r_hat.is_nan()).then_some(draws.r_hat),
         ess: None,
         divergences: None,
-        drift: drift.map(|d| drift_figures(d, &fit.names)),
+        drift: drift.as_ref().map(|d| drift_figures(d, &fit.names)),
         starts: fit
             .starts
             .iter()
