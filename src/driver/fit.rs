@@ -11,7 +11,7 @@ use super::{Compiled, REPORT_DRAWS, Session, discrete, mode};
 use crate::diag::{Code, Diagnostic};
 use crate::infer::{
     self, Approximation, Bent, Draws, Fit, FitError, FitOptions, GuideKind, Method, Mixing, NutsPlan, Origin, Progress,
-    Target, Verdict,
+    SdsFrom, Target, Verdict,
 };
 use crate::lower::graph::{Graph, Region, Stmt};
 use crate::report::{FitReport, ModeAt, ReportKind, ReportMode, ReportVar, Trace, mean_sd};
@@ -158,7 +158,12 @@ fn by_guide(
         report.doubts.extend(unbent(fit.bent));
     }
     report.k_hat = draws.k_hat;
-    report.draws_from = if at_mode { "none: the mode is a point".into() } else { describe(&draws) };
+    report.draws_from = if at_mode { "none: the mode is a point".into() } else { describe(&draws, fit.sds_from) };
+    report.sds = match fit.sds_from {
+        _ if at_mode => "none".into(),
+        SdsFrom::Guide => "guide".into(),
+        SdsFrom::LinearResponse => "linear response".into(),
+    };
     report.elbo = (!at_mode).then_some((fit.elbo, fit.elbo_se));
     report.doubts.extend(options.doubt.clone());
     report.converged = fit.converged;
@@ -363,9 +368,9 @@ pub(super) fn work(graph: &Graph) -> usize {
 }
 
 /// Where the reported draws come from, for the heading.
-fn describe(d: &Draws) -> String {
+fn describe(d: &Draws, sds: SdsFrom) -> String {
     let k = d.k_hat;
-    match d.origin {
+    let from = match d.origin {
         Origin::Unweighed => "from the guide, not weighed against the posterior".into(),
         Origin::Guide => format!(
             "from the guide as it is; too far from the posterior to be corrected (k-hat {k:.2}, above {} is unreliable)",
@@ -375,5 +380,9 @@ fn describe(d: &Draws) -> String {
             "moved from the guide, too far from the posterior for weights (k-hat {k:.2}), by short Hamiltonian chains"
         ),
         Origin::Resampled => format!("importance-resampled from {} of the guide's (k-hat {k:.2})", d.proposals),
+    };
+    match sds {
+        SdsFrom::Guide => from,
+        SdsFrom::LinearResponse => format!("{from}; sds by linear response"),
     }
 }

@@ -117,7 +117,7 @@ impl Session<'_, '_> {
             (draws, mean_error, reason) = self.refine_low_rank(&mut place, best, k);
         }
         let starts = self.summarise(best, &place, &others, starts.failed);
-        Ok(Outcome { place, reason, starts, beyond: Beyond::default(), others, draws, mean_error })
+        Ok(Outcome { place, reason, starts, beyond: Beyond::default(), others, draws, mean_error, response: None })
     }
 
     /// Let another start walk on while it is elsewhere, at most for some windows: one window may not have brought it here.

@@ -77,7 +77,16 @@ impl Session<'_, '_> {
         let mut place = Place { end, iterations: steps, ..normal_at(&mode, scale) };
         let starts = self.summarise(start, &place, &others, failed);
         place.frame.centre = average.mean;
-        Ok(Outcome { place, reason, starts, beyond: Beyond::default(), others, draws: batch, mean_error: moved })
+        Ok(Outcome {
+            place,
+            reason,
+            starts,
+            beyond: Beyond::default(),
+            others,
+            draws: batch,
+            mean_error: moved,
+            response: None,
+        })
     }
 
     /// Some steps from `now`: where they end, and their average.

@@ -13,7 +13,8 @@ use super::mixture::Mixture;
 use super::modes;
 use super::options::{FitOptions, GuideKind, Method, Progress};
 use super::pool::Pool;
-use super::result::{Fit, FitError, Scale, StartSummary};
+use super::response::LinearResponse;
+use super::result::{Fit, FitError, Scale, SdsFrom, StartSummary};
 use super::stages::{Place, Session, mean_of};
 use super::target::Target;
 use super::written;
@@ -98,6 +99,19 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
         let rest = outcome.beyond.peaks.iter().skip(outcome.beyond.components.len()).map(|p| &p.place);
         let guides: Vec<Gaussian> = fitted.chain(rest).map(gaussian_at).collect();
         let modes = if guides.len() > 1 { modes::weigh(guides, &mut log_joints, options.seed) } else { vec![] };
+        let (definite, decrement) = outcome.response.as_ref().map_or((None, None), |r| (Some(r.definite), r.decrement));
+        let mut sds_from = SdsFrom::Guide;
+        if let Some(spread) = outcome.response.and_then(|r| r.spread) {
+            let wider = LinearResponse::new(order.clone(), noisy.to_vec(), mean_of(&place), spread);
+            let before = pool.borrow().non_finite;
+            let (bound, se) = wider.bound(&mut log_joints, options.elbo_draws, options.seed);
+            // The lower bound says which of the two is nearer to the posterior; draws beyond the model's domain say no.
+            let inside = pool.borrow().non_finite - before <= options.elbo_draws / 100;
+            if inside && bound > elbo + se + elbo_se {
+                (elbo, elbo_se, sds_from) = (bound, se, SdsFrom::LinearResponse);
+                approximation = Arc::new(wider);
+            }
+        }
         let pool = pool.borrow();
         Ok(Fit {
             guide: options.guide,
@@ -126,6 +140,9 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
             approximation,
             modes,
             bent,
+            sds_from,
+            definite,
+            decrement,
             others,
         })
     })

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::linalg::{axpy, cholesky, dot, lower_times, lower_times_lower, lower_transposed_times, solve_lower};
+use super::whitening::Whitening;
 use crate::tape::Node;
 
 /// A fixed linear map: diagonal, or lower triangular (a full square, row-major).
@@ -30,7 +31,7 @@ pub enum Shape {
 pub struct Frame {
     pub centre: Vec<f64>,
     /// W, over all coordinates.
-    pub mean: Basis,
+    pub mean: Whitening,
     /// B, over the coordinates with noise.
     pub noise: Basis,
     pub shape: Shape,
@@ -177,10 +178,10 @@ impl Frame {
     }
 
     /// The same guide as at `phi`, as the origin of a frame with these bases.
-    pub fn recentred(&self, phi: &[f64], mean: Basis, noise: Basis, shape: Shape) -> Frame {
+    pub fn recentred(&self, phi: &[f64], mean: impl Into<Whitening>, noise: Basis, shape: Shape) -> Frame {
         let mut centre = vec![0.0; self.dim()];
         self.mean_at(phi, &mut centre);
-        Frame { centre, mean, noise, shape }
+        Frame { centre, mean: mean.into(), noise, shape }
     }
 }
 
@@ -354,7 +355,8 @@ impl Node for GuideNode {
                 }
             }
         }
-        self.frame.mean.transposed_times(&self.mean, &mut adjoints[0][..dim]);
+        self.frame.mean.transposed_times(&self.mean, &mut adjoints[0][..dim], &mut self.offset);
+        self.offset.fill(0.0);
         self.scale.pull_back(&self.frame, adjoints[0]);
     }
 }
@@ -409,7 +411,7 @@ mod tests {
             for noise in [Basis::Diagonal(positive("b", n)), Basis::Lower(lower("b", n))] {
                 for shape in [Shape::Diagonal, Shape::Lower] {
                     let centre = normals("centre", dim);
-                    out.push(Frame { centre, mean: mean.clone(), noise: noise.clone(), shape });
+                    out.push(Frame { centre, mean: mean.clone().into(), noise: noise.clone(), shape });
                 }
             }
         }

@@ -42,7 +42,16 @@ impl Session<'_, '_> {
         let others: Vec<(usize, Place)> = found.others.iter().map(|(start, m)| (*start, around(m))).collect();
         let reason = self.halt.clone().or(found.fault).unwrap_or_else(|| reason(found.mode.end));
         let starts = self.summarise(found.start, &place, &others, found.failed);
-        Ok(Outcome { place, reason, starts, beyond: Beyond::default(), others, draws: 0, mean_error: 0.0 })
+        Ok(Outcome {
+            place,
+            reason,
+            starts,
+            beyond: Beyond::default(),
+            others,
+            draws: 0,
+            mean_error: 0.0,
+            response: None,
+        })
     }
 
     pub fn laplace(&mut self) -> Result<Laplace, Failure> {
@@ -100,7 +109,7 @@ impl Session<'_, '_> {
 
 /// The normal at a mode with this scale, over coordinates that all have noise.
 pub fn normal_at(mode: &Mode, scale: Basis) -> Place {
-    let frame = Frame { centre: mode.theta.clone(), mean: scale.clone(), noise: scale, shape: Shape::Diagonal };
+    let frame = Frame { centre: mode.theta.clone(), mean: scale.clone().into(), noise: scale, shape: Shape::Diagonal };
     Place {
         phi: vec![0.0; frame.parameters()],
         frame,

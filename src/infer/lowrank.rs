@@ -170,6 +170,7 @@ struct LowRankNode {
     k: usize,
     mean: Vec<f64>,
     exps: Vec<f64>,
+    scratch: Vec<f64>,
 }
 
 impl Node for LowRankNode {
@@ -211,7 +212,7 @@ impl Node for LowRankNode {
                 axpy(odd, e, &mut dv[i * k..(i + 1) * k]);
             }
         }
-        self.frame.mean.transposed_times(&self.mean, du);
+        self.frame.mean.transposed_times(&self.mean, du, &mut self.scratch);
     }
 }
 
@@ -321,7 +322,7 @@ impl Session<'_, '_> {
             let (next, error) = self.unit(|session| {
                 let dim = frame.dim();
                 let (widths, mean, exps) = (widths.clone(), vec![0.0; dim], vec![0.0; n]);
-                let rows = LowRankNode { frame: frame.clone(), widths, k, mean, exps };
+                let rows = LowRankNode { frame: frame.clone(), widths, k, mean, exps, scratch: vec![0.0; dim] };
                 let constant = -frame.noise.log_det(n) - 0.5 * n as f64 * (1.0 + TAU.ln());
                 let (v, g, solved) = (vec![0.0; n * k], vec![0.0; k * k], vec![0.0; k]);
                 let bound = LowRankBound { first: dim, n, k, constant, v, g, solved };
@@ -390,7 +391,7 @@ mod tests {
         let positive = |name: &str, n| normals(name, n).iter().map(|v| 0.5 + v.abs()).collect::<Vec<_>>();
         Frame {
             centre: normals("centre", dim),
-            mean: Basis::Diagonal(positive("w", dim)),
+            mean: Basis::Diagonal(positive("w", dim)).into(),
             noise: Basis::Diagonal(positive("b", n)),
             shape: Shape::LowRank(k),
         }
@@ -419,7 +420,14 @@ mod tests {
             let phi = tape.parameters();
             let z = tape.constant(&normals("z", half * (n + k)));
             let widths = frame.noise.row_norms(n);
-            let rows = LowRankNode { frame: frame.clone(), widths, k, mean: vec![0.0; dim], exps: vec![0.0; n] };
+            let rows = LowRankNode {
+                frame: frame.clone(),
+                widths,
+                k,
+                mean: vec![0.0; dim],
+                exps: vec![0.0; n],
+                scratch: vec![0.0; dim],
+            };
             let theta = tape.node(&[phi, z], 2 * half * dim, rows);
             let lp = tape.node(&[theta], 2 * half, Squares(dim));
             let (v, g, solved) = (vec![0.0; n * k], vec![0.0; k * k], vec![0.0; k]);

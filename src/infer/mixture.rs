@@ -234,7 +234,7 @@ impl Node for Stratified {
                 part.scale.dt[at] -= sum / part.scale.t[at];
             }
             let own = &mut by_phi[part.range()];
-            part.frame.mean.transposed_times(&self.slope, &mut own[..n]);
+            part.frame.mean.transposed_times(&self.slope, &mut own[..n], &mut self.v);
             part.scale.pull_back(&part.frame, own);
         }
         let middle: f64 = by_weight.iter().zip(&self.weights).map(|(b, w)| b * w).sum();
@@ -395,7 +395,7 @@ mod tests {
                     (l[n], l[2 * n]) = (0.3, -0.2);
                     let basis = if lower { Basis::Lower(l) } else { Basis::Diagonal(positive("d")) };
                     let shape = if lower { Shape::Lower } else { Shape::Diagonal };
-                    Frame { centre: normals(&format!("c{c}"), n), mean: basis.clone(), noise: basis, shape }
+                    Frame { centre: normals(&format!("c{c}"), n), mean: basis.clone().into(), noise: basis, shape }
                 })
                 .collect();
             let parts: Vec<Part> = frames

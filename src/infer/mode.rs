@@ -142,7 +142,16 @@ impl Session<'_, '_> {
         let (best, place) = places.remove(0);
         let reason = self.halt.clone().unwrap_or_else(|| reason(place.end));
         let starts = self.summarise(best, &place, &places, failed);
-        Ok(Outcome { place, reason, starts, beyond: Beyond::default(), others: vec![], draws: 0, mean_error: 0.0 })
+        Ok(Outcome {
+            place,
+            reason,
+            starts,
+            beyond: Beyond::default(),
+            others: vec![],
+            draws: 0,
+            mean_error: 0.0,
+            response: None,
+        })
     }
 }
 
@@ -151,7 +160,7 @@ pub fn still(mode: &Mode, scale: Basis) -> Place {
     let frame = Frame {
         centre: mode.theta.clone(),
         // Distances between modes are told in units of the unconstrained scale.
-        mean: Basis::Diagonal(vec![1.0; mode.theta.len()]),
+        mean: Basis::Diagonal(vec![1.0; mode.theta.len()]).into(),
         noise: scale,
         shape: Shape::Diagonal,
     };

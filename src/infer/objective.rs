@@ -73,6 +73,11 @@ impl<'p> Objective<'p> {
         }
     }
 
+    /// The draws of theta, row by row, at the last evaluation.
+    pub fn thetas(&self) -> &[f64] {
+        self.tape.value(self.theta)
+    }
+
     /// −(1/M) d log p / dθ of each draw, at the last finite [`Objective::value_grad`].
     pub fn theta_adjoint(&mut self) -> &[f64] {
         self.tape.adjoint(self.theta)

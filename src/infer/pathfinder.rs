@@ -65,7 +65,16 @@ impl Session<'_, '_> {
         let others: Vec<(usize, Place)> = places.collect();
         let reason = self.halt.clone().unwrap_or(StopReason::PathsEnded);
         let starts = self.summarise(best, &place, &others, failed.iter().map(|f| f.start).collect());
-        Ok(Outcome { place, reason, starts, beyond: Beyond::default(), others, draws: DRAWS, mean_error: 0.0 })
+        Ok(Outcome {
+            place,
+            reason,
+            starts,
+            beyond: Beyond::default(),
+            others,
+            draws: DRAWS,
+            mean_error: 0.0,
+            response: None,
+        })
     }
 
     /// The guide in the family asked for.
@@ -79,7 +88,7 @@ impl Session<'_, '_> {
             }
             _ => Basis::Lower(found.factor),
         };
-        let frame = Frame { centre: found.mean, mean: scale.clone(), noise: scale, shape: Shape::Diagonal };
+        let frame = Frame { centre: found.mean, mean: scale.clone().into(), noise: scale, shape: Shape::Diagonal };
         let phi = vec![0.0; frame.parameters()];
         Place { phi, frame, objective: -found.bound, end: End::Converged, iterations: found.iterations }
     }

@@ -1,19 +1,25 @@
 //! Evaluates the log joint at many points, on several threads. Each row is computed alone and nothing is summed here,
 //! so the results have the same bits for any number of threads.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::Scope;
 use std::time::Instant;
 
+use super::pattern::Pattern;
 use super::target::{Evaluator, Target};
+use super::whiten::DENSE;
 
 /// Work worth less than this is done on the calling thread: waking another takes about a tenth of it.
 const WORTH_SPLITTING_NS: f64 = 100_000.0;
 
 /// Where our coordinates are in the target's theta.
 pub struct Pool<'t> {
+    target: &'t dyn Target,
     local: Local<'t>,
     lanes: Vec<Arc<Lane>>,
+    pattern: OnceCell<Option<Rc<Pattern>>>,
     /// Running mean cost of one row.
     row_ns: f64,
     pub gradients: usize,
@@ -26,7 +32,10 @@ struct Local<'t> {
     evaluator: Box<dyn Evaluator + 't>,
     order: Arc<[usize]>,
     theta: Vec<f64>,
+    direction: Vec<f64>,
     gradient: Vec<f64>,
+    /// The second gradient of a difference.
+    other: Vec<f64>,
 }
 
 struct Lane {
@@ -44,10 +53,30 @@ enum Phase {
 
 struct Work {
     phase: Phase,
+    task: Task,
     thetas: Vec<f64>,
+    directions: Vec<f64>,
     values: Vec<f64>,
-    gradients: Vec<f64>,
-    with_gradient: bool,
+    /// Gradients, or products.
+    vectors: Vec<f64>,
+}
+
+/// What is computed of each row.
+#[derive(Clone, Copy, PartialEq)]
+enum Task {
+    Value,
+    Gradient,
+    /// The Hessian times the row's direction; the value says whether it is finite.
+    Product,
+}
+
+/// Rows, as slices of what the caller gave.
+struct Rows<'a> {
+    task: Task,
+    thetas: &'a [f64],
+    directions: &'a [f64],
+    values: &'a mut [f64],
+    vectors: &'a mut [f64],
 }
 
 impl<'t> Pool<'t> {
@@ -59,10 +88,11 @@ impl<'t> Pool<'t> {
                 let lane = Arc::new(Lane {
                     work: Mutex::new(Work {
                         phase: Phase::Idle,
+                        task: Task::Value,
                         thetas: vec![],
+                        directions: vec![],
                         values: vec![],
-                        gradients: vec![],
-                        with_gradient: true,
+                        vectors: vec![],
                     }),
                     changed: Condvar::new(),
                 });
@@ -71,7 +101,17 @@ impl<'t> Pool<'t> {
                 lane
             })
             .collect();
-        Pool { local: Local::new(target, order), lanes, row_ns: 0.0, gradients: 0, values: 0, non_finite: 0 }
+        let pattern = OnceCell::new();
+        Pool {
+            target,
+            local: Local::new(target, order),
+            lanes,
+            pattern,
+            row_ns: 0.0,
+            gradients: 0,
+            values: 0,
+            non_finite: 0,
+        }
     }
 
     pub fn dim(&self) -> usize {
@@ -81,13 +121,13 @@ impl<'t> Pool<'t> {
     /// Log joint and gradient of every row of `thetas`.
     pub fn value_grad(&mut self, thetas: &[f64], values: &mut [f64], gradients: &mut [f64]) {
         self.gradients += values.len();
-        self.run(thetas, values, Some(gradients));
+        self.run(Rows { task: Task::Gradient, thetas, directions: &[], values, vectors: gradients });
     }
 
     /// Log joint of every row.
     pub fn value(&mut self, thetas: &[f64], values: &mut [f64]) {
         self.values += values.len();
-        self.run(thetas, values, None);
+        self.run(Rows { task: Task::Value, thetas, directions: &[], values, vectors: &mut [] });
     }
 
     /// The model's latents at one row.
@@ -97,48 +137,92 @@ impl<'t> Pool<'t> {
         evaluator.latents(own)
     }
 
-    fn run(&mut self, thetas: &[f64], values: &mut [f64], gradients: Option<&mut [f64]>) {
-        let (dim, rows) = (self.dim(), values.len());
+    /// The Hessian of the log joint at each row of `thetas` times the row of `directions`, at the price of two gradients:
+    /// that of a compiled program, or of differences over a thousandth of the direction where there is none. Whether all
+    /// are finite.
+    pub fn products(&mut self, thetas: &[f64], directions: &[f64], products: &mut [f64]) -> bool {
+        let rows = thetas.len() / self.dim().max(1);
+        self.gradients += 2 * rows;
+        let mut values = vec![0.0; rows];
+        self.run(Rows { task: Task::Product, thetas, directions, values: &mut values, vectors: products });
+        values.iter().all(|v| v.is_finite())
+    }
+
+    /// Whether products are those of a compiled program.
+    pub fn has_products(&self) -> bool {
+        self.target.has_products()
+    }
+
+    /// Which entries of the Hessian may differ from 0, in our order; `None` if of many coordinates all may.
+    pub fn pattern(&self) -> Option<Rc<Pattern>> {
+        let make = || {
+            let order = &self.local.order;
+            let Some(theirs) = self.target.interactions() else {
+                return (order.len() <= DENSE).then(|| Rc::new(Pattern::dense(order.len())));
+            };
+            let mut ours = vec![0; order.len()];
+            order.iter().enumerate().for_each(|(k, &i)| ours[i] = k as u32);
+            let list = |&i: &usize| {
+                let mut list: Vec<u32> = theirs[i].iter().map(|&j| ours[j as usize]).collect();
+                list.sort_unstable();
+                list
+            };
+            Some(Rc::new(Pattern::new(&order.iter().map(list).collect::<Vec<_>>())))
+        };
+        self.pattern.get_or_init(make).clone()
+    }
+
+    fn run(&mut self, all: Rows) {
+        let (dim, rows) = (self.dim(), all.values.len());
         // The choice only moves rows between threads; it cannot change a bit of the result.
         if self.lanes.is_empty() || rows < 2 || self.row_ns * (rows as f64) < WORTH_SPLITTING_NS {
             let start = Instant::now();
-            self.local.rows(thetas, values, gradients);
-            if rows > 0 {
+            let task = all.task;
+            self.non_finite += self.local.rows(all);
+            if rows > 0 && task != Task::Product {
                 let ns = start.elapsed().as_nanos() as f64 / rows as f64;
                 self.row_ns = if self.row_ns == 0.0 { ns } else { 0.9 * self.row_ns + 0.1 * ns };
             }
-        } else {
-            let per = rows.div_ceil(self.lanes.len() + 1);
-            let own = per.min(rows);
-            for (lane, start) in self.lanes.iter().zip((own..rows).step_by(per)) {
-                let end = (start + per).min(rows);
-                let mut work = lane.lock();
-                work.thetas.clear();
-                work.thetas.extend_from_slice(&thetas[start * dim..end * dim]);
-                work.values.resize(end - start, 0.0);
-                work.with_gradient = gradients.is_some();
-                let len = if work.with_gradient { (end - start) * dim } else { 0 };
-                work.gradients.resize(len, 0.0);
-                work.phase = Phase::Ready;
-                drop(work);
-                lane.changed.notify_all();
-            }
-            let mut gradients = gradients;
-            let head = gradients.as_deref_mut().map(|g| &mut g[..own * dim]);
-            self.local.rows(&thetas[..own * dim], &mut values[..own], head);
-            for (lane, start) in self.lanes.iter().zip((own..rows).step_by(per)) {
-                let mut work = lane.lock();
-                while work.phase == Phase::Ready {
-                    work = lane.changed.wait(work).expect("an evaluator does not panic");
-                }
-                work.phase = Phase::Idle;
-                values[start..start + work.values.len()].copy_from_slice(&work.values);
-                if let Some(g) = gradients.as_deref_mut() {
-                    g[start * dim..start * dim + work.gradients.len()].copy_from_slice(&work.gradients);
-                }
-            }
+            return;
         }
-        self.non_finite += values.iter().filter(|v| !v.is_finite()).count();
+        let per = rows.div_ceil(self.lanes.len() + 1);
+        let own = per.min(rows);
+        let part = |v: &[f64], start: usize, end: usize| {
+            if v.is_empty() { vec![] } else { v[start * dim..end * dim].to_vec() }
+        };
+        for (lane, start) in self.lanes.iter().zip((own..rows).step_by(per)) {
+            let end = (start + per).min(rows);
+            let mut work = lane.lock();
+            work.task = all.task;
+            work.thetas.clear();
+            work.thetas.extend_from_slice(&all.thetas[start * dim..end * dim]);
+            work.directions = part(all.directions, start, end);
+            work.values.resize(end - start, 0.0);
+            work.vectors.resize(if all.task == Task::Value { 0 } else { (end - start) * dim }, 0.0);
+            work.phase = Phase::Ready;
+            drop(work);
+            lane.changed.notify_all();
+        }
+        let head = |v: &[f64]| own * dim.min(v.len());
+        self.non_finite += self.local.rows(Rows {
+            task: all.task,
+            thetas: &all.thetas[..own * dim],
+            directions: &all.directions[..head(all.directions)],
+            values: &mut all.values[..own],
+            vectors: &mut all.vectors[..if all.task == Task::Value { 0 } else { own * dim }],
+        });
+        for (lane, start) in self.lanes.iter().zip((own..rows).step_by(per)) {
+            let mut work = lane.lock();
+            while work.phase == Phase::Ready {
+                work = lane.changed.wait(work).expect("an evaluator does not panic");
+            }
+            work.phase = Phase::Idle;
+            all.values[start..start + work.values.len()].copy_from_slice(&work.values);
+            if all.task != Task::Value {
+                all.vectors[start * dim..start * dim + work.vectors.len()].copy_from_slice(&work.vectors);
+            }
+            self.non_finite += work.values.iter().filter(|v| !v.is_finite()).count();
+        }
     }
 }
 
@@ -173,8 +257,8 @@ impl Lane {
             match work.phase {
                 Phase::Quit => return,
                 Phase::Ready => {
-                    let Work { thetas, values, gradients, with_gradient, .. } = &mut *work;
-                    local.rows(thetas, values, with_gradient.then_some(gradients.as_mut_slice()));
+                    let Work { task, thetas, directions, values, vectors, .. } = &mut *work;
+                    local.rows(Rows { task: *task, thetas, directions, values, vectors });
                     work.phase = Phase::Done;
                     self.changed.notify_all();
                 }
@@ -187,29 +271,65 @@ impl Lane {
 impl<'t> Local<'t> {
     fn new(target: &'t dyn Target, order: Arc<[usize]>) -> Local<'t> {
         let dim = order.len();
-        Local { evaluator: target.evaluator(), order, theta: vec![0.0; dim], gradient: vec![0.0; dim] }
+        Local {
+            evaluator: target.evaluator(),
+            order,
+            theta: vec![0.0; dim],
+            direction: vec![],
+            gradient: vec![0.0; dim],
+            other: vec![],
+        }
     }
 
-    fn rows(&mut self, thetas: &[f64], values: &mut [f64], mut gradients: Option<&mut [f64]>) {
+    /// How many rows are not finite.
+    fn rows(&mut self, all: Rows) -> usize {
         let dim = self.order.len();
-        for (k, value) in values.iter_mut().enumerate() {
-            for (t, &i) in thetas[k * dim..(k + 1) * dim].iter().zip(self.order.iter()) {
+        let mut non_finite = 0;
+        for (k, value) in all.values.iter_mut().enumerate() {
+            let row = k * dim..(k + 1) * dim;
+            for (t, &i) in all.thetas[row.clone()].iter().zip(self.order.iter()) {
                 self.theta[i] = *t;
             }
-            match gradients.as_deref_mut() {
-                None => *value = self.evaluator.value(&self.theta),
-                Some(all) => {
-                    *value = self.evaluator.value_grad(&self.theta, &mut self.gradient);
-                    let row = &mut all[k * dim..(k + 1) * dim];
-                    for (g, &i) in row.iter_mut().zip(self.order.iter()) {
-                        *g = self.gradient[i];
-                    }
-                    // A finite value with a gradient that is not would lead the search astray.
-                    if row.iter().any(|g| !g.is_finite()) {
-                        *value = f64::NAN;
-                    }
+            match all.task {
+                Task::Value => *value = self.evaluator.value(&self.theta),
+                Task::Gradient => *value = self.evaluator.value_grad(&self.theta, &mut self.gradient),
+                Task::Product => {
+                    self.product(&all.directions[row.clone()]);
+                    *value = 0.0;
                 }
             }
+            if all.task != Task::Value {
+                let out = &mut all.vectors[row];
+                for (g, &i) in out.iter_mut().zip(self.order.iter()) {
+                    *g = self.gradient[i];
+                }
+                // A finite value with a gradient that is not would lead the search astray.
+                if out.iter().any(|g| !g.is_finite()) {
+                    *value = f64::NAN;
+                }
+            }
+            non_finite += usize::from(!value.is_finite());
         }
+        non_finite
+    }
+
+    /// The Hessian at `theta` times a direction, into `gradient`.
+    fn product(&mut self, direction: &[f64]) {
+        const STEP: f64 = 1e-3;
+        self.direction.resize(self.order.len(), 0.0);
+        for (d, &i) in direction.iter().zip(self.order.iter()) {
+            self.direction[i] = *d;
+        }
+        if self.evaluator.hessian_times(&self.theta, &self.direction, &mut self.gradient) {
+            return;
+        }
+        self.other.resize(self.order.len(), 0.0);
+        let mut at = |step: f64, out: &mut [f64]| {
+            self.theta.iter_mut().zip(&self.direction).for_each(|(t, d)| *t += step * d);
+            self.evaluator.value_grad(&self.theta, out)
+        };
+        at(STEP, &mut self.gradient);
+        at(-2.0 * STEP, &mut self.other);
+        self.gradient.iter_mut().zip(&self.other).for_each(|(g, o)| *g = (*g - o) / (2.0 * STEP));
     }
 }

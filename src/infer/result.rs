@@ -48,6 +48,12 @@ pub struct Fit {
     pub modes: Vec<Mode>,
     /// Of a flow, whether it is the guide; none where none was fitted.
     pub bent: Option<Bent>,
+    /// Whether its spread is the fitted guide's or that of the linear response.
+    pub sds_from: SdsFrom,
+    /// Whether the lower bound has a maximum at the guide (its curvature is definite), and what another Newton step would
+    /// gain, in nats; `None` where that was not computed.
+    pub definite: Option<bool>,
+    pub decrement: Option<f64>,
     /// The guides that the other starts led to.
     pub(super) others: Vec<(usize, Arc<dyn Approximation>)>,
 }
@@ -60,6 +66,14 @@ pub enum Scale {
     FullRank(Vec<f64>),
     /// Known to [`Fit::approximation`] alone.
     Implicit,
+}
+
+/// What the spread of the draws comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SdsFrom {
+    Guide,
+    /// Of a mean-field guide's means, where its lower bound is better than the guide's own.
+    LinearResponse,
 }
 
 /// Where one start led.
@@ -193,7 +207,7 @@ impl Fit {
         Some(all.flat_map(|s| s.sample("draws of every start", each, seed)).collect())
     }
 
-    /// Standard deviation of each coordinate under the guide; 0 for points.
+    /// Standard deviation of each coordinate under the approximation; 0 for points.
     pub fn sds(&self) -> &[f64] {
         self.approximation.sds()
     }

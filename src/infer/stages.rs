@@ -16,11 +16,13 @@ use super::linalg::axpy;
 use super::mixture::Components;
 use super::modes::Peak;
 use super::objective::Objective;
-use super::options::{FitOptions, GuideKind, Progress, Stage};
+use super::options::{FitOptions, GuideKind, Method, Progress, Stage};
 use super::pool::Pool;
+use super::response::{Response, respond};
 use super::result::{StartSummary, StopReason};
 use super::rng::Stream;
 use super::whiten::{DENSE, Whitened, whiten};
+use super::whitening::Whitening;
 
 /// Logs of the standard deviations tried at a start, until the log joint is finite.
 const FIRST_LOG_SDS: [f64; 4] = [-2.0, -4.0, -7.0, -10.0];
@@ -30,6 +32,8 @@ const NARROWER: [f64; 3] = [-0.7, -1.5, -3.0];
 pub const IMPROPER_SD: f64 = 1e10;
 /// Rounds of whitening before the last stage takes what there is.
 const ROUNDS: usize = 8;
+/// Numbers in all draws of an objective.
+const MOST_NUMBERS: usize = 4_000_000;
 /// Doubling of draws ends when the means' Monte Carlo error is below this many posterior sds.
 pub const MEAN_ERROR: f64 = 0.05;
 
@@ -72,6 +76,7 @@ pub struct Outcome {
     pub others: Vec<(usize, Place)>,
     pub draws: usize,
     pub mean_error: f64,
+    pub response: Option<Response>,
 }
 
 /// What a fit found beyond one normal.
@@ -216,8 +221,16 @@ impl<'a, 't> Session<'a, 't> {
             let layers = Couplings::new(self.noisy, count, self.options.seed);
             flow = self.bend(&place, &layers, best).map(|parameters| (layers, parameters));
         }
+        let ours = matches!(self.options.guide, GuideKind::MeanField | GuideKind::FullRank)
+            && matches!(self.options.method, Method::Auto | Method::Lbfgs);
+        let response = if reason == StopReason::Converged && ours {
+            let half = draws / 2;
+            respond(self, &place, &matched(self.options.seed, "refine", self.noisy, half), half)
+        } else {
+            None
+        };
         let beyond = Beyond { peaks, components, flow };
-        Ok(Outcome { place, reason, starts, beyond, others, draws, mean_error })
+        Ok(Outcome { place, reason, starts, beyond, others, draws, mean_error, response })
     }
 
     /// Run `explore` from every start whose log joint is finite; Err if there is none.
@@ -344,7 +357,7 @@ impl<'a, 't> Session<'a, 't> {
             let sd = log_sd.exp();
             let mut frame = Frame {
                 centre: centre.clone(),
-                mean: Basis::Diagonal(vec![sd; dim]),
+                mean: Basis::Diagonal(vec![sd; dim]).into(),
                 noise: Basis::Diagonal(vec![sd; n]),
                 shape: Shape::Diagonal,
             };
@@ -354,7 +367,9 @@ impl<'a, 't> Session<'a, 't> {
             if objective.value_grad(&phi, &mut gradient).is_finite() {
                 // ∂f/∂ℓ_j + 1 is the curvature in units of sd²: shrink where that is too steep.
                 let shrink = |j: usize| (gradient[dim + j] + 1.0).clamp(1.0, 1e12).powf(-0.5);
-                if let (Basis::Diagonal(mean), Basis::Diagonal(noise)) = (&mut frame.mean, &mut frame.noise) {
+                if let (Whitening::Plain(Basis::Diagonal(mean)), Basis::Diagonal(noise)) =
+                    (&mut frame.mean, &mut frame.noise)
+                {
                     noise.iter_mut().enumerate().for_each(|(j, sd)| *sd *= shrink(j));
                     mean[..n].copy_from_slice(noise);
                 }
@@ -508,7 +523,7 @@ impl<'a, 't> Session<'a, 't> {
     }
 
     fn whiten(&mut self, place: &Place, z: &[f64], half: usize, rotate: bool) -> Option<Frame> {
-        let flat = match whiten(&place.frame, &place.phi, z, half, self.pool, rotate) {
+        let flat = match whiten(&place.frame, &place.phi, z, half, self.pool, rotate, self.options.seed) {
             Whitened::NonFinite => return None,
             Whitened::Flat(j) => j,
             Whitened::Frame(frame) => match frame.mean.row_norms(self.dim()).iter().position(|sd| *sd > IMPROPER_SD) {
@@ -548,7 +563,7 @@ impl<'a, 't> Session<'a, 't> {
     pub fn refine(&mut self, place: &mut Place, start: usize) -> (usize, f64, StopReason) {
         let n = self.noisy.len();
         let mut half = self.refine_half();
-        let cap = half.max(1024);
+        let cap = half.max(1024.min(self.most_rows() / 2));
         let limits = Limits { tolerance: self.options.tolerance, iterations: self.options.max_iterations };
         loop {
             let z = matched(self.options.seed, "refine", self.noisy, half);
@@ -595,8 +610,13 @@ impl<'a, 't> Session<'a, 't> {
             // A triangular factor has n/2 parameters per coordinate, which as many draws must pin down.
             None if self.full_rank() && n <= 150 => (8 * n).max(64),
             None if self.full_rank() => 2 * n.max(600),
-            None => (2 * n).clamp(64, 512),
+            None => (2 * n).clamp(64, 512.min(self.most_rows() / 2)),
         }
+    }
+
+    /// Draws of so many coordinates that their numbers still fit into memory many times.
+    fn most_rows(&self) -> usize {
+        (MOST_NUMBERS / self.dim().max(1)).max(128)
     }
 }
 
@@ -613,7 +633,7 @@ fn mean_error(place: &Place, objective: &mut Objective, half: usize) -> f64 {
     for (p, m) in plus.chunks(dim).zip(minus.chunks(dim)) {
         let pair: Vec<f64> = p.iter().zip(m).map(|(p, m)| half as f64 * (p + m)).collect();
         white.fill(0.0);
-        place.frame.mean.transposed_times(&pair, &mut white);
+        place.frame.mean.transposed_times(&pair, &mut white, &mut step);
         place.frame.mean.times(&white, &mut step);
         for i in 0..dim {
             sum[i] += step[i];

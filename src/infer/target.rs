@@ -44,6 +44,11 @@ pub trait Target: Sync {
     fn has_products(&self) -> bool {
         false
     }
+    /// For each coordinate those that it interacts with (where the Hessian may differ from 0), itself included, ascending;
+    /// `None` if all may interact with all.
+    fn interactions(&self) -> Option<&[Vec<u32>]> {
+        None
+    }
     fn evaluator(&self) -> Box<dyn Evaluator + '_>;
 }
 

@@ -70,6 +70,9 @@ pub struct Fault {
 pub struct Figures {
     /// Largest Monte Carlo error of a guide's mean, in sds.
     pub mean_error: Option<f64>,
+    /// Whether the lower bound's curvature at the guide is that of a maximum, and what a Newton step would gain, in nats.
+    pub definite: Option<bool>,
+    pub decrement: Option<f64>,
     /// Evaluations of the log joint that were not finite, as a share.
     pub non_finite: f64,
     /// Shape of the weights' tail, from all proposals and from each fifth of them.
@@ -114,6 +117,8 @@ pub struct Verdict {
 
 /// Shares of evaluations that are not finite, above which the guide does not fit the log joint's domain.
 const NON_FINITE: f64 = 0.01;
+/// What a Newton step may gain, in nats: a mean off by a tenth of a sd costs half a hundredth.
+const DECREMENT: f64 = 0.01;
 /// Errors of means, in sds, up to which they are believed.
 const MEAN: f64 = 0.1;
 /// Errors of log sds up to which intervals are believed, and up to which means still are.
@@ -178,6 +183,15 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
         let text = format!("the means carry a Monte Carlo error of {:.2} sds", fit.mean_error);
         fault(Trust::DoNotTrust, text, vec![], Remedy::Draws);
     }
+    if own && fit.definite == Some(false) {
+        let text =
+            "the lower bound has no maximum at the fitted guide: its curvature there is not definite".to_string();
+        fault(Trust::MeansOnly, text, vec![], richer);
+    }
+    if own && fit.decrement.is_some_and(|d| d > DECREMENT) {
+        let text = format!("a Newton step would still gain {:.2} nats", fit.decrement.unwrap_or_default());
+        fault(Trust::MeansOnly, text, vec![], Remedy::Draws);
+    }
     let share = fit.non_finite as f64 / fit.log_joints.max(1) as f64;
     if own && share > NON_FINITE {
         let text = format!("{:.1} % of the evaluations of the log joint were not finite", 100.0 * share);
@@ -223,6 +237,8 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
     let best = fit.starts.iter().map(|s| s.objective).fold(f64::INFINITY, f64::min);
     let figures = Figures {
         mean_error: fit.mean_error.is_finite().then_some(fit.mean_error),
+        definite: fit.definite,
+        decrement: fit.decrement,
         non_finite: share,
         k_hat: (!draws.k_hat.is_nan()).then_some(draws.k_hat),
         k_hats: draws.k_hats.clone(),

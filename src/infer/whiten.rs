@@ -6,12 +6,17 @@
 use std::cell::RefCell;
 
 use super::frame::{Basis, Frame, Shape};
+use super::large;
 use super::linalg::{axpy, dot, inverse_factor, symmetric_eigen};
 use super::objective::Objective;
 use super::pool::Pool;
+use super::whitening::Whitening;
 
-/// More coordinates than this are scaled one by one: the eigenvectors would cost more than they save.
+/// More coordinates than this are not whitened by a dense matrix.
 pub const DENSE: usize = 700;
+
+/// Pairs of draws over which the curvature of many coordinates is averaged.
+const LARGE_PAIRS: usize = 8;
 
 /// More points than this are left to the optimiser: each costs two gradients of the whole batch.
 const MEASURED_POINTS: usize = 64;
@@ -39,7 +44,15 @@ pub enum Whitened {
 
 /// The guide at `phi` as the origin of a whitened frame: `mean` whitens the mean's problem, and if `whole` so does `noise`
 /// (for a guide that may rotate; else T stays as it is).
-pub fn whiten(frame: &Frame, phi: &[f64], z: &[f64], half: usize, pool: &RefCell<Pool>, whole: bool) -> Whitened {
+pub fn whiten(
+    frame: &Frame,
+    phi: &[f64],
+    z: &[f64],
+    half: usize,
+    pool: &RefCell<Pool>,
+    whole: bool,
+    seed: u64,
+) -> Whitened {
     let (dim, n) = (frame.dim(), frame.noisy());
     let scale = frame.scale_at(phi);
     let units = Basis::block_diagonal(&scale, &frame.mean.row_norms(dim)[n..], n);
@@ -54,18 +67,24 @@ pub fn whiten(frame: &Frame, phi: &[f64], z: &[f64], half: usize, pool: &RefCell
     if dim > DENSE {
         // ∂f/∂ℓ_j = A_jj − 1 in units of T.
         let grow: Vec<f64> = (0..n).map(|j| (gradient[dim + j] + 1.0).clamp(1e-4, 1e8).powf(-0.5)).collect();
-        let mut mean = units;
-        if let Basis::Diagonal(d) = &mut mean {
-            d.iter_mut().zip(&grow).for_each(|(d, g)| *d *= g);
-        }
+        let mut units = units.row_norms(dim);
+        units.iter_mut().zip(&grow).for_each(|(u, g)| *u *= g);
+        // Pairs of the first draws.
+        let few = half.min(LARGE_PAIRS);
+        let thetas = objective.thetas();
+        let rows = [&thetas[..few * dim], &thetas[half * dim..(half + few) * dim]].concat();
+        let mean = large::whitening(&mut pool.borrow_mut(), &rows, &units, seed);
+        let mean = mean.unwrap_or(Whitening::Plain(Basis::Diagonal(units)));
         return Whitened::Frame(frame.recentred(phi, mean, scale, Shape::Diagonal));
     }
     let (mut a, noise) = stein(objective.theta_adjoint(), z, &scale, half, dim, n);
-    measure_flat(&mut objective, &mut a, n, noise);
+    let thetas = objective.thetas().to_vec();
+    let mut along = Along { objective: &mut objective, dim, thetas, units: &units, pool };
+    measure_flat(&mut along, &mut a, n, noise);
     let corner = inverse_root(&a, n);
     let whole_root = (dim > n).then(|| {
         let mut a = extend(&a, n, dim);
-        measure_points(&mut objective, &mut a, n, dim);
+        measure_points(&mut along, &mut a, n, dim);
         inverse_root(&a, dim)
     });
     let root = whole_root.as_ref().unwrap_or(&corner);
@@ -125,9 +144,47 @@ fn stein(adjoint: &[f64], z: &[f64], scale: &Basis, half: usize, dim: usize, n: 
     (a, residual.sqrt() / half.max(1) as f64)
 }
 
+/// The curvature of the objective at the guide along directions of the mean, in its units.
+struct Along<'w, 'p, 't> {
+    objective: &'w mut Objective<'p>,
+    dim: usize,
+    /// The draws of the guide.
+    thetas: Vec<f64>,
+    units: &'w Basis,
+    pool: &'p RefCell<Pool<'t>>,
+}
+
+impl Along<'_, '_, '_> {
+    /// The curvature times `v`: by products with the Hessian, or where there are none by a difference over `step`. `None` if
+    /// it is not finite.
+    fn times(&mut self, v: &[f64], step: f64) -> Option<Vec<f64>> {
+        let dim = self.dim;
+        if self.pool.borrow().has_products() {
+            let mut direction = vec![0.0; dim];
+            self.units.times(v, &mut direction);
+            let rows = self.thetas.len() / dim;
+            let mut products = vec![0.0; self.thetas.len()];
+            let finite = self.pool.borrow_mut().products(&self.thetas, &direction.repeat(rows), &mut products);
+            let mut mean = vec![0.0; dim];
+            products.chunks(dim).for_each(|p| axpy(-1.0 / rows as f64, p, &mut mean));
+            let mut out = vec![0.0; dim];
+            self.units.transposed_times(&mean, &mut out);
+            return finite.then_some(out);
+        }
+        let mut phi = vec![0.0; self.objective.parameters()];
+        let (mut up, mut down) = (phi.clone(), phi.clone());
+        let mut at = |step: f64, gradient: &mut [f64]| {
+            phi[..dim].iter_mut().zip(v).for_each(|(p, v)| *p = step * v);
+            self.objective.value_grad(&phi, gradient).is_finite()
+        };
+        let finite = at(step, &mut up) && at(-step, &mut down);
+        finite.then(|| up[..dim].iter().zip(&down).map(|(u, d)| (u - d) / (2.0 * step)).collect())
+    }
+}
+
 /// Directions whose curvature drowns in the noise of Stein's estimate: raise them to it, then measure the flattest by
-/// differences of the gradient, which have no such noise. With strongly correlated coordinates these matter most.
-fn measure_flat(objective: &mut Objective, a: &mut [f64], n: usize, noise: f64) {
+/// themselves, which has no such noise. With strongly correlated coordinates these matter most.
+fn measure_flat(along: &mut Along, a: &mut [f64], n: usize, noise: f64) {
     let (values, vectors) = symmetric_eigen(a, n);
     let flat = values.iter().filter(|v| **v < (4.0 * noise).min(FLAT)).count();
     if flat == 0 {
@@ -138,23 +195,17 @@ fn measure_flat(objective: &mut Objective, a: &mut [f64], n: usize, noise: f64) 
             axpy((noise - value) * v[i], v, &mut a[i * n..(i + 1) * n]);
         }
     }
-    let mut phi = vec![0.0; objective.parameters()];
-    let (mut up, mut down) = (phi.clone(), phi.clone());
+    let mut whole = vec![0.0; along.dim];
     for k in 0..flat.min(MEASURED_DIRECTIONS) {
         let v = &vectors[k * n..(k + 1) * n];
-        let mut at = |step: f64, gradient: &mut [f64]| {
-            phi[..n].iter_mut().zip(v).for_each(|(p, v)| *p = step * v);
-            objective.value_grad(&phi, gradient)
-        };
-        // One standard deviation of the guide: short beside a flat direction's own length.
-        if !at(1.0, &mut up).is_finite() || !at(-1.0, &mut down).is_finite() {
-            continue;
-        }
+        whole[..n].copy_from_slice(v);
+        // A difference over one standard deviation of the guide: short beside a flat direction's own length.
+        let Some(hv) = along.times(&whole, 1.0) else { continue };
         // Replace what A does to v: A ← A + r vᵀ + v rᵀ − (vᵀr) v vᵀ with r = H v − A v.
-        let r: Vec<f64> = (0..n).map(|i| 0.5 * (up[i] - down[i]) - dot(&a[i * n..(i + 1) * n], v)).collect();
+        let r: Vec<f64> = (0..n).map(|i| hv[i] - dot(&a[i * n..(i + 1) * n], v)).collect();
         let vr = dot(v, &r);
         if vr + noise.max(values[k]) < -noise {
-            // Curved upwards: the guide is not near a mode along v, and the difference says nothing about the scale.
+            // Curved upwards: the guide is not near a mode along v, and the measurement says nothing about the scale.
             continue;
         }
         for i in 0..n {
@@ -205,25 +256,17 @@ fn extend(a: &[f64], n: usize, dim: usize) -> Vec<f64> {
     out
 }
 
-/// Points carry no noise for Stein's identity: their rows come from differences of the gradient.
-fn measure_points(objective: &mut Objective, a: &mut [f64], n: usize, dim: usize) {
+/// Points carry no noise for Stein's identity: their rows are measured.
+fn measure_points(along: &mut Along, a: &mut [f64], n: usize, dim: usize) {
     if dim - n > MEASURED_POINTS {
         return;
     }
-    const STEP: f64 = 1e-3;
-    let mut phi = vec![0.0; objective.parameters()];
-    let (mut up, mut down) = (phi.clone(), phi.clone());
+    let mut unit = vec![0.0; dim];
     for p in n..dim {
-        phi[p] = STEP;
-        let above = objective.value_grad(&phi, &mut up);
-        phi[p] = -STEP;
-        let below = objective.value_grad(&phi, &mut down);
-        phi[p] = 0.0;
-        if !above.is_finite() || !below.is_finite() {
-            continue;
-        }
-        for i in 0..dim {
-            let slope = (up[i] - down[i]) / (2.0 * STEP);
+        unit.fill(0.0);
+        unit[p] = 1.0;
+        let Some(slopes) = along.times(&unit, 1e-3) else { continue };
+        for (i, &slope) in slopes.iter().enumerate() {
             // Pairs of points are met twice; the mean of both is symmetric.
             let share = if i >= n && i != p { 0.5 * (slope + a[p * dim + i]) } else { slope };
             let value = if i > p { slope } else { share };

@@ -12,6 +12,7 @@ mod grad;
 pub mod graph;
 mod hoist;
 mod index;
+mod interactions;
 mod kernel;
 mod matrix;
 mod nest;
@@ -45,6 +46,7 @@ use graph::{BufId, BufKind, Graph, Region};
 use kernel::Kernel;
 use storage::Storage;
 
+pub use interactions::interactions;
 pub use steps::may_jump;
 use storage::plate_cells;
 pub use storage::{Feed, Layout, Place};

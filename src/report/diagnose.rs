@@ -39,6 +39,21 @@ pub fn diagnosis(fit: &Value) -> String {
              0.05 is aimed at, `--draws` lowers it."
         ));
     }
+    match (figures["definite"].as_bool(), figures["decrement"].as_f64()) {
+        (Some(true), Some(gain)) => say(format!(
+            "  The lower bound's curvature is definite, and another Newton step would gain {gain:.1e} nats (up to 0.01 is\n  \
+             nothing): the guide stands at a maximum."
+        )),
+        (Some(false), _) => {
+            say("  The lower bound's curvature at the guide is not definite: it stands on a ridge or a saddle.".into())
+        }
+        _ => {}
+    }
+    if fit["sds"] == "linear response" {
+        say("  sds: linear response, that is how far the means move when the posterior is tilted. They take account of\n  \
+             correlations, which the guide leaves out, and their lower bound is better than the guide's."
+            .into());
+    }
     if let Some(share) = figures["non_finite"].as_f64().filter(|s| *s > 0.0) {
         say(format!(
             "  {:.2} % of the evaluations of the log joint were not finite. A few are steps that went too far; many mean a\n  \

@@ -41,6 +41,9 @@ pub struct FitReport {
     pub k_hat: f64,
     /// Where the draws come from, in words.
     pub draws_from: String,
+    /// What the spread of the draws rests on, before they were weighed or moved: `guide`, `linear response`; nothing for a
+    /// sampler.
+    pub sds: String,
     pub converged: bool,
     /// Why the fit stopped: one sentence.
     pub stop_reason: String,

@@ -33,6 +33,8 @@ struct SummaryJson<'a> {
     elbo_se: Option<f64>,
     k_hat: f64,
     draws_from: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    sds: &'a str,
     noncentred: BTreeMap<&'a str, &'a str>,
     gradients: u64,
     evaluations: u64,
@@ -66,6 +68,8 @@ struct FitJson<'a> {
     elbo_se: Option<f64>,
     k_hat: f64,
     draws_from: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    sds: &'a str,
     noncentred: BTreeMap<&'a str, &'a str>,
     gradients: u64,
     evaluations: u64,
@@ -93,6 +97,7 @@ pub fn summary_json(fit: &FitReport) -> String {
         elbo_se: fit.elbo.map(|e| e.1),
         k_hat: fit.k_hat,
         draws_from: &fit.draws_from,
+        sds: &fit.sds,
         noncentred: fit.noncentred.iter().map(|(n, why)| (n.as_str(), why.as_str())).collect(),
         gradients: fit.gradients,
         evaluations: fit.evaluations,
@@ -125,6 +130,7 @@ pub fn fit_json(fit: &FitReport) -> String {
         elbo_se: fit.elbo.map(|e| e.1),
         k_hat: fit.k_hat,
         draws_from: &fit.draws_from,
+        sds: &fit.sds,
         noncentred: fit.noncentred.iter().map(|(n, why)| (n.as_str(), why.as_str())).collect(),
         gradients: fit.gradients,
         evaluations: fit.evaluations,

@@ -8,8 +8,8 @@ use super::Workspace;
 use super::interp::Interp;
 use crate::codegen::{self, CompileError, Kernels, ProductKernel};
 use crate::infer::{Evaluator, Role, Target};
-use crate::lower::Product;
 use crate::lower::graph::{BufId, BufKind, Graph};
+use crate::lower::{self, Product};
 
 /// A graph with its kernels, and what its coordinates are called. Where there is no compiler for the processor, the
 /// interpreter runs the graph.
@@ -18,6 +18,8 @@ pub struct Model {
     kernels: Result<Kernels, CompileError>,
     /// Made when a product with the Hessian is first asked for.
     second: OnceLock<Option<Second>>,
+    /// Found when they are first asked for.
+    interactions: OnceLock<Option<Vec<Vec<u32>>>>,
     names: Vec<String>,
     points: Vec<bool>,
     start: Vec<f64>,
@@ -35,7 +37,16 @@ impl Model {
     /// `names`, `points` and `start` have an entry per coordinate of theta.
     pub fn new(graph: Graph, names: Vec<String>, points: Vec<bool>, start: Vec<f64>) -> Model {
         let kernels = codegen::compile(&graph);
-        Model { graph, kernels, second: OnceLock::new(), names, points, start, written: None }
+        Model {
+            graph,
+            kernels,
+            second: OnceLock::new(),
+            interactions: OnceLock::new(),
+            names,
+            points,
+            start,
+            written: None,
+        }
     }
 
     /// With a written guide: the role of each coordinate, and the buffers of the latents.
@@ -168,6 +179,10 @@ impl Target for Model {
 
     fn roles(&self) -> Option<Vec<Role>> {
         self.written.as_ref().map(|w| w.0.clone())
+    }
+
+    fn interactions(&self) -> Option<&[Vec<u32>]> {
+        self.interactions.get_or_init(|| lower::interactions(&self.graph)).as_deref()
     }
 
     fn evaluator(&self) -> Box<dyn Evaluator + '_> {

@@ -11,6 +11,8 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    /// Bytes held, and the most that were.
+    static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
 }
 
 fn count() {
@@ -18,18 +20,36 @@ fn count() {
     let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
 }
 
+fn hold(bytes: isize) {
+    let _ = HELD.try_with(|held| {
+        let (now, most) = held.get();
+        held.set((now + bytes, most.max(now + bytes)));
+    });
+}
+
+/// The most bytes that this thread held at once while `f` ran, beyond what it held before.
+pub fn most_held<T>(f: impl FnOnce() -> T) -> (T, usize) {
+    let before = HELD.get().0;
+    HELD.set((before, before));
+    let out = f();
+    (out, (HELD.get().1 - before) as usize)
+}
+
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
+        hold(layout.size() as isize);
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        hold(-(layout.size() as isize));
         unsafe { System.dealloc(at, layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
+        hold(size as isize - layout.size() as isize);
         unsafe { System.realloc(at, layout, size) }
     }
 }

@@ -1,7 +1,7 @@
 //! Products with the Hessian from compiled programs: as differences of the gradient, symmetric, and the interpreter's.
 
 use vic::driver::Compiled;
-use vic::infer::Target;
+use vic::infer::{Pattern, Target};
 use vic::run::interp::Interp;
 
 use crate::support;
@@ -89,4 +89,52 @@ fn of_the_public_models() {
     }
     let (model, inputs) = support::example("hudson_lynx_hare-lotka_volterra");
     assert!(!support::compile(&model, &inputs).model.has_products());
+}
+
+/// How many products give the whole Hessian of a model: for hierarchies the globals and the latents of one cell.
+#[test]
+fn plates_are_coloured_apart() {
+    // Twenty counts' effects beside seven globals; 85 counties beside five (and by twos with the sd that they share).
+    for (name, most) in [("eight_schools", 3), ("glmm", 5), ("radon", 6), ("rats_data-rats_model", 8)] {
+        let (model, inputs) = support::example(name);
+        let compiled = support::compile(&model, &inputs);
+        let dim = compiled.model.dim();
+        let pattern = Pattern::new(compiled.model.interactions().expect("small"));
+        assert!(pattern.products() <= most, "{name}: {} products for {dim} latents", pattern.products());
+
+        let mut evaluator = compiled.model.evaluator();
+        let theta: Vec<f64> = support::theta(dim).iter().map(|t| 0.3 * t).collect();
+        let mut product = |direction: &[f64]| {
+            let mut out = vec![0.0; dim];
+            assert!(evaluator.hessian_times(&theta, direction, &mut out));
+            out
+        };
+        let mut direction = vec![0.0; dim];
+        let columns: Vec<Vec<f64>> = (0..dim)
+            .map(|i| {
+                direction.fill(0.0);
+                direction[i] = 1.0;
+                product(&direction)
+            })
+            .collect();
+        let products: Vec<Vec<f64>> = (0..pattern.products())
+            .map(|c| {
+                pattern.direction(c, &vec![1.0; dim], &mut direction);
+                product(&direction)
+            })
+            .collect();
+        let mut dense = vec![0.0; dim * dim];
+        for e in pattern.entries() {
+            let (i, j) = (e.row as usize, e.column as usize);
+            dense[i * dim + j] = products[e.product as usize][e.at as usize];
+            dense[j * dim + i] = dense[i * dim + j];
+        }
+        let size = columns.iter().flatten().fold(1.0, |m: f64, h| m.max(h.abs()));
+        for (i, column) in columns.iter().enumerate() {
+            for (j, want) in column.iter().enumerate() {
+                let got = dense[i * dim + j];
+                assert!((got - want).abs() < 1e-12 * size, "{name}, {i}, {j}: {got} is not {want}");
+            }
+        }
+    }
 }

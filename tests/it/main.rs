@@ -24,6 +24,7 @@ mod guides;
 mod hessians;
 mod json;
 mod kernels;
+mod large;
 mod levels;
 mod library;
 mod logdensity;

@@ -71,13 +71,13 @@ fn skewed(x: &[f64], g: &mut [f64]) -> f64 {
 
 fn pair() -> (Frame, Vec<f64>) {
     let noise = Basis::Lower(vec![0.9, 0.0, -0.2, 0.8]);
-    let mean = Basis::Lower(vec![1.1, 0.0, 0.3, 0.7]);
+    let mean = Basis::Lower(vec![1.1, 0.0, 0.3, 0.7]).into();
     (Frame { centre: vec![0.4, -0.2], mean, noise, shape: Shape::Lower }, vec![0.2, -0.3, 0.1, -0.2, 0.4])
 }
 
 fn single() -> (Frame, Vec<f64>) {
     let one = || Basis::Diagonal(vec![0.7]);
-    (Frame { centre: vec![0.1], mean: one(), noise: one(), shape: Shape::Diagonal }, vec![0.3, 0.2])
+    (Frame { centre: vec![0.1], mean: one().into(), noise: one(), shape: Shape::Diagonal }, vec![0.3, 0.2])
 }
 
 /// Mean gradient of `batches × per` replicates and the standard error of each component.
@@ -244,7 +244,7 @@ fn gradients_of_the_inclusive_divergence() {
     let wide = (
         Frame {
             centre: vec![0.0],
-            mean: Basis::Diagonal(vec![1.0]),
+            mean: Basis::Diagonal(vec![1.0]).into(),
             noise: Basis::Diagonal(vec![2.0]),
             shape: Shape::Diagonal,
         },
@@ -276,7 +276,7 @@ fn variances_vanish_at_the_posterior() {
     }
     let target = Closed::new(2, gaussian);
     let exact = Basis::Lower(vec![2.0, 0.0, 0.6, 0.8]);
-    let frame = Frame { centre: vec![1.0, -0.5], mean: exact.clone(), noise: exact, shape: Shape::Lower };
+    let frame = Frame { centre: vec![1.0, -0.5], mean: exact.clone().into(), noise: exact, shape: Shape::Lower };
     let guide = (frame, vec![0.0; 5]);
     let estimators: [Box<dyn Estimator>; 4] = [
         Box::new(StickingTheLanding { draws: 1 }),

@@ -22,7 +22,7 @@ use super::journal::Journal;
 use super::lbfgs::{End, Limits, Pause, State, minimise};
 use super::options::{FitOptions, GuideKind, Method, Progress, Stage};
 use super::pool::Pool;
-use super::result::{Fit, FitError, Scale, StartSummary, StopReason};
+use super::result::{Fit, FitError, Scale, SdsFrom, StartSummary, StopReason};
 use super::rng::Stream;
 use super::stages::{self, Failure, IMPROPER_SD};
 use super::target::{Role, Target};
@@ -134,6 +134,9 @@ pub fn fit(
             approximation: Arc::new(gaussian),
             modes: vec![],
             bent: None,
+            sds_from: SdsFrom::Guide,
+            definite: None,
+            decrement: None,
             others,
         })
     })
