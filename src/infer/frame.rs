@@ -346,8 +346,8 @@ impl Node for GuideNode {
                 self.mean[i] += together(i);
             }
             if diagonal {
-                for j in 0..n {
-                    self.scale.dt[j] += apart(j) * zk[j];
+                for (j, z) in zk.iter().enumerate() {
+                    self.scale.dt[j] += apart(j) * z;
                 }
             } else {
                 for i in 0..n {

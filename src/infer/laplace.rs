@@ -141,6 +141,9 @@ fn raise(a: &mut [f64], n: usize) {
     }
 }
 
+/// Sees a coordinate, and the gradients a step above and below.
+type Visit<'v> = &'v mut dyn FnMut(usize, &[f64], &[f64]);
+
 /// −∇² log p at a point, by central differences of the gradient: steps of a hundredth of a coordinate's own conditional
 /// standard deviation, found from a first, tiny step, keep four digits and more.
 pub fn negative_hessian(pool: &mut Pool, theta: &[f64]) -> Vec<f64> {
@@ -151,7 +154,7 @@ pub fn negative_hessian(pool: &mut Pool, theta: &[f64]) -> Vec<f64> {
     let mut a = vec![0.0; n * n];
     let (mut thetas, mut values, mut gradients) = (vec![], vec![], vec![]);
     // Slopes of the gradient along some coordinates, each over its own step.
-    let mut slopes = |columns: &[usize], steps: &[f64], visit: &mut dyn FnMut(usize, &[f64], &[f64])| {
+    let mut slopes = |columns: &[usize], steps: &[f64], visit: Visit| {
         thetas.clear();
         for (&j, h) in columns.iter().zip(steps) {
             for sign in [1.0, -1.0] {

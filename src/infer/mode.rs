@@ -53,6 +53,9 @@ impl Function for Descent<'_, '_> {
     }
 }
 
+/// Modes with their starts, and the starts without one.
+type Modes = (Vec<(usize, Mode)>, Vec<usize>);
+
 impl Session<'_, '_> {
     /// Climb from a start. An error holds the start if the log joint is not finite there.
     pub fn climb(&mut self, start: usize, stage: Stage) -> Result<Mode, Failure> {
@@ -103,7 +106,7 @@ impl Session<'_, '_> {
     }
 
     /// Modes from every start, the highest first, and the starts without one.
-    pub fn modes(&mut self) -> Result<(Vec<(usize, Mode)>, Vec<usize>), Failure> {
+    pub fn modes(&mut self) -> Result<Modes, Failure> {
         let (mut found, mut failed) = (vec![], vec![]);
         for start in 0..self.options.starts.max(1) {
             match self.climb(start, Stage::Mode) {
