@@ -51,6 +51,8 @@ pub struct Hir {
     pub guide: Guide,
     /// Instead of a family: the guide that the model writes out.
     pub written: Option<Written>,
+    /// The params and lets of that guide, which stay no part of the model where another guide takes its place.
+    pub of_guide: Vec<VarId>,
     pub fit: Vec<FitOption>,
 }
 
@@ -80,7 +82,7 @@ impl Hir {
 
     /// Whether a variable is a `param` or a `let` of the written guide, and no part of the model.
     pub fn is_guides(&self, id: VarId) -> bool {
-        self.written.as_ref().is_some_and(|w| w.owns(id))
+        self.of_guide.contains(&id)
     }
 
     /// Whether a variable is an unknown of the model: a latent or a param.

@@ -57,6 +57,7 @@ impl<'a> Checker<'a, '_> {
         if !above.wrong && !self.diags.has_errors() {
             self.left_out(span, &mut above);
         }
+        self.hir.of_guide = above.own;
         self.hir.written = Some(Written { span, lines: above.lines });
     }
 

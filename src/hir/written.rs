@@ -57,14 +57,6 @@ impl Written {
         self.lines.iter().any(|l| matches!(l, GuideLine::Draw { var: v, .. } if *v == var))
     }
 
-    /// Whether a variable is a `param` or a `let` of the guide.
-    pub fn owns(&self, var: VarId) -> bool {
-        self.lines.iter().any(|l| match l {
-            GuideLine::Own(Step::Param { var: v, .. } | Step::Let { var: v, .. }) => *v == var,
-            GuideLine::Own(_) | GuideLine::Draw { .. } | GuideLine::Family { .. } => false,
-        })
-    }
-
     /// Whether the guide gives a latent its value before the model's own lines are reached.
     pub fn settles(&self, var: VarId) -> bool {
         self.lines.iter().any(|l| match l {

@@ -288,3 +288,18 @@ fn terms_are_credited_cell_by_cell() {
         assert!((gradient[at] - (0.4f64.ln() + likelihood - q.ln())).abs() < 1e-12, "{}", gradient[at]);
     }
 }
+
+/// The sampler takes the model without its guide, whose params are then no part of anything.
+#[test]
+fn the_sampler_needs_no_guide() {
+    let model = "data rows { y: real }\nlatent mu ~ Normal(0.5, 2)\nobserve y ~ Normal(mu, 1.5)\n\
+                 guide {\n  param m = 0\n  param s: real > 0 = 1\n  mu ~ Normal(m, s)\n}\n";
+    let mut session = driver::Session::default();
+    let mut checked = driver::check(&mut session, "model.vi", model);
+    let request = FitRequest { method: Some(infer::Method::Nuts), draws: Some(50), ..FitRequest::default() };
+    driver::heed(&mut checked.hir, &request);
+    let inputs = support::csv("y\n1\n2\n");
+    let compiled = driver::compile(&mut session, checked, &inputs).expect("the data fit the model");
+    let report = support::fit(&compiled, &request);
+    assert_eq!(report.vars.iter().map(|v| v.name.as_str()).collect::<Vec<_>>(), ["mu"]);
+}
