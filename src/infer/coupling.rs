@@ -323,9 +323,9 @@ mod tests {
         };
         let mut g: Vec<f64> = x.iter().map(|x| -x).collect();
         c.score(&p, &mut path, &mut g);
-        for i in 0..n {
+        for (i, g) in g.iter().enumerate() {
             let slope = (log_q(&moved(&y, i, STEP)) - log_q(&moved(&y, i, -STEP))) / (2.0 * STEP);
-            assert!((g[i] - slope).abs() < 1e-7, "{i}: {} {slope}", g[i]);
+            assert!((g - slope).abs() < 1e-7, "{i}: {g} {slope}");
         }
 
         let weights = [0.3, -1.1, 0.7];
@@ -333,9 +333,9 @@ mod tests {
         let (mut g, mut dp) = (weights.to_vec(), vec![0.0; c.parameters()]);
         map(&p, &x, &mut path);
         c.backward(&p, &mut path, &mut g, &mut dp);
-        for i in 0..n {
+        for (i, g) in g.iter().enumerate() {
             let slope = (value(&p, &moved(&x, i, STEP)) - value(&p, &moved(&x, i, -STEP))) / (2.0 * STEP);
-            assert!((g[i] - slope).abs() < 1e-7);
+            assert!((g - slope).abs() < 1e-7);
         }
         for k in (0..p.len()).step_by(37) {
             let slope = (value(&moved(&p, k, STEP), &x) - value(&moved(&p, k, -STEP), &x)) / (2.0 * STEP);

@@ -14,7 +14,7 @@ use super::modes;
 use super::options::{FitOptions, GuideKind, Method, Progress};
 use super::pool::Pool;
 use super::response::LinearResponse;
-use super::result::{Fit, FitError, Scale, SdsFrom, StartSummary};
+use super::result::{Fit, FitError, Scale, SdsFrom, StartSummary, StopReason};
 use super::stages::{Place, Session, mean_of};
 use super::target::Target;
 use super::written;
@@ -61,6 +61,11 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
             order.iter().zip(failure.theta).for_each(|(&i, t)| theta[i] = t);
             FitError::NonFiniteStart { theta, start: failure.start }
         })?;
+        // Whatever had been reached when somebody interrupted: the fit is not done.
+        let reason = match session.halt.take() {
+            Some(StopReason::Cancelled) => StopReason::Cancelled,
+            _ => outcome.reason,
+        };
         session.journal.save();
         let (seconds, unsaved) = (session.journal.seconds(), session.journal.trouble().cloned());
         let trace = std::mem::take(&mut session.trace);
@@ -123,8 +128,8 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
             elbo,
             elbo_se,
             mean_error: outcome.mean_error,
-            converged: outcome.reason.is_convergence(),
-            stop_reason: outcome.reason,
+            converged: reason.is_convergence(),
+            stop_reason: reason,
             gradients: pool.gradients,
             log_joints: pool.gradients + pool.values,
             non_finite: pool.non_finite,

@@ -91,8 +91,13 @@ pub(crate) fn unary(a: &mut Arena, op: UnOp, x: E, y: E) -> Partial {
         UnOp::LogBesselI0 => a.unary(UnOp::BesselRatio, x),
         // (I₁/I₀)' = 1 - (I₁/I₀) / x - (I₁/I₀)²; ½ at 0
         UnOp::BesselRatio => {
-            let r = a.unary(UnOp::Recip, x);
-            let r = a.mul(y, r);
+            // (I₁/I₀) / x is 0 / 0 at 0, and goes to ½.
+            let zero = a.number(0.0);
+            let at_zero = a.binary(BinOp::Equal, x, zero);
+            let half = a.scale(at_zero, 0.5);
+            let (over, under) = (a.add(y, half), a.add(x, at_zero));
+            let r = a.unary(UnOp::Recip, under);
+            let r = a.mul(over, r);
             let s = a.mul(y, y);
             let d = a.sub(one, r);
             a.sub(d, s)

@@ -21,7 +21,7 @@ pub fn interactions(graph: &Graph) -> Option<Vec<Vec<u32>>> {
     let mut run = Run {
         graph,
         sets: Sets::default(),
-        cells: graph.buffers.iter().map(|b| own(&b.kind).then(|| vec![EMPTY; b.len]).unwrap_or_default()).collect(),
+        cells: graph.buffers.iter().map(|b| if own(&b.kind) { vec![EMPTY; b.len] } else { vec![] }).collect(),
         pending: HashMap::new(),
         values: vec![],
         counters: vec![],
@@ -63,11 +63,10 @@ impl Sets {
     /// `members` ascending.
     fn intern(&mut self, members: Vec<u32>) -> Set {
         let next = self.list.len() as Set;
-        let set = *self.known.entry(members).or_insert_with_key(|members| {
+        *self.known.entry(members).or_insert_with_key(|members| {
             self.list.push(members.clone());
             next
-        });
-        set
+        })
     }
 
     fn union(&mut self, a: Set, b: Set) -> Set {
