@@ -274,7 +274,7 @@ pub fn fit(
     report.stop_reason = match fitted.cancelled {
         true => "The fit was interrupted.".into(),
         false => format!(
-            "{} epochs of {} batches are done; in the last tenth of them the bound rose by {:.2e} nats per row.",
+            "{} epochs of {} batches are done; in the last tenth of them the bound rose by {:.2} nats per row.",
             plan.epochs,
             plan.batches(),
             fitted.rise

@@ -1,6 +1,5 @@
 //! A fit from start to end: the guide or the referee's chains, the draws, the verdict, the report.
 
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::batches;
@@ -113,10 +112,6 @@ fn unfitted(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> {
     )
 }
 
-fn cancelled(options: &FitOptions) -> bool {
-    options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed))
-}
-
 /// Fit to `target`, the model's log joint or a variant of it over the same coordinates.
 fn by_guide(
     compiled: &Compiled,
@@ -129,7 +124,7 @@ fn by_guide(
     let at_mode = options.method == Method::Map;
     // Whoever interrupts a fit does not want to wait for its draws to be weighed.
     // Where everything is fitted to a point there is nothing to weigh.
-    let untested = cancelled(options) || at_mode || target.points().iter().all(|p| *p);
+    let untested = options.interrupted() || at_mode || target.points().iter().all(|p| *p);
     let proposals = if untested { 0 } else { proposals(target.graph()) };
     let draws = infer::draws(target, &fit, REPORT_DRAWS, proposals, options.seed, options.threads);
     // A test of the draws may cost as much as the fit did.

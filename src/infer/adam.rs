@@ -6,8 +6,6 @@
 //! (Welandawe et al., "A framework for improving the reliability of black-box variational inference"); the fit has
 //! converged when that happens at a small rate.
 
-use std::sync::atomic::Ordering;
-
 use serde::{Deserialize, Serialize};
 
 use super::draws::{matched, plain_into};
@@ -187,11 +185,7 @@ impl Session<'_, '_> {
                     self.trace.push(row);
                     (self.progress)(&row);
                 }
-                if self.options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed)) {
-                    self.halt = Some(StopReason::Cancelled);
-                } else if self.options.max_gradients.is_some_and(|max| row.gradients >= max) {
-                    self.halt = Some(StopReason::Gradients);
-                }
+                self.halt = self.options.halt(row.gradients);
             }
             if self.halt.is_some() {
                 break;

@@ -4,8 +4,6 @@
 //! Steps come in windows, as Adam's do; a window reports the average of its iterates, and the fit ends when two windows in a
 //! row average to the same normal.
 
-use std::sync::atomic::Ordering;
-
 use serde::{Deserialize, Serialize};
 
 use super::draws::plain_into;
@@ -139,13 +137,9 @@ impl Session<'_, '_> {
             };
             self.trace.push(row);
             (self.progress)(&row);
-            if self.options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed)) {
-                self.halt = Some(StopReason::Cancelled);
-            } else if self.options.max_gradients.is_some_and(|max| row.gradients >= max) {
-                self.halt = Some(StopReason::Gradients);
-            } else if let Some(i) = (0..n).find(|&i| now.covariance[i * n + i] > IMPROPER_SD * IMPROPER_SD) {
-                self.halt = Some(StopReason::Improper(self.noisy[i].clone()));
-            }
+            let wide = || (0..n).find(|&i| now.covariance[i * n + i] > IMPROPER_SD * IMPROPER_SD);
+            let improper = || wide().map(|i| StopReason::Improper(self.noisy[i].clone()));
+            self.halt = self.options.halt(row.gradients).or_else(improper);
             if self.halt.is_some() {
                 break;
             }

@@ -8,7 +8,6 @@
 use std::cell::RefCell;
 use std::f64::consts::{PI, TAU};
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 
 use super::approximation::Approximation;
 use super::coupling::{Couplings, Path};
@@ -17,7 +16,6 @@ use super::frame::Basis;
 use super::gaussian::Gaussian;
 use super::objective::Objective;
 use super::options::{Progress, Stage};
-use super::result::StopReason;
 use super::stages::{Place, Session, mean_of};
 use crate::tape::{Adam, Node};
 
@@ -229,11 +227,7 @@ impl Session<'_, '_> {
                 self.trace.push(row);
                 (self.progress)(&row);
             }
-            if self.options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed)) {
-                self.halt = Some(StopReason::Cancelled);
-            } else if self.options.max_gradients.is_some_and(|max| row.gradients >= max) {
-                self.halt = Some(StopReason::Gradients);
-            }
+            self.halt = self.options.halt(row.gradients);
             if self.halt.is_some() {
                 return None;
             }

@@ -1,7 +1,6 @@
 //! Climbing to a mode of the log joint, and `--method map`, which reports nothing but the highest one.
 
 use std::cell::RefCell;
-use std::sync::atomic::Ordering;
 
 use super::frame::{Basis, Frame, Shape};
 use serde::{Deserialize, Serialize};
@@ -85,11 +84,7 @@ impl Session<'_, '_> {
             };
             trace.push(row);
             progress(&row);
-            if options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed)) {
-                *halt = Some(StopReason::Cancelled);
-            } else if options.max_gradients.is_some_and(|max| row.gradients >= max) {
-                *halt = Some(StopReason::Gradients);
-            }
+            *halt = options.halt(row.gradients);
             halt.is_some()
         };
         let (mut end, state) = minimise(&mut descent, &mut search, limits, &mut watch);

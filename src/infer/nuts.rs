@@ -90,7 +90,7 @@ pub fn nuts(
             .collect();
         // Progress is told from here while the chains run.
         while workers.iter().any(|w| !w.is_finished()) {
-            if options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed)) {
+            if options.interrupted() {
                 stop.store(true, Ordering::Relaxed);
             }
             let iteration = done.iter().map(|d| d.load(Ordering::Relaxed)).sum();

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 use super::journal::Checkpoint;
+use super::result::StopReason;
 
 /// The family of guides, on the unconstrained scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +156,22 @@ pub struct FitOptions {
     pub cancel: Option<Arc<AtomicBool>>,
     /// Where to keep what is needed to go on after an interruption. The sampler keeps nothing.
     pub checkpoint: Option<Checkpoint>,
+}
+
+impl FitOptions {
+    /// Whether somebody asked for an end.
+    pub fn interrupted(&self) -> bool {
+        self.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed))
+    }
+
+    /// Why the fit must end after so many gradients, if it must.
+    pub fn halt(&self, gradients: usize) -> Option<StopReason> {
+        if self.interrupted() {
+            Some(StopReason::Cancelled)
+        } else {
+            self.max_gradients.is_some_and(|max| gradients >= max).then_some(StopReason::Gradients)
+        }
+    }
 }
 
 impl Default for FitOptions {

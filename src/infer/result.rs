@@ -91,6 +91,14 @@ pub struct StartSummary {
     pub converged: bool,
 }
 
+impl StartSummary {
+    /// A start at which the log joint is not finite.
+    pub(super) fn failed(start: usize) -> StartSummary {
+        let (objective, distance) = (f64::INFINITY, f64::INFINITY);
+        StartSummary { start, objective, distance, furthest: 0, iterations: 0, converged: false }
+    }
+}
+
 /// Why the optimiser ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum StopReason {

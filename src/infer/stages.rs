@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -280,11 +279,7 @@ impl<'a, 't> Session<'a, 't> {
         };
         self.trace.push(row);
         (self.progress)(&row);
-        if self.options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed)) {
-            self.halt = Some(StopReason::Cancelled);
-        } else if self.options.max_gradients.is_some_and(|max| row.gradients >= max) {
-            self.halt = Some(StopReason::Gradients);
-        }
+        self.halt = self.options.halt(row.gradients);
         self.halt.is_some()
     }
 
@@ -319,14 +314,7 @@ impl<'a, 't> Session<'a, 't> {
                 converged: other.end == End::Converged,
             }
         }));
-        lines.extend(failed.iter().map(|&start| StartSummary {
-            start,
-            objective: f64::INFINITY,
-            distance: f64::INFINITY,
-            furthest: 0,
-            iterations: 0,
-            converged: false,
-        }));
+        lines.extend(failed.iter().map(|&start| StartSummary::failed(start)));
         lines.sort_by_key(|s| s.start);
         lines
     }
@@ -450,13 +438,7 @@ impl<'a, 't> Session<'a, 't> {
             trace.push(row);
             progress(&row);
             let grown = x[logs.clone()].iter().zip(&widths).position(|(l, w)| l.exp() * w > IMPROPER_SD);
-            *halt = if options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed)) {
-                Some(StopReason::Cancelled)
-            } else if options.max_gradients.is_some_and(|max| row.gradients >= max) {
-                Some(StopReason::Gradients)
-            } else {
-                grown.map(|j| StopReason::Improper(noisy[j].clone()))
-            };
+            *halt = options.halt(row.gradients).or_else(|| grown.map(|j| StopReason::Improper(noisy[j].clone())));
             halt.is_some()
         };
         let (end, state) = minimise(&mut bound, &mut search, limits, &mut watch);

@@ -2,7 +2,7 @@
 
 use super::bound::Bound;
 use super::bound::Coordinates;
-use super::{End, Place, Session, StopReason, ended, stages};
+use super::{End, Place, Session, StopReason, stages};
 use crate::infer::draws::plain_into;
 use crate::infer::lbfgs::Function;
 use crate::infer::options::{Method, Progress, Stage};
@@ -122,7 +122,7 @@ fn steps(
             shared.trace.push(row);
             (shared.progress)(&row);
         }
-        shared.halt = ended(shared.options, row.gradients);
+        shared.halt = shared.options.halt(row.gradients);
         if shared.halt.is_some() {
             break;
         }

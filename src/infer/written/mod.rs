@@ -10,7 +10,6 @@ mod tests;
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
@@ -226,7 +225,7 @@ impl<'a> Session<'a, '_> {
                 };
                 trace.push(row);
                 progress(&row);
-                *halt = ended(options, row.gradients).or_else(|| too_wide(coordinates, psi, names));
+                *halt = options.halt(row.gradients).or_else(|| too_wide(coordinates, psi, names));
                 halt.is_some()
             };
             let (end, state) = minimise(&mut bound, &mut search, limits, &mut watch);
@@ -313,14 +312,7 @@ impl<'a> Session<'a, '_> {
                 converged: place.end == End::Converged,
             });
         }
-        lines.extend(failed.iter().map(|&start| StartSummary {
-            start,
-            objective: f64::INFINITY,
-            distance: f64::INFINITY,
-            furthest: 0,
-            iterations: 0,
-            converged: false,
-        }));
+        lines.extend(failed.iter().map(|&start| StartSummary::failed(start)));
         lines.sort_by_key(|s| s.start);
         lines
     }
@@ -334,17 +326,6 @@ fn distance(a: &Moments, b: &Moments) -> (f64, usize) {
         d => d / a.sd[i].max(b.sd[i]),
     };
     (0..a.mean.len()).map(|i| (apart(i), i)).fold((0.0, 0), |w, x| if x.0 > w.0 { x } else { w })
-}
-
-/// Whether the fit must end now.
-fn ended(options: &FitOptions, gradients: usize) -> Option<StopReason> {
-    if options.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed)) {
-        Some(StopReason::Cancelled)
-    } else if options.max_gradients.is_some_and(|max| gradients >= max) {
-        Some(StopReason::Gradients)
-    } else {
-        None
-    }
 }
 
 /// A latent of a family whose sd grows without bound.
