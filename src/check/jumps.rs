@@ -1,8 +1,9 @@
 //! Densities that jump where a continuous latent passes a value: rounding, and comparisons used as numbers.
 //!
 //! A gradient does not see a jump, neither along draws nor along the latent itself: the fit would end somewhere, without a
-//! word. Conditions of `if` are looked at where they are checked; in the body of a distribution both sides may meet. `sign`
-//! and `abs` are not reported: `sign(x) * abs(x)` has no jump. What is only reported may jump.
+//! word. Conditions of `if` are looked at where they are checked; in the body of a function or distribution both sides may
+//! meet. `sign` and `abs` are not reported: `sign(x) * abs(x)` has no jump. What these leave is looked for in numbers, before
+//! the fit and along its draws (`infer::jump`). What is only reported may jump.
 
 use super::expr::walk;
 use super::*;
@@ -55,9 +56,15 @@ impl Checker<'_, '_> {
     fn jumps_in(&self, e: &Expr, seen: &mut HashSet<VarId>, found: &mut Jumps) {
         let mut conditions: Vec<Span> = vec![];
         let mut lets = vec![];
+        // Arguments of functions that were expanded in place, and the unknown that each depends on.
+        let mut moving: HashMap<LocalId, VarId> = HashMap::new();
         walk(e, &mut |e| {
-            if let ExprKind::If { condition, .. } = &e.kind {
-                conditions.push(condition.span);
+            match &e.kind {
+                ExprKind::If { condition, .. } => conditions.push(condition.span),
+                ExprKind::Bind { local, value, .. } => {
+                    moving.extend(self.moved_by(value, &moving).map(|var| (*local, var)));
+                }
+                _ => {}
             }
             let jump = match &e.kind {
                 ExprKind::Unary(UnOp::Floor | UnOp::Ceil | UnOp::Round, _) => Some(Jump::Rounding),
@@ -74,8 +81,11 @@ impl Checker<'_, '_> {
             // The library's own functions have no jumps but those of their arguments.
             let own = !self.library_files.contains(&e.span.file);
             let condition = conditions.iter().any(|c| c.start <= e.span.start && e.span.end <= c.end);
-            if let (true, false, Some((var, _))) = (own, condition, self.smooth_in(e)) {
-                found.push((e.span, jump, var));
+            if let (true, false, Some(var)) = (own, condition, self.moved_by(e, &moving)) {
+                // A function may be called more than once.
+                if found.iter().all(|f| f.0 != e.span) {
+                    found.push((e.span, jump, var));
+                }
             }
         });
         for var in lets {
@@ -87,6 +97,19 @@ impl Checker<'_, '_> {
                 self.jumps_in(value, seen, found);
             }
         }
+    }
+}
+
+impl Checker<'_, '_> {
+    /// The first continuous unknown that an expression depends on, itself or through an argument.
+    fn moved_by(&self, e: &Expr, moving: &HashMap<LocalId, VarId>) -> Option<VarId> {
+        let mut through = None;
+        walk(e, &mut |e| {
+            if let ExprKind::Local(l) = &e.kind {
+                through = through.or(moving.get(l).copied());
+            }
+        });
+        self.smooth_in(e).map(|s| s.0).or(through)
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Bound {
     pub plates: Vec<PlateData>,
     /// Columns, data scalars and constants.
     pub values: HashMap<VarId, Values>,
+    /// Why no guide can be fitted: ends of what the data can be that may pass a datum.
+    pub edges: Vec<Diagnostic>,
 }
 
 #[derive(Clone, Debug, Default)]

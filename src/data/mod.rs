@@ -5,6 +5,7 @@ pub mod bound;
 mod cells;
 pub mod columnar;
 mod cuts;
+mod edges;
 mod eval;
 mod header;
 mod inputs;
@@ -65,5 +66,7 @@ pub fn bind(hir: &Hir, inputs: &Inputs, diags: &mut Diags) -> Option<Bound> {
     if errors(diags) > before {
         return None;
     }
-    known.finish(hir, diags)
+    let edges = edges::edges(hir, &known);
+    let bound = known.finish(hir, diags)?;
+    Some(Bound { edges, ..bound })
 }

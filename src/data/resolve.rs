@@ -55,7 +55,7 @@ impl Resolved {
         if !open.is_empty() {
             return None;
         }
-        Some(Bound { plates: self.plates.into_iter().collect::<Option<_>>()?, values: self.values })
+        Some(Bound { plates: self.plates.into_iter().collect::<Option<_>>()?, values: self.values, ..Bound::default() })
     }
 }
 

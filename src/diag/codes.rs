@@ -232,6 +232,7 @@ codes! {
     SAMPLER_FAILED "V0806" error "a sampler that gave up";
     METHOD_WITHOUT_PARAMS "V0820" error "a method that does not fit params";
     METHOD_TOO_LARGE "V0821" error "a method that the model is too large for";
+    MOVING_END "V0840" error "data that an end moving with an unknown may pass";
     GUIDE_SIZE "V0830" error "a guide whose size is not a whole number";
     GUIDE_AND_METHOD "V0831" error "a guide that a method does not fit";
     // V09xx: flags and files

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::batches;
 use super::discrete::cut_short;
+use super::plan::{self, After};
 use super::posterior::{check_draws, noncentred, report_vars, weights};
 use super::trouble::{explain_nonfinite, gave_up, of_checkpoint, refusal, sampler_keeps_nothing, undetermined};
 use super::{Compiled, REPORT_DRAWS, Session, discrete, mode};
@@ -28,6 +29,10 @@ pub fn fit(
 ) -> Option<FitReport> {
     if let Some(why) = unfitted(compiled, options) {
         session.diags.push(why);
+        return None;
+    }
+    if options.method != Method::Nuts && !compiled.bound.edges.is_empty() {
+        compiled.bound.edges.iter().for_each(|d| session.diags.push(d.clone()));
         return None;
     }
     if let Some(batches) = &compiled.batches {
@@ -121,6 +126,10 @@ fn by_guide(
 ) -> Result<FitReport, FitError> {
     let started = Instant::now();
     let fit = infer::fit(target, options, progress)?;
+    let options = &match plan::after(compiled, options, &fit) {
+        After::Report(options) => options,
+        After::Again(options) => return by_guide(compiled, target, &options, progress),
+    };
     let at_mode = options.method == Method::Map;
     // Whoever interrupts a fit does not want to wait for its draws to be weighed.
     // Where everything is fitted to a point there is nothing to weigh.

@@ -2,7 +2,7 @@
 
 use super::{Compiled, FitRequest};
 use crate::hir::Guide as Family;
-use crate::infer::{self, Choice, GuideKind, Method, Target};
+use crate::infer::{self, Choice, Fit, FitOptions, GuideKind, Jump, Method, Target};
 use crate::lower;
 
 /// Up to this many unconstrained latents the default guide is full-rank.
@@ -36,9 +36,7 @@ pub fn plan(compiled: &Compiled, request: &FitRequest, in_model: Option<Method>,
         chosen.push(choice.1);
         choice.0
     });
-    let doubt = jump
-        .filter(|_| asked.is_some_and(|m| m != Method::Nuts))
-        .map(|jump| format!("{jump}: this method follows slopes, which do not show it. `--method score` needs none."));
+    let doubt = jump.filter(|_| asked.is_some_and(|m| m != Method::Nuts)).map(|jump| unseen(&jump, false));
     let in_model = match compiled.hir.guide {
         Family::MeanField => Some(GuideKind::MeanField),
         Family::FullRank => Some(GuideKind::FullRank),
@@ -95,12 +93,55 @@ fn guide(latents: usize, method: Method) -> (GuideKind, Choice) {
 
 /// A jump of the log joint, in words. Looked for only where the program has steps, since that costs evaluations.
 fn jump(compiled: &Compiled, seed: u64) -> Option<String> {
-    let graph = compiled.model.graph();
-    if !lower::may_jump(graph) {
-        return None;
+    let found = infer::jump(&compiled.model, lines(compiled)?, seed)?;
+    Some(in_words(compiled, &found))
+}
+
+/// The options under which a fit is to be done instead, or is to be reported, where the log joint jumps between its draws.
+pub fn after(compiled: &Compiled, options: &FitOptions, fit: &Fit) -> After {
+    let blind = matches!(options.method, Method::Score | Method::ForwardKl | Method::Map | Method::Nuts);
+    if blind || options.doubt.is_some() || options.interrupted() || !compiled.model.smooth() {
+        return After::Report(options.clone());
     }
-    let lines = (WORK / (super::fit::work(graph) * 1000)).clamp(4, LINES);
-    let found = infer::jump(&compiled.model, lines, seed)?;
+    let found = lines(compiled).and_then(|n| infer::jump_between(&compiled.model, &fit.sample(2 * n, options.seed)));
+    let Some(found) = found else { return After::Report(options.clone()) };
+    let jump = in_words(compiled, &found);
+    // A checkpoint is of one fit.
+    let free = options.chosen.iter().any(|c| c.what == "method") && options.checkpoint.is_none();
+    if !free || compiled.hir.written.is_some() {
+        let doubt = Some(unseen(&jump, compiled.hir.written.is_some()));
+        return After::Report(FitOptions { doubt, ..options.clone() });
+    }
+    let (method, choice) = method(1, Some(&jump));
+    let mut instead = FitOptions { method, chosen: vec![choice], ..options.clone() };
+    if options.chosen.iter().any(|c| c.what == "guide") {
+        let latents = compiled.layout.points().iter().filter(|p| !**p).count();
+        let (guide, choice) = guide(latents, method);
+        instead.guide = guide;
+        instead.chosen.push(choice);
+    }
+    After::Again(instead)
+}
+
+/// What comes after a fit.
+pub enum After {
+    Report(FitOptions),
+    /// Another fit.
+    Again(FitOptions),
+}
+
+/// How many lines a log joint with steps is looked at on; `None`: it has none.
+fn lines(compiled: &Compiled) -> Option<usize> {
+    let graph = compiled.model.graph();
+    lower::may_jump(graph).then(|| (WORK / (super::fit::work(graph) * 1000)).clamp(4, LINES))
+}
+
+fn in_words(compiled: &Compiled, found: &Jump) -> String {
     let name = super::fit::own_name(&compiled.model.names()[found.coordinate]);
-    Some(format!("the log joint jumps by {:.2} nats where `{name}` crosses a value", found.size))
+    format!("the log joint jumps by {:.2} nats where `{name}` crosses a value", found.size)
+}
+
+fn unseen(jump: &str, written: bool) -> String {
+    let way = if written { "without the guide, `--method score` needs none" } else { "`--method score` needs none" };
+    format!("{jump}: this method follows slopes, which do not show it. {way}.")
 }

@@ -23,15 +23,23 @@ pub struct Jump {
 /// The largest jump met on random lines through the box of ±2 around the start, where starts come from.
 pub fn jump(target: &dyn Target, lines: usize, seed: u64) -> Option<Jump> {
     let (names, centre) = (target.names(), target.start());
-    let mut line = Line { evaluator: target.evaluator(), gradient: vec![0.0; centre.len()] };
+    let end = |number: usize| -> Vec<f64> {
+        let draw = |name: &String| 4.0 * Stream::at(seed, "jumps", name, number).uniform() - 2.0;
+        names.iter().zip(&centre).map(|(name, c)| c + draw(name)).collect()
+    };
+    let ends: Vec<f64> = (0..2 * lines).flat_map(end).collect();
+    jump_between(target, &ends)
+}
+
+/// The largest jump met on the lines between two points each: the first and the second, the third and the fourth, ….
+/// Row-major.
+pub fn jump_between(target: &dyn Target, ends: &[f64]) -> Option<Jump> {
+    let dim = target.dim();
+    let mut line = Line { evaluator: target.evaluator(), gradient: vec![0.0; dim] };
     let mut largest: Option<Jump> = None;
-    for number in 0..lines {
-        let end = |side: usize| -> Vec<f64> {
-            let draw = |name: &String| 4.0 * Stream::at(seed, "jumps", name, 2 * number + side).uniform() - 2.0;
-            names.iter().zip(&centre).map(|(name, c)| c + draw(name)).collect()
-        };
-        let (from, to) = (end(0), end(1));
-        let at = |share: f64| -> Vec<f64> { from.iter().zip(&to).map(|(a, b)| a + share * (b - a)).collect() };
+    for pair in ends.chunks_exact((2 * dim).max(1)) {
+        let (from, to) = pair.split_at(dim);
+        let at = |share: f64| -> Vec<f64> { from.iter().zip(to).map(|(a, b)| a + share * (b - a)).collect() };
         let points: Vec<Point> = (0..=PARTS).map(|i| line.point(at(i as f64 / PARTS as f64))).collect();
         let mut parts: Vec<(Point, Point)> = points.windows(2).map(|p| (p[0].clone(), p[1].clone())).collect();
         parts.sort_by(|a, b| surprise(&b.0, &b.1).total_cmp(&surprise(&a.0, &a.1)));
@@ -130,6 +138,7 @@ mod tests {
     #[test]
     fn jumps_are_told_from_kinks_and_steep_slopes() {
         assert_eq!(jump(&Of(bowl), 10, 1), None);
+        assert_eq!(jump_between(&Of(bowl), &[-9.0, 9.0, 5.0, -5.0]), None);
         let kink = |x: &[f64], g: &mut [f64]| {
             let f = bowl(x, g);
             g[1] += 30.0 * x[1].signum();
@@ -140,6 +149,10 @@ mod tests {
         let found = jump(&Of(step), 10, 1).expect("a jump");
         assert_eq!(found.coordinate, 1);
         assert!((found.size - 2.5).abs() < 1e-6, "{found:?}");
+        // Beyond the box, where no start is.
+        let far = |x: &[f64], g: &mut [f64]| bowl(x, g) + if x[0] > 3.0 { 2.5 } else { 0.0 };
+        assert_eq!(jump(&Of(far), 10, 1), None);
+        assert_eq!(jump_between(&Of(far), &[2.5, 0.0, 3.5, 1.0]).map(|j| j.coordinate), Some(0));
         let edge = |x: &[f64], g: &mut [f64]| if x[1] > 0.3 { f64::NEG_INFINITY } else { bowl(x, g) };
         assert_eq!(jump(&Of(edge), 10, 1), None, "an edge of the support is another matter");
     }

@@ -56,7 +56,7 @@ pub use engine::fit;
 pub use flow::Bent;
 pub use importance::{Draws, Origin, USABLE, draws};
 pub use journal::{Checkpoint, CheckpointError};
-pub use jumps::{Jump, jump};
+pub use jumps::{Jump, jump, jump_between};
 pub use mixing::{Mixing, mixing};
 pub use modes::Mode;
 pub use nuts::{Nuts, NutsPlan, nuts};

@@ -153,6 +153,57 @@ fn a_log_joint_that_jumps_gets_the_score_function() {
     assert_eq!(whys, ["the log joint is smooth", "2 coordinates"]);
 }
 
+/// Where no start comes near a jump, the draws do: the fit is done again without slopes.
+#[test]
+fn a_jump_that_only_the_draws_meet_gets_the_score_function() {
+    let model = "fn late(x: real, knot: real) -> real = if x > knot then 1 else 0\n\
+                 data rows { y: real }\nlatent k ~ Normal(30, 2)\nlatent m ~ Normal(0, 5)\n\
+                 factor 1.5 * late(k, 30.7)\nobserve y ~ Normal(m, 1)\n";
+    let compiled = compile(model, &csv("y\n1\n2\n3\n"));
+    assert_eq!(driver::options(&compiled, &FitRequest::default()).method, Method::Lbfgs);
+    let report = fit(&compiled, &FitRequest { draws: Some(16), ..FitRequest::default() });
+    assert_eq!((report.method.as_str(), report.chosen[0].value.as_str()), ("score", "score"));
+    assert!(report.chosen[0].more.contains("jumps by 1.50 nats where `k`"), "{}", report.chosen[0].more);
+    // Of a guide that the user chose the method for, nothing is done again.
+    let told = fit(&compiled, &by(Method::Lbfgs));
+    assert_eq!(told.method, "lbfgs");
+    assert!(told.doubts.iter().any(|d| d.contains("jumps by 1.50 nats")), "{:?}", told.doubts);
+}
+
+/// The data's own ends may not move past the data; those of a latent may, and a latent that is kept clear of the data too.
+#[test]
+fn ends_that_move_past_data_are_refused() {
+    let fitted = |model: &str, request: &FitRequest| {
+        let (mut session, data) = (Session::default(), csv("y\n0.2\n1.4\n0.9\n2.2\n1.1\n"));
+        let checked = driver::check(&mut session, "m.vi", &format!("data rows {{ y: real }}\n{model}\n"));
+        let compiled = driver::compile(&mut session, checked, &data).expect("the data fit");
+        let options = driver::options(&compiled, request);
+        let report = driver::fit(&mut session, &compiled, &options, &mut |_| {});
+        (report, session.diags.list.iter().map(|d| d.code.id).collect::<Vec<_>>())
+    };
+    let auto = FitRequest::default();
+    for refused in [
+        "latent top ~ Gamma(2, 0.5)\nobserve y ~ Uniform(0, top)",
+        "latent top: real > 2 ~ Pareto(2, 1)\nobserve y ~ Uniform(0, top)",
+        "latent w ~ Gamma(2, 0.5)\nlet top = 1 + w\nobserve y ~ Uniform(0, top)",
+        "latent low ~ Normal(0, 1)\nobserve y ~ truncated(Normal(1, 1), lower: low)",
+    ] {
+        let (report, codes) = fitted(refused, &auto);
+        assert!(report.is_none() && codes == ["V0840"], "{refused}: {codes:?}");
+    }
+    let (report, codes) =
+        fitted("latent top: real > max(y over rows) ~ Pareto(1, 1)\nobserve y ~ Uniform(0, top)", &auto);
+    assert!(codes.is_empty(), "{codes:?}");
+    // A Pareto prior with a scale below the data gives Pareto(2.2, 1 + 5): mean 2.2 · 6 / 5, sd 0.54. The guide is a normal
+    // of log (top − 2.2), and its weights have heavy tails (k-hat near 0.5): a ninth of a sd.
+    let report = report.expect("a fit");
+    let (mean, _) = summaries(&report)["top"];
+    assert!((mean - 2.64).abs() < 0.06, "{mean}");
+    let (report, _) =
+        fitted("latent top ~ Gamma(2, 0.5)\nlatent x[rows] ~ Uniform(0, top)\nobserve y ~ Normal(x, 1)", &auto);
+    assert!(report.is_some());
+}
+
 /// A method named in the model is taken, and one on the command line overrides it.
 #[test]
 fn methods_of_the_fit_block() {
