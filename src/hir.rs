@@ -264,6 +264,12 @@ pub enum VarKind {
     Start {
         draw: Expr,
     },
+    /// Which units a `dropout` keeps, as the factors that they are multiplied by: 1 except in the steps of a fit in batches.
+    /// Never named by a user.
+    Mask {
+        /// The share that is dropped.
+        rate: f64,
+    },
     /// Made for a walk, never named by a user.
     Order {
         walk: WalkId,

@@ -128,7 +128,11 @@ impl<'a> Checker<'a, '_> {
             VarKind::Let | VarKind::Report => self.smooth.contains(&v),
             // Its empty cells may be latents.
             VarKind::Column(Column { optional, .. }) => optional && self.hir.var(v).ty == Ty::Real,
-            VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } | VarKind::Start { .. } => false,
+            VarKind::DataValue { .. }
+            | VarKind::Const { .. }
+            | VarKind::Order { .. }
+            | VarKind::Start { .. }
+            | VarKind::Mask { .. } => false,
         })
     }
 
@@ -137,7 +141,11 @@ impl<'a> Checker<'a, '_> {
         let latent = |v: &Var| match &v.kind {
             VarKind::Latent => v.ty != Ty::Real,
             VarKind::Column(c) => c.optional && v.ty != Ty::Real,
-            VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } | VarKind::Start { .. } => false,
+            VarKind::DataValue { .. }
+            | VarKind::Const { .. }
+            | VarKind::Order { .. }
+            | VarKind::Start { .. }
+            | VarKind::Mask { .. } => false,
             VarKind::Param { .. } | VarKind::Let | VarKind::Report => false,
         };
         self.find_read(e, &|v| latent(self.hir.var(v)) || self.summed.contains(&v))

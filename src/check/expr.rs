@@ -509,6 +509,7 @@ impl<'a> Checker<'a, '_> {
             VarKind::Let => "let",
             VarKind::Report => "report",
             VarKind::Start { .. } => "start",
+            VarKind::Mask { .. } => "mask of a dropout",
             VarKind::Order { .. } => "order of rows",
         }
     }
@@ -533,7 +534,11 @@ impl<'a> Checker<'a, '_> {
             VarKind::Let | VarKind::Report => self.random.contains(&var),
             // Its empty cells may be latents.
             VarKind::Column(Column { optional, .. }) => optional,
-            VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } | VarKind::Start { .. } => false,
+            VarKind::DataValue { .. }
+            | VarKind::Const { .. }
+            | VarKind::Order { .. }
+            | VarKind::Start { .. }
+            | VarKind::Mask { .. } => false,
         }
     }
 

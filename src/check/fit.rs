@@ -144,6 +144,15 @@ impl<'a> Checker<'a, '_> {
             }),
         };
         self.diags.list.extend(d);
+        let mask = self.hir.vars.iter().find(|v| matches!(v.kind, VarKind::Mask { .. }));
+        if let (None, false, Some(mask)) = (find("batch"), asked, mask) {
+            self.diags.push(
+                Code::DROPOUT
+                    .at(mask.span, "units are dropped in the steps of a fit in batches, and this model is fitted to all rows at once")
+                    .here("would drop nothing")
+                    .help("add `fit { batch: rows(128) }`, with the name of the table; or leave `dropout` out"),
+            );
+        }
         if let (Some(batch), Guide::FullRank | Guide::LowRank(_)) = (find("batch"), self.hir.guide) {
             let d = Code::BATCH_WITH
                 .at(

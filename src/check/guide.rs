@@ -390,6 +390,7 @@ impl<'a> Checker<'a, '_> {
                 | VarKind::DataValue { .. }
                 | VarKind::Const { .. }
                 | VarKind::Start { .. }
+                | VarKind::Mask { .. }
                 | VarKind::Order { .. } => continue,
             };
             self.diags.push(d);

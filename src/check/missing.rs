@@ -25,6 +25,7 @@ impl<'a> Checker<'a, '_> {
         match &self.hir.var(var).kind {
             VarKind::Column(c) => !c.optional,
             VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } | VarKind::Start { .. } => true,
+            VarKind::Mask { .. } => false,
             VarKind::Let | VarKind::Report | VarKind::Latent | VarKind::Param { .. } => false,
         }
     }

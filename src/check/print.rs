@@ -33,7 +33,7 @@ pub fn print(hir: &Hir) -> String {
             VarKind::Param { .. } => "param ".into(),
             VarKind::Let => "let ".into(),
             VarKind::Report => "report ".into(),
-            VarKind::Order { .. } | VarKind::Start { .. } => continue,
+            VarKind::Order { .. } | VarKind::Start { .. } | VarKind::Mask { .. } => continue,
         };
         let (independent, joint) = v.axes.split_at(v.axes.len() - v.joint);
         let names = |axes: &[AxisId]| axes.iter().map(|a| hir.axis(*a).name.clone()).collect::<Vec<_>>().join(", ");

@@ -116,7 +116,9 @@ pub fn resolve(
                     Some(values) => values.map_or(Try::Failed, Try::Done),
                     None => Try::NotYet,
                 },
-                VarKind::Latent | VarKind::Param { .. } | VarKind::Let | VarKind::Report => continue,
+                VarKind::Latent | VarKind::Param { .. } | VarKind::Let | VarKind::Report | VarKind::Mask { .. } => {
+                    continue;
+                }
             };
             match value {
                 Try::Done(values) => _ = known.values.insert(id, values),

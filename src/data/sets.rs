@@ -88,9 +88,11 @@ fn unknown(hir: &Hir, name: &str, given: &str, diags: &mut Diags) {
             let what = match var.kind {
                 VarKind::Column(_) => "a column: its values come from the data file",
                 VarKind::Latent | VarKind::Param { .. } => "fitted, not given",
-                VarKind::Let | VarKind::Report | VarKind::Order { .. } | VarKind::Start { .. } => {
-                    "computed from other values"
-                }
+                VarKind::Let
+                | VarKind::Report
+                | VarKind::Order { .. }
+                | VarKind::Start { .. }
+                | VarKind::Mask { .. } => "computed from other values",
                 VarKind::Const { .. } | VarKind::DataValue { .. } => "another value",
             };
             Code::DATA_SET_UNKNOWN.at(var.span, format!("`{given}`: `{name}` is {what}")).here("declared here")

@@ -34,7 +34,7 @@ pub struct Batched {
 pub fn batched(hir: &mut Hir, whole: &Joint, plate: PlateId, rows: usize, at: Span) -> Result<Batched, Diagnostic> {
     joint_cells(hir, whole, plate, at)?;
     let mut joint = whole.clone();
-    let known = known(whole);
+    let known = known(hir, whole);
     let own = vec![hir.plate(plate).axis];
     let (weight, weight_slot) = given(hir, &mut joint, "weight in the batch", own.clone());
     let (row, row_slot) = given(hir, &mut joint, "row of the table", own);
@@ -209,7 +209,7 @@ fn joint_cells(hir: &Hir, joint: &Joint, plate: PlateId, at: Span) -> Result<(),
 }
 
 /// The expressions that depend on data only.
-fn known(joint: &Joint) -> HashSet<NodeId> {
+fn known(hir: &Hir, joint: &Joint) -> HashSet<NodeId> {
     let defs: HashMap<SlotId, NodeId> = joint.defs.iter().map(|d| (d.slot, d.value)).collect();
     let mut slots: HashMap<SlotId, bool> = HashMap::new();
     let mut out = HashSet::new();
@@ -220,7 +220,9 @@ fn known(joint: &Joint) -> HashSet<NodeId> {
             let id = NodeId(i as u32);
             let own = match node {
                 Node::Read { slot, .. } => match joint.slot(*slot).kind {
-                    SlotKind::Data(_) | SlotKind::Table(_) => true,
+                    // A mask is another in each step.
+                    SlotKind::Data(var) => !matches!(hir.var(var).kind, VarKind::Mask { .. }),
+                    SlotKind::Table(_) => true,
                     SlotKind::Defined => slots.get(slot).copied().unwrap_or(false),
                     SlotKind::Unconstrained(_)
                     | SlotKind::Discrete(_)

@@ -172,6 +172,7 @@ fn is_plain_data(hir: &Hir, var: VarId) -> bool {
     match &hir.var(var).kind {
         VarKind::Column(c) => !c.optional,
         VarKind::DataValue { .. } | VarKind::Const { .. } | VarKind::Order { .. } | VarKind::Start { .. } => true,
+        VarKind::Mask { .. } => false,
         VarKind::Let | VarKind::Report | VarKind::Latent | VarKind::Param { .. } => false,
     }
 }

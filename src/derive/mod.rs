@@ -24,8 +24,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::check::LocationScale;
 use crate::hir::{
-    AxisId, Centering, Constraint, DistUse, Expr, ExprKind, Hir, Index, PlateId, PlateKind, Step, Ty, Var, VarId,
-    VarKind,
+    AxisId, Centering, Constraint, DistUse, Expr, ExprKind, FitValue, Hir, Index, PlateId, PlateKind, Step, Ty, Var,
+    VarId, VarKind,
 };
 use crate::source::Span;
 use bijector::{Ordered, Simplex, Support};
@@ -255,6 +255,21 @@ impl Translator<'_> {
                 let slot = self.slot(name, self.plates(&axes), SlotKind::Data(var));
                 self.sources.insert(var, Source::Slot(slot));
             }
+        }
+        self.masks();
+    }
+
+    /// What `dropout` multiplies by is given anew in each step of a fit in batches, and 1 everywhere else.
+    fn masks(&mut self) {
+        let batches = self.hir.fit.iter().any(|o| matches!(o.value, FitValue::Batch(..)));
+        for (i, v) in self.hir.vars.clone().into_iter().enumerate() {
+            let VarKind::Mask { .. } = v.kind else { continue };
+            let var = VarId(i as u32);
+            let source = match batches && self.purpose == Purpose::Fit {
+                true => Source::Slot(self.slot(v.name, self.plates(&v.axes), SlotKind::Data(var))),
+                false => Source::Inline(self.joint.constant(1.0), v.axes),
+            };
+            self.sources.insert(var, source);
         }
     }
 

@@ -179,6 +179,7 @@ codes! {
     LAYER_SIZE "V0634" error "a number of units that is not known before fitting";
     NET_PARTS "V0635" error "several values of a net where one is needed";
     PIPE_OUTSIDE_NET "V0636" error "`|>` outside of a net";
+    DROPOUT "V0637" error "a dropout that has no meaning";
     BATCH_TABLE "V0640" error "a batch that is not of rows of a table";
     BATCH_WITH "V0641" error "options that do not go with batches";
     // V062x: written guides

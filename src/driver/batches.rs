@@ -8,9 +8,9 @@ use crate::data::{Bound, Values};
 use crate::derive::batch::{Batched, batched};
 use crate::derive::joint::Joint;
 use crate::diag::{Code, Diagnostic};
-use crate::hir::{FitValue, Hir, PlateId, TableId, VarId, Written};
+use crate::hir::{FitValue, Hir, PlateId, TableId, VarId, VarKind, Written};
 use crate::infer::batches::{self, Coordinates, Kind, Optimizer, Part, Plan, Rows, Rule, Schedule};
-use crate::infer::{FitError, FitOptions, GuideKind, Method, Progress};
+use crate::infer::{FitError, FitOptions, GuideKind, Method, Progress, Stream};
 use crate::lower::{self, Feed, Layout};
 use crate::report::FitReport;
 use crate::run::{Fed, Model};
@@ -30,6 +30,7 @@ pub struct Batches {
     pub total: usize,
     /// Numbers of the whole table, by feed of the layout.
     whole: Vec<Whole>,
+    masks: Vec<Mask>,
     parts: Vec<Part>,
 }
 
@@ -40,6 +41,14 @@ struct Whole {
     values: Option<Values>,
     /// The dimension that runs over the rows.
     dim: usize,
+}
+
+/// A feed of factors by which a `dropout` multiplies.
+struct Mask {
+    feed: Feed,
+    rate: f64,
+    /// Its stream of random numbers.
+    purpose: String,
 }
 
 /// The `batch` of a model: the table, how many rows, and where it is asked for.
@@ -123,8 +132,15 @@ pub fn compile(session: &mut Session, mut hir: Hir, bound: Bound, whole: &Joint)
         gather(values, dim, &(0..rows).collect::<Vec<_>>(), &mut numbers);
         small.values.insert(*v, Values { dims, numbers: numbers.into() });
     }
+    let rate = |v: VarId| if let VarKind::Mask { rate } = hir.var(v).kind { Some(rate) } else { None };
+    fed.extend((0..hir.vars.len()).map(|v| VarId(v as u32)).filter(|v| rate(*v).is_some()));
     let (graph, layout) = lower::lower_fed(&hir, &joint, &small, &fed, &mut session.diags)?;
-    let whole = layout.feeds().iter().map(|&feed| Whole {
+    let mask = |feed: &Feed| {
+        let purpose = format!("mask of {}", hir.var(feed.var).name);
+        Some(Mask { feed: *feed, rate: rate(feed.var)?, purpose })
+    };
+    let masks: Vec<Mask> = layout.feeds().iter().filter_map(mask).collect();
+    let whole = layout.feeds().iter().filter(|f| rate(f.var).is_none()).map(|&feed| Whole {
         feed,
         index: matches!(graph.buffers[feed.buf.0 as usize].kind, lower::graph::BufKind::Index(_)),
         values: Some(all.values[&feed.var].clone()).filter(|_| feed.var != weight),
@@ -133,7 +149,7 @@ pub fn compile(session: &mut Session, mut hir: Hir, bound: Bound, whole: &Joint)
     let whole = whole.collect();
     let parts = parts(&hir, &joint, &layout, plate, starts);
     let model = Model::new(graph, layout.theta_names(&small), layout.points(), vec![0.0; layout.dim()]);
-    let batches = Batches { plate, rows, total, whole, parts };
+    let batches = Batches { plate, rows, total, whole, masks, parts };
     Some(Compiled { hir, bound, layout, model, batches: Some(batches) })
 }
 
@@ -202,6 +218,19 @@ impl Rows for Feeding<'_> {
         }
     }
 
+    fn drop_out(&mut self, step: Option<(u64, usize)>) {
+        for mask in &self.batches.masks {
+            self.fed.numbers(mask.feed.buf, |out| match step {
+                None => out.fill(1.0),
+                Some((seed, step)) => {
+                    let mut stream = Stream::numbered(seed, &mask.purpose, step);
+                    let kept = 1.0 / (1.0 - mask.rate);
+                    out.fill_with(|| if stream.uniform() < mask.rate { 0.0 } else { kept });
+                }
+            });
+        }
+    }
+
     fn value_grad(&mut self, theta: &[f64], grad: &mut [f64]) -> f64 {
         self.fed.value_grad(theta, grad)
     }
@@ -213,7 +242,9 @@ impl Rows for Feeding<'_> {
 
 impl Batches {
     pub fn rows<'m>(&'m self, model: &'m Model) -> impl Rows + 'm {
-        Feeding { fed: model.fed(), batches: self, numbers: vec![] }
+        let mut rows = Feeding { fed: model.fed(), batches: self, numbers: vec![] };
+        rows.drop_out(None);
+        rows
     }
 
     pub fn coordinates(&self) -> Coordinates {
@@ -349,6 +380,7 @@ fn describe_draws(
     let order: Vec<usize> = (0..batches.total).collect();
     let (mut theta, mut z) = (vec![0.0; coordinates.dim()], vec![0.0; coordinates.dim()]);
     let mut feeding = Feeding { fed: compiled.model.fed(), batches, numbers: vec![] };
+    feeding.drop_out(None);
     let mut batch = batches::Batch::default();
     for k in 0..plan.batches() {
         batch.set(plan, &order, k);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::data::{Bound, Values};
 use crate::derive::joint::{Def, Joint, Slot, SlotId, SlotKind, Table};
-use crate::hir::{Hir, PlateId, PlateKind, VarId};
+use crate::hir::{Hir, PlateId, PlateKind, VarId, VarKind};
 use crate::infer::Role;
 use crate::lower::expr::Arena;
 use crate::lower::graph::{Addr, BufId, BufKind};
@@ -206,6 +206,10 @@ impl<'a> Storage<'a> {
                 return self.layout.places[at].insert(place);
             }
             let numbers: Arc<[f64]> = match &slot.kind {
+                // Only a batch has numbers for it.
+                SlotKind::Data(var) if matches!(self.hir.var(*var).kind, VarKind::Mask { .. }) => {
+                    vec![1.0; place.len()].into()
+                }
                 SlotKind::Data(var) => self.values(*var).numbers.clone(),
                 SlotKind::Table(table) => fill(*table, &place.dims).into(),
                 SlotKind::Missing(var) => self.values(*var).missing_order().into(),

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use rand::Rng;
 
-use crate::hir::{AxisId, Expr, ExprKind, Hir, Index, LocalId, MatrixFn, PlateId, Reduction, VarId};
+use crate::hir::{AxisId, Expr, ExprKind, Hir, Index, LocalId, MatrixFn, PlateId, Reduction, VarId, VarKind};
 use crate::prim::{matrix, scalar};
 
 /// One number per cell of `axes`, the first axis contiguous.
@@ -43,6 +43,8 @@ impl<R: Rng> Sampler<'_, R> {
     pub fn eval(&mut self, e: &Expr) -> Cells {
         match &e.kind {
             ExprKind::Number(v) => Cells::single(*v),
+            // Nothing is dropped outside of a fit.
+            ExprKind::Read { var, .. } if matches!(self.hir.var(*var).kind, VarKind::Mask { .. }) => Cells::single(1.0),
             ExprKind::Read { var, index } => {
                 let mut v = (self.read)(*var);
                 let own = self.hir.var(*var).axes.clone();

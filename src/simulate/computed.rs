@@ -8,7 +8,7 @@ use super::draw::labels_exist;
 use crate::check::walk;
 use crate::data::Bound;
 use crate::diag::Diagnostic;
-use crate::hir::{Expr, ExprKind, Hir, Step, Ty, VarId};
+use crate::hir::{Expr, ExprKind, Hir, Step, Ty, VarId, VarKind};
 use crate::infer::Stream;
 use crate::run::sample::{Cells, Sampler};
 
@@ -56,7 +56,8 @@ impl<'a> Computed<'a> {
                 needed.insert(m.cells);
             }
         }
-        let read = needed.into_iter().filter(|v| steps.iter().all(|s| s.0 != *v)).collect();
+        let given = |v: &VarId| !matches!(hir.var(*v).kind, VarKind::Mask { .. }) && steps.iter().all(|s| s.0 != *v);
+        let read = needed.into_iter().filter(given).collect();
         Ok(Computed { hir, bound, steps, read })
     }
 

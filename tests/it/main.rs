@@ -25,6 +25,7 @@ mod hessians;
 mod json;
 mod kernels;
 mod large;
+mod layers;
 mod levels;
 mod library;
 mod logdensity;

@@ -19,10 +19,16 @@ pub(super) struct Signal {
 }
 
 pub(super) enum Layer {
-    Dense { width: Width, activation: Option<Activation>, span: Span },
+    Dense {
+        width: Width,
+        activation: Option<Activation>,
+        span: Span,
+    },
     Activate(Activation, Span),
     Norm(Span),
     Residual(Vec<Layer>, Span),
+    /// The share of units that is dropped.
+    Dropout(f64, Span),
     Head(Span),
 }
 
@@ -39,6 +45,7 @@ impl Layer {
             | Layer::Activate(_, span)
             | Layer::Norm(span)
             | Layer::Residual(_, span)
+            | Layer::Dropout(_, span)
             | Layer::Head(span) => *span,
         }
     }
@@ -116,6 +123,17 @@ impl Checker<'_, '_> {
                     let added =
                         after.into_iter().fold(x.value, |sum, s| binary(BinOp::Add, sum, s.value, Ty::Real, *span));
                     vec![self.keep(run, added, x.features)]
+                }
+                Layer::Dropout(rate, span) => {
+                    if signals.iter().any(|s| matches!(s.value.ty, Ty::Index(_))) {
+                        self.needs_dense("dropout(0.2)", *span);
+                        return None;
+                    }
+                    let each = signals.into_iter().map(|s| {
+                        let kept = self.dropped(&run.instance, &s.value, *rate, *span);
+                        Signal { name: s.name, ..self.keep(run, kept, s.features) }
+                    });
+                    each.collect()
                 }
                 Layer::Head(span) => {
                     self.diags.push(
@@ -263,6 +281,20 @@ impl Checker<'_, '_> {
     fn read_weight(&mut self, var: VarId, index: Vec<Index>, axes: &[AxisId], span: Span) -> Expr {
         self.used.insert(var);
         Expr { kind: ExprKind::Read { var, index }, ty: Ty::Real, axes: sorted(axes), span }
+    }
+
+    /// Units that are 0 with probability `rate` in a step of a fit, and larger by 1 / (1 - rate) otherwise (Srivastava, Hinton,
+    /// Krizhevsky, Sutskever and Salakhutdinov 2014). Each call of a net has masks of its own.
+    fn dropped(&mut self, instance: &str, x: &Expr, rate: f64, span: Span) -> Expr {
+        let before = format!("{instance}.dropout ");
+        let of = |v: &&Var| matches!(v.kind, VarKind::Mask { .. }) && v.name.starts_with(&before);
+        let name = format!("{before}{}", self.hir.vars.iter().filter(of).count() + 1);
+        let axes = x.axes.clone();
+        let kind = VarKind::Mask { rate };
+        let constraint = Constraint::None;
+        let mask = self.add_var(Var { name, span, kind, axes: axes.clone(), joint: 0, ty: Ty::Real, constraint });
+        let mask = self.read_weight(mask, axes.iter().map(|&a| Index::Axis(a)).collect(), &axes, span);
+        binary(BinOp::Mul, mask, x.clone(), Ty::Real, span)
     }
 
     /// Mean 0 and variance 1 over the units, then a gain and a bias per unit (Ba, Kiros and Hinton 2016).

@@ -8,7 +8,7 @@ use super::layers::{Layer, Width};
 use crate::diag::{Code, nearest};
 use crate::syntax::ast::{Arg, ExprKind as A};
 
-const LAYERS: [&str; 4] = ["dense", "head", "layer_norm", "residual"];
+const LAYERS: [&str; 5] = ["dense", "dropout", "head", "layer_norm", "residual"];
 
 /// What other libraries call a layer.
 const FOREIGN: &[(&str, &str)] = &[
@@ -21,7 +21,6 @@ const FOREIGN: &[(&str, &str)] = &[
     ("softmax", "declare the result `simplex[class]` and end with `head`"),
     ("exp", "declare the result `real > 0` and end with `head`"),
     ("embedding", "declare the parameter with the name of its plate: `net f(c: county, …)`"),
-    ("dropout", "leave it out: priors on weights do what it is for"),
 ];
 
 impl<'a> Checker<'a, '_> {
@@ -74,6 +73,7 @@ impl<'a> Checker<'a, '_> {
             "head" => self.without_arguments(name, args, e, Layer::Head(e.span)),
             "layer_norm" => self.without_arguments(name, args, e, Layer::Norm(e.span)),
             "dense" => self.dense(args, e, env),
+            "dropout" => self.dropout(args, e),
             "residual" => match args {
                 [one] if one.name.is_none() => Some(Layer::Residual(self.layers(&flat(&one.value), env)?, e.span)),
                 _ => self.layer_arguments(
@@ -119,6 +119,25 @@ impl<'a> Checker<'a, '_> {
         };
         let width = self.width(&width.value, env)?;
         Some(Layer::Dense { width, activation, span: e.span })
+    }
+
+    fn dropout(&mut self, args: &'a [Arg], e: &'a ast::Expr) -> Option<Layer> {
+        let [Arg { name: None, value, .. }] = args else {
+            return self.layer_arguments(e, "`dropout` takes the share of units that is dropped", "dropout(0.2)");
+        };
+        match value.kind {
+            A::Number { value: rate, .. } if (0.0..1.0).contains(&rate) => Some(Layer::Dropout(rate, e.span)),
+            A::Error => None,
+            _ => {
+                self.diags.push(
+                    Code::DROPOUT
+                        .at(value.span, "the share of units that is dropped is a number from 0 up to, but below, 1")
+                        .here("not such a share")
+                        .help("write `dropout(0.2)`"),
+                );
+                None
+            }
+        }
     }
 
     fn width(&mut self, e: &'a ast::Expr, env: &Env) -> Option<Width> {

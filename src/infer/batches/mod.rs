@@ -27,6 +27,8 @@ const TRACED: usize = 2000;
 pub trait Rows {
     /// Take these rows of the table, each with the factor of what it adds.
     fn take(&mut self, rows: &[usize], weights: &[f64]);
+    /// Drop units of nets at random, those of this seed and step; `None`: none.
+    fn drop_out(&mut self, _step: Option<(u64, usize)>) {}
     fn value_grad(&mut self, theta: &[f64], grad: &mut [f64]) -> f64;
     fn value(&mut self, theta: &[f64]) -> f64;
 }
@@ -136,6 +138,7 @@ pub fn fit(
         for k in 0..plan.batches() {
             batch.set(plan, &order, k);
             target.take(&batch.rows, &batch.weights);
+            target.drop_out(Some((plan.seed, out.steps)));
             coordinates.noise(plan.seed, "step", out.steps, &mut z);
             coordinates.place(&psi, &batch.rows, &z, &mut theta);
             let value = target.value_grad(&theta, &mut by_theta);
@@ -197,6 +200,7 @@ fn bound(target: &mut dyn Rows, coordinates: &Coordinates, plan: &Plan, psi: &[f
     let order: Vec<usize> = (0..plan.total).collect();
     let (mut theta, mut z) = (vec![0.0; coordinates.dim()], vec![0.0; coordinates.dim()]);
     let mut batch = Batch::default();
+    target.drop_out(None);
     let passes: Vec<f64> = (0..SWEEPS)
         .map(|sweep| {
             let mut sum = 0.0;
