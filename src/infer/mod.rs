@@ -41,6 +41,7 @@ mod result;
 mod rng;
 mod sparse;
 mod stages;
+mod starts;
 mod target;
 #[cfg(test)]
 mod tests;

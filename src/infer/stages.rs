@@ -8,10 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::coupling::Couplings;
 use super::draws::matched;
-use super::frame::{Basis, Frame, Shape};
+use super::frame::{Frame, Shape};
 use super::journal::{Effects, Journal, decode, encode};
 use super::lbfgs::{End, Function, Limits, Pause, State, minimise};
-use super::linalg::axpy;
 use super::mixture::Components;
 use super::modes::Peak;
 use super::objective::Objective;
@@ -19,12 +18,9 @@ use super::options::{FitOptions, GuideKind, Method, Progress, Stage};
 use super::pool::Pool;
 use super::response::{Response, respond};
 use super::result::{StartSummary, StopReason};
-use super::rng::Stream;
+use super::starts::Settled;
 use super::whiten::{DENSE, Whitened, whiten};
-use super::whitening::Whitening;
 
-/// Logs of the standard deviations tried at a start, until the log joint is finite.
-const FIRST_LOG_SDS: [f64; 4] = [-2.0, -4.0, -7.0, -10.0];
 /// Changes of the log sds tried when a guide that was fine over other draws is not over these.
 const NARROWER: [f64; 3] = [-0.7, -1.5, -3.0];
 /// A standard deviation on the unconstrained scale that no proper posterior of sensible data reaches.
@@ -96,19 +92,6 @@ pub struct Failure {
     pub start: usize,
 }
 
-/// What the starts led to.
-pub struct Starts<T> {
-    best: Option<(usize, T)>,
-    pub others: Vec<(usize, T)>,
-    pub failed: Vec<usize>,
-}
-
-impl<T> Starts<T> {
-    pub fn take_best(&mut self) -> (usize, T) {
-        self.best.take().expect("there is a best start, taken once")
-    }
-}
-
 struct Bound<'o, 'p> {
     objective: &'o mut Objective<'p>,
     logs: Range<usize>,
@@ -158,43 +141,14 @@ impl<'a, 't> Session<'a, 't> {
 
     /// All stages.
     pub fn run(&mut self) -> Result<Outcome, Failure> {
-        let few = (self.noisy.len() + 1).clamp(8, 16);
-        let z = matched(self.options.seed, "explore", self.noisy, few);
-        let mut starts = self.each_start(&z, few, |session, frame, start| {
-            let place = session.descend(
-                frame,
-                None,
-                &z,
-                few,
-                Limits { tolerance: 0.1, iterations: 100 },
-                Stage::Explore,
-                start,
-            );
-            (place.objective, place)
-        })?;
-        let (mut best, place) = starts.take_best();
-        let mut place = self.settle(place, best);
-        let mut others = vec![];
-        for (start, other) in std::mem::take(&mut starts.others) {
-            if self.halt.is_some() {
-                others.push((start, other));
-                continue;
-            }
-            let other = self.compare(&place, other, start);
-            if other.objective < place.objective - 0.5 {
-                let better = self.settle(other, start);
-                others.push((std::mem::replace(&mut best, start), std::mem::replace(&mut place, better)));
-            } else {
-                others.push((start, other));
-            }
-        }
+        let Settled { start: best, mut place, others, failed } = self.from_starts()?;
         let (draws, mean_error, reason) = match self.options.guide {
             GuideKind::LowRank(k) => self.refine_low_rank(&mut place, best, k),
             GuideKind::MeanField | GuideKind::FullRank | GuideKind::Mixture(_) | GuideKind::Flow(_) => {
                 self.refine(&mut place, best)
             }
         };
-        let mut starts = self.summarise(best, &place, &others, starts.failed);
+        let mut starts = self.summarise(best, &place, &others, failed);
         let (mut reason, mut components) = (reason, vec![]);
         let mut peaks = vec![];
         if reason == StopReason::Converged {
@@ -232,40 +186,6 @@ impl<'a, 't> Session<'a, 't> {
         Ok(Outcome { place, reason, starts, beyond, others, draws, mean_error, response })
     }
 
-    /// Run `explore` from every start whose log joint is finite; Err if there is none.
-    pub fn each_start<T>(
-        &mut self,
-        z: &[f64],
-        half: usize,
-        mut explore: impl FnMut(&mut Self, Frame, usize) -> (f64, T),
-    ) -> Result<Starts<T>, Failure> {
-        let mut found = vec![];
-        let mut failed: Vec<Failure> = vec![];
-        for start in 0..self.options.starts.max(1) {
-            match self.begin(start, z, half) {
-                Ok(frame) => {
-                    let (objective, place) = explore(self, frame, start);
-                    found.push((objective, start, place));
-                }
-                Err(theta) => failed.push(Failure { theta, start }),
-            }
-            if self.halt.is_some() {
-                break;
-            }
-        }
-        // A stable sort: the earlier start wins a tie.
-        found.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut others = found.into_iter().map(|(_, start, place)| (start, place));
-        match others.next() {
-            Some(best) => Ok(Starts {
-                best: Some(best),
-                others: others.collect(),
-                failed: failed.iter().map(|f| f.start).collect(),
-            }),
-            None => Err(failed.swap_remove(0)),
-        }
-    }
-
     /// Tell of an iteration; whether the fit must end.
     pub fn told(&mut self, stage: Stage, start: usize, state: &State) -> bool {
         let row = Progress {
@@ -283,96 +203,9 @@ impl<'a, 't> Session<'a, 't> {
         self.halt.is_some()
     }
 
-    /// A line about every start.
-    pub fn summarise(
-        &self,
-        best: usize,
-        place: &Place,
-        others: &[(usize, Place)],
-        failed: Vec<usize>,
-    ) -> Vec<StartSummary> {
-        let sds = place.frame.mean.row_norms(self.dim());
-        let mean = mean_of(place);
-        let mut lines = vec![StartSummary {
-            start: best,
-            objective: place.objective,
-            distance: 0.0,
-            furthest: 0,
-            iterations: place.iterations,
-            converged: place.end == End::Converged,
-        }];
-        lines.extend(others.iter().map(|(start, other)| {
-            let theirs = mean_of(other);
-            let apart = |i: usize| (theirs[i] - mean[i]).abs() / sds[i];
-            let furthest = (0..mean.len()).max_by(|&a, &b| apart(a).total_cmp(&apart(b))).unwrap_or(0);
-            StartSummary {
-                start: *start,
-                objective: other.objective,
-                distance: if mean.is_empty() { 0.0 } else { apart(furthest) },
-                furthest,
-                iterations: other.iterations,
-                converged: other.end == End::Converged,
-            }
-        }));
-        lines.extend(failed.iter().map(|&start| StartSummary::failed(start)));
-        lines.sort_by_key(|s| s.start);
-        lines
-    }
-
-    /// A starting point: the first is the origin.
-    pub fn start_at(&self, start: usize) -> Vec<f64> {
-        let seed = self.options.seed;
-        let away = |name: &str, pair: usize| 4.0 * Stream::at(seed, "starts", name, pair).uniform() - 2.0;
-        self.noisy
-            .iter()
-            .chain(self.points)
-            .zip(&self.origin)
-            .map(|(name, origin)| match start {
-                0 => *origin,
-                // In opposite pairs: of two modes on either side each is met.
-                odd if odd % 2 == 1 => origin + away(name, start),
-                _ => origin - away(name, start - 1),
-            })
-            .collect()
-    }
-
-    /// A frame around a starting point in which the log joint is finite and no direction is much too steep.
-    pub fn begin(&mut self, start: usize, z: &[f64], half: usize) -> Result<Frame, Vec<f64>> {
-        let (dim, n) = (self.dim(), self.noisy.len());
-        let centre = self.start_at(start);
-        let mut failure = centre.clone();
-        for (attempt, log_sd) in FIRST_LOG_SDS.into_iter().enumerate() {
-            let sd = log_sd.exp();
-            let mut frame = Frame {
-                centre: centre.clone(),
-                mean: Basis::Diagonal(vec![sd; dim]).into(),
-                noise: Basis::Diagonal(vec![sd; n]),
-                shape: Shape::Diagonal,
-            };
-            let mut objective = Objective::new(&frame, z, half, self.pool);
-            let phi = vec![0.0; frame.parameters()];
-            let mut gradient = phi.clone();
-            if objective.value_grad(&phi, &mut gradient).is_finite() {
-                // ∂f/∂ℓ_j + 1 is the curvature in units of sd²: shrink where that is too steep.
-                let shrink = |j: usize| (gradient[dim + j] + 1.0).clamp(1.0, 1e12).powf(-0.5);
-                if let (Whitening::Plain(Basis::Diagonal(mean)), Basis::Diagonal(noise)) =
-                    (&mut frame.mean, &mut frame.noise)
-                {
-                    noise.iter_mut().enumerate().for_each(|(j, sd)| *sd *= shrink(j));
-                    mean[..n].copy_from_slice(noise);
-                }
-                return Ok(frame);
-            }
-            if attempt == 0 || attempt + 1 == FIRST_LOG_SDS.len() {
-                failure = objective.first_non_finite().unwrap_or(failure);
-            }
-        }
-        Err(failure)
-    }
-
     /// Minimise over these draws from `phi` (the frame's origin if None).
     #[allow(clippy::too_many_arguments)]
-    fn descend(
+    pub fn descend(
         &mut self,
         frame: Frame,
         phi: Option<Vec<f64>>,
@@ -516,29 +349,6 @@ impl<'a, 't> Session<'a, 't> {
         let name = self.noisy.iter().chain(self.points).nth(flat).expect("a name per coordinate");
         self.halt = Some(StopReason::Improper(name.clone()));
         None
-    }
-
-    /// Continue another start in the best one's coordinates.
-    fn compare(&mut self, best: &Place, other: Place, start: usize) -> Place {
-        let n = self.noisy.len();
-        let few = (n + 1).clamp(16, 128);
-        let z = matched(self.options.seed, "settle", self.noisy, few);
-        let mut phi = vec![0.0; best.frame.parameters()];
-        let dim = self.dim();
-        other.frame.mean_at(&other.phi, &mut phi[..dim]);
-        axpy(-1.0, &best.frame.centre, &mut phi[..dim]);
-        best.frame.mean.solve(&mut phi[..dim]);
-        phi[dim..].copy_from_slice(&best.phi[dim..]);
-        let place = self.descend(
-            best.frame.clone(),
-            Some(phi),
-            &z,
-            few,
-            Limits { tolerance: 0.02, iterations: 60 },
-            Stage::Compare,
-            start,
-        );
-        if place.end == End::NonFinite { other } else { place }
     }
 
     /// The final family and tolerance, on enough draws.
