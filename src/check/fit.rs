@@ -34,11 +34,12 @@ const OPTIONS: &[(&str, Kind)] = &[
     ("epochs", Kind::Whole),
     ("optimizer", Kind::Optimizer),
     ("schedule", Kind::Word(&["linear", "cosine", "constant"])),
+    ("warmup", Kind::Whole),
     ("clip", Kind::Positive),
 ];
 
 /// Options that mean something for batches only.
-const OF_BATCHES: [&str; 4] = ["epochs", "optimizer", "schedule", "clip"];
+const OF_BATCHES: [&str; 5] = ["epochs", "optimizer", "schedule", "warmup", "clip"];
 /// Options that batches have no use for.
 const NOT_OF_BATCHES: [&str; 6] = ["draws", "starts", "max_steps", "learning_rate", "tolerance", "method"];
 

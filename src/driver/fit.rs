@@ -6,7 +6,9 @@ use super::batches;
 use super::discrete::cut_short;
 use super::plan::{self, After};
 use super::posterior::{check_draws, noncentred, report_vars, weights};
-use super::trouble::{explain_nonfinite, gave_up, of_checkpoint, refusal, sampler_keeps_nothing, undetermined};
+use super::trouble::{
+    Scene, explain_nonfinite, gave_up, of_checkpoint, refusal, sampler_keeps_nothing, undetermined, unsaved,
+};
 use super::{Compiled, REPORT_DRAWS, Session, discrete, mode};
 use crate::diag::{Code, Diagnostic};
 use crate::infer::{
@@ -40,8 +42,7 @@ pub fn fit(
             session.diags.push(d);
             return None;
         }
-        let report = batches::fit(compiled, batches, options, progress);
-        return or_explain(session, compiled, options, report);
+        return batches::fit(session, compiled, batches, options, progress);
     }
     if let Some(refusal) = refusal(compiled, options) {
         session.diags.push(refusal);
@@ -69,7 +70,9 @@ fn or_explain(
         Ok(report) => Some(report),
         Err(error) => {
             match error {
-                FitError::NonFiniteStart { theta, .. } => explain_nonfinite(session, compiled, &theta),
+                FitError::NonFiniteStart { theta, .. } => {
+                    explain_nonfinite(session, &Scene::whole(compiled), &theta);
+                }
                 FitError::Flat { name } => session.diags.push(undetermined(compiled, latent_of(&name))),
                 FitError::Sampler { reason } => session.diags.push(gave_up(&reason)),
                 FitError::Checkpoint(error) => {
@@ -183,7 +186,7 @@ fn by_guide(
         ));
     }
     if let (Some(error), Some(checkpoint)) = (&fit.unsaved, &options.checkpoint) {
-        report.doubts.push(format!("The checkpoint `{}` is not up to date: {error}.", checkpoint.path.display()));
+        report.doubts.push(unsaved(checkpoint, error));
     }
     report.trace = trace(&fit.trace);
     report.doubts.extend(cut_short(compiled, &report.discrete));

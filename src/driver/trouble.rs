@@ -1,20 +1,58 @@
-//! Numerical trouble at the start of a fit, traced to the declaration and the row.
+//! Numerical trouble of a fit, traced to the declaration and the row.
 
 use super::{Compiled, Session};
 use crate::diag::{Code, Diagnostic};
-use crate::hir::{VarId, VarKind};
+use crate::hir::{PlateId, VarId, VarKind};
 use crate::infer::{Checkpoint, CheckpointError, FitOptions, Method};
+use crate::lower::graph::Graph;
 use crate::prim::ode::{Failure, Reason};
 use crate::run::{self, Cause, NonFinite};
 
 /// Most coordinates of methods that factor full matrices again and again.
 const LARGEST: usize = 1500;
 
-/// Say which declaration and which row make the log joint non-finite.
-pub fn explain_nonfinite(session: &mut Session, compiled: &Compiled, theta: &[f64]) {
-    match run::trace_nonfinite(compiled.model.graph(), theta) {
+/// Where the log joint is not finite: the data that it was evaluated on.
+pub struct Scene<'a> {
+    pub compiled: &'a Compiled,
+    pub graph: &'a Graph,
+    /// If these are some rows of a table: its plate, and which.
+    pub rows: Option<(PlateId, &'a [usize])>,
+}
+
+impl Scene<'_> {
+    /// All data, where the model is fitted to them at once.
+    pub fn whole(compiled: &Compiled) -> Scene<'_> {
+        Scene { compiled, graph: compiled.model.graph(), rows: None }
+    }
+
+    /// The rows that a cell belongs to: ` at houses 3, pixel 5`, and their places in files.
+    fn rows_of(&self, found: &NonFinite) -> (String, Vec<String>) {
+        let (mut cells, mut places) = (vec![], vec![]);
+        for (plate, position) in &found.cell {
+            let Some(i) = self.compiled.hir.plates.iter().position(|p| p.name == *plate) else { continue };
+            let position = match self.rows {
+                Some((of, rows)) if of.0 as usize == i => rows[*position],
+                _ => *position,
+            };
+            let data = &self.compiled.bound.plates[i];
+            if let Some(label) = data.labels.get(position) {
+                cells.push(format!("{plate} {label}"));
+            }
+            if let Some(line) = data.lines.get(position) {
+                places.push(format!("{}:{line}", data.file));
+            }
+        }
+        let at = if cells.is_empty() { String::new() } else { format!(" at {}", cells.join(", ")) };
+        (at, places)
+    }
+}
+
+/// Say which declaration and which row make the log joint non-finite where a fit starts.
+pub fn explain_nonfinite(session: &mut Session, scene: &Scene, theta: &[f64]) {
+    let compiled = scene.compiled;
+    match run::trace_nonfinite(scene.graph, theta) {
         Some(found) => session.diags.push(match found.cause {
-            Cause::Arithmetic => nonfinite(compiled, &found),
+            Cause::Arithmetic => nonfinite(scene, &found),
             Cause::Indefinite => indefinite(compiled, &found, theta),
             Cause::Ode(failure) => unsolved(compiled, &found, failure, theta),
         }),
@@ -28,30 +66,39 @@ pub fn explain_nonfinite(session: &mut Session, compiled: &Compiled, theta: &[f6
     }
 }
 
-fn nonfinite(compiled: &Compiled, found: &NonFinite) -> Diagnostic {
-    let value = if found.value.is_nan() { "not a number".to_string() } else { format!("{}", found.value) };
-    let mut places = vec![];
-    let mut cells = vec![];
-    for (plate, position) in &found.cell {
-        let Some(i) = compiled.hir.plates.iter().position(|p| p.name == *plate) else { continue };
-        let data = &compiled.bound.plates[i];
-        if let Some(label) = data.labels.get(*position) {
-            cells.push(format!("{plate} {label}"));
-        }
-        if let Some(line) = data.lines.get(*position) {
-            places.push(format!("{}:{line}", data.file));
-        }
-    }
-    let at = if cells.is_empty() { String::new() } else { format!(" at {}", cells.join(", ")) };
+fn said(value: f64) -> String {
+    if value.is_nan() { "not a number".to_string() } else { format!("{value}") }
+}
+
+fn nonfinite(scene: &Scene, found: &NonFinite) -> Diagnostic {
+    let value = said(found.value);
+    let (at, places) = scene.rows_of(found);
     let message = format!("the log joint is {value} at every starting point: first in `{}`{at}", found.region);
-    let mut d = match found.span {
+    let d = match found.span {
         Some(span) => Code::NONFINITE_START.at(span, message).here(format!("{value}{at}")),
         None => Code::NONFINITE_START.plain(message),
     };
-    for p in places {
-        d = d.place(p);
-    }
+    let d = places.into_iter().fold(d, |d, p| d.place(p));
     d.help("check this row of the data, and that every argument stays in its domain: a logarithm of 0, a division by 0, an observation that the distribution cannot give")
+}
+
+/// Steps that led to where the log joint is not finite any more.
+pub fn exploded(scene: &Scene, theta: &[f64], epoch: usize, step: usize, help: String) -> Diagnostic {
+    let when = format!("the fit went astray in epoch {}, by step {}", epoch + 1, step + 1);
+    let d = match run::trace_nonfinite(scene.graph, theta) {
+        Some(found) => {
+            let value = said(found.value);
+            let (at, places) = scene.rows_of(&found);
+            let message = format!("{when}: the log joint is {value}, first in `{}`{at}", found.region);
+            let d = match found.span {
+                Some(span) => Code::LOSS_EXPLODED.at(span, message).here(format!("{value}{at}")),
+                None => Code::LOSS_EXPLODED.plain(message),
+            };
+            places.into_iter().fold(d, |d, p| d.place(p))
+        }
+        None => Code::LOSS_EXPLODED.plain(format!("{when}: the gradient of the log joint is not finite")),
+    };
+    d.help(help)
 }
 
 /// A matrix without a Cholesky factor, with the values of the single latents there.
@@ -178,6 +225,11 @@ pub fn of_checkpoint(checkpoint: &Checkpoint, error: &CheckpointError) -> Diagno
             .note("the model, the data, `--seed`, `--method`, `--guide` and all other options must be those of the interrupted fit")
             .help("fit what was interrupted, or without `--resume` and with another `--checkpoint`"),
     }
+}
+
+/// A checkpoint that could not be written at the end.
+pub fn unsaved(checkpoint: &Checkpoint, error: &CheckpointError) -> String {
+    format!("The checkpoint `{}` is not up to date: {error}.", checkpoint.path.display())
 }
 
 /// `--checkpoint` where nothing can be kept.

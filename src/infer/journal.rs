@@ -4,57 +4,18 @@
 //! target, the options and the units before it. The journal keeps their outcomes; a resumed fit takes them from there
 //! instead of computing them. Of a descent that was interrupted, the search's own state is kept.
 
-use std::fmt;
-use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::kept::{self, CheckpointError, EVERY, checksum};
 use super::lbfgs::Pause;
 use super::options::{FitOptions, Progress};
 use super::pool::Pool;
 use super::result::StopReason;
 use super::rng::Stream;
-
-/// What every checkpoint begins with; the number is the format's.
-const MAGIC: &[u8] = b"vic checkpoint 1\n";
-/// A running fit writes its checkpoint at most this often.
-const EVERY: Duration = Duration::from_secs(10);
-
-/// Where a fit keeps its checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checkpoint {
-    pub path: PathBuf,
-    /// Go on from what the file holds; else it must not exist yet.
-    pub resume: bool,
-}
-
-/// Why a checkpoint cannot be written or gone on from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CheckpointError {
-    Exists,
-    Unreadable(String),
-    Unwritable(String),
-    /// Not a checkpoint, or only part of one.
-    Damaged,
-    /// Of another model, other data, other options, or a machine that computes other bits.
-    Foreign,
-}
-
-impl fmt::Display for CheckpointError {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            CheckpointError::Exists => f.write_str("the checkpoint exists already"),
-            CheckpointError::Unreadable(why) => write!(f, "the checkpoint cannot be read: {why}"),
-            CheckpointError::Unwritable(why) => write!(f, "the checkpoint cannot be written: {why}"),
-            CheckpointError::Damaged => f.write_str("this is not a whole checkpoint"),
-            CheckpointError::Foreign => f.write_str("the checkpoint is not of this fit"),
-        }
-    }
-}
 
 /// The part of a fit's state that units change besides their outcomes.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -92,7 +53,6 @@ struct Unfinished {
 
 #[derive(Default, Serialize, Deserialize)]
 struct Record {
-    fingerprint: u64,
     seconds: f64,
     units: Vec<Unit>,
     unfinished: Option<Unfinished>,
@@ -101,6 +61,8 @@ struct Record {
 /// The record of a fit, and where it is kept, if it is.
 pub struct Journal {
     path: Option<PathBuf>,
+    /// Tells whose fit it is.
+    fingerprint: u64,
     record: Record,
     /// Units before this one have been taken from the record.
     next: usize,
@@ -124,6 +86,7 @@ impl Journal {
         let now = Instant::now();
         let mut journal = Journal {
             path: options.checkpoint.as_ref().map(|c| c.path.clone()),
+            fingerprint: 0,
             record: Record::default(),
             next: 0,
             started: now,
@@ -131,19 +94,11 @@ impl Journal {
             trouble: None,
         };
         let Some(checkpoint) = &options.checkpoint else { return Ok(journal) };
-        let fingerprint = fingerprint(options, names, pool);
-        if checkpoint.resume {
-            journal.record = read(&checkpoint.path)?;
-            if journal.record.fingerprint != fingerprint {
-                return Err(CheckpointError::Foreign);
-            }
-        } else {
-            if checkpoint.path.exists() {
-                return Err(CheckpointError::Exists);
-            }
-            journal.record.fingerprint = fingerprint;
+        journal.fingerprint = fingerprint(options, names, pool);
+        match kept::begin(checkpoint, journal.fingerprint)? {
+            Some(record) => journal.record = record,
             // Better to hear now than after an hour that nothing can be written there.
-            journal.write()?;
+            None => journal.write()?,
         }
         Ok(journal)
     }
@@ -203,23 +158,8 @@ impl Journal {
     fn write(&mut self) -> Result<(), CheckpointError> {
         let Some(path) = &self.path else { return Ok(()) };
         let seconds = self.seconds();
-        let unwritable = |e: &dyn fmt::Display| CheckpointError::Unwritable(e.to_string());
         (self.record.seconds, self.started, self.saved) = (seconds, Instant::now(), Instant::now());
-        let body = postcard::to_stdvec(&self.record).map_err(|e| unwritable(&e))?;
-        // Beside it first: whatever happens meanwhile, one whole checkpoint is on the disk.
-        let mut beside = path.clone().into_os_string();
-        beside.push(".part");
-        let written = fs::File::create(&beside).and_then(|mut file| {
-            file.write_all(MAGIC)?;
-            file.write_all(&checksum(&body).to_le_bytes())?;
-            file.write_all(&body)?;
-            file.sync_all()?;
-            fs::rename(&beside, path)
-        });
-        written.map_err(|e| {
-            _ = fs::remove_file(&beside);
-            unwritable(&e)
-        })
+        kept::write(path, self.fingerprint, &self.record)
     }
 }
 
@@ -239,21 +179,6 @@ pub fn encode<T: Serialize>(outcome: &T) -> Vec<u8> {
 /// The outcome of a unit; what the journal's checksum let through is what [`encode`] wrote.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> T {
     postcard::from_bytes(bytes).expect("the same program wrote it for the same unit")
-}
-
-fn read(path: &Path) -> Result<Record, CheckpointError> {
-    let bytes = fs::read(path).map_err(|e| CheckpointError::Unreadable(e.to_string()))?;
-    let rest = bytes.strip_prefix(MAGIC).ok_or(CheckpointError::Damaged)?;
-    let (sum, body) = rest.split_first_chunk::<8>().ok_or(CheckpointError::Damaged)?;
-    if u64::from_le_bytes(*sum) != checksum(body) {
-        return Err(CheckpointError::Damaged);
-    }
-    postcard::from_bytes(body).map_err(|_| CheckpointError::Damaged)
-}
-
-/// FNV-1a: tells damage, not malice.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, b| (sum ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Differs for another program, model, data or option that moves a bit of the fit: from the names of the coordinates, and

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::journal::Checkpoint;
+use super::kept::Checkpoint;
 use super::result::StopReason;
 
 /// The family of guides, on the unconstrained scale.

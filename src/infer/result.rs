@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::approximation::Approximation;
 use super::flow::Bent;
-use super::journal::CheckpointError;
+use super::kept::CheckpointError;
 use super::modes::Mode;
 use super::options::{GuideKind, Method, Progress};
 

@@ -77,6 +77,11 @@ impl Model {
         })
     }
 
+    /// The same, interpreted.
+    pub fn fed_plainly(&self) -> Fed<'_> {
+        Fed(Kept::Interpreted(Box::new(self.graph.clone())))
+    }
+
     fn engine(&self) -> Engine<'_> {
         let first = match &self.kernels {
             Ok(kernels) => First::Compiled(kernels, Workspace::new(&self.graph)),
@@ -239,6 +244,14 @@ enum Kept<'m> {
 }
 
 impl Fed<'_> {
+    /// The graph with its present data, if it is interpreted.
+    pub fn graph(&self) -> Option<&Graph> {
+        match &self.0 {
+            Kept::Compiled(..) => None,
+            Kept::Interpreted(graph) => Some(graph),
+        }
+    }
+
     /// Change the numbers of an input buffer.
     pub fn numbers(&mut self, id: BufId, fill: impl FnOnce(&mut [f64])) {
         match &mut self.0 {

@@ -1,12 +1,16 @@
 //! Minibatches: unbiased, the same as the whole data where they must be, and refused where they have no meaning.
 
 use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use vic::driver::{self, Compiled, FitRequest, Session};
-use vic::infer::Target;
 use vic::infer::batches::{Batch, Plan, Rows, shuffle};
+use vic::infer::{Checkpoint, Target};
+use vic::report::FitReport;
 
 use super::support::{compile, csv, fit, summaries, theta};
 
@@ -73,12 +77,12 @@ fn an_epoch_averages_to_the_whole() {
 
 fn plan(batch: usize, total: usize) -> Plan {
     use vic::infer::batches::{Optimizer, Rule, Schedule};
-    let optimizer = Optimizer { rule: Rule::Adam, rate: 0.01, schedule: Schedule::Linear, clip: None };
-    Plan { total, batch, epochs: 1, optimizer, seed: 1, cancel: None }
+    let optimizer = Optimizer { rule: Rule::Adam, rate: 0.01, schedule: Schedule::Linear, warm_up: 0, clip: None };
+    Plan { total, batch, epochs: 1, optimizer, seed: 1, cancel: None, checkpoint: None }
 }
 
 /// Mean-field guides have one optimum here: batches find what the whole data give. Means agree within 0.2 sds and sds
-/// within 15 %: what is left of the noise of steps whose rate falls to 0.
+/// within 20 %: what is left of the noise of steps whose rate falls to 0, about 6 % of a sd.
 #[test]
 fn a_regression_in_batches_is_that_of_the_whole() {
     let data = answers(400, 2);
@@ -89,13 +93,13 @@ observe y ~ Bernoulli(logit: alpha + sum(x * beta over feature))
 guide meanfield
 ";
     let whole = summaries(&fit(&compile(model, &csv(&data)), &FitRequest { starts: Some(1), ..FitRequest::default() }));
-    for optimizer in ["adam(0.05)", "adamw(0.05)", "sgd(0.05)"] {
+    for optimizer in ["adam(0.02)", "adamw(0.02)", "sgd(0.05)"] {
         let text = format!("{model}fit {{ batch: rows(64), optimizer: {optimizer}, epochs: 150 }}");
         let found: HashMap<String, (f64, f64)> = summaries(&fit(&compile(&text, &csv(&data)), &FitRequest::default()));
         for (name, (mean, sd)) in &whole {
             let (m, s) = found[name];
             assert!((m - mean).abs() < 0.2 * sd, "{optimizer}, {name}: {m} and {mean}, sd {sd}");
-            assert!((s / sd - 1.0).abs() < 0.15, "{optimizer}, {name}: sd {s} and {sd}");
+            assert!((s / sd - 1.0).abs() < 0.2, "{optimizer}, {name}: sd {s} and {sd}");
         }
     }
 }
@@ -138,6 +142,56 @@ fn the_same_seed_gives_the_same_bits() {
         (report.elbo, report.vars.iter().flat_map(|v| v.draws.clone()).collect::<Vec<f64>>())
     };
     assert_eq!(run(1), run(2));
+}
+
+/// A fit that is interrupted after so many steps of this run, or what is said instead.
+fn piece(compiled: &Compiled, steps: usize, at: Option<(&Path, bool)>) -> Result<FitReport, &'static str> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let checkpoint = at.map(|(path, resume)| Checkpoint { path: path.into(), resume });
+    let request = FitRequest { cancel: Some(cancel.clone()), checkpoint, ..FitRequest::default() };
+    let (mut session, mut done) = (Session::default(), 0);
+    let options = driver::options(compiled, &request);
+    let report = driver::fit(&mut session, compiled, &options, &mut |_| {
+        done += 1;
+        cancel.store(done == steps, Ordering::Relaxed);
+    });
+    report.ok_or_else(|| session.diags.list[0].code.id)
+}
+
+/// Whatever the optimiser, and wherever it was interrupted: the pieces are of 7 steps, epochs of 4 batches.
+#[test]
+fn a_fit_interrupted_again_and_again_ends_in_the_same_bits() {
+    let data = answers(60, 5);
+    let essence = |r: &FitReport| {
+        let draws: Vec<u64> = r.vars.iter().flat_map(|v| &v.draws).map(|d| d.to_bits()).collect();
+        let trace: Vec<Vec<u64>> =
+            r.trace.rows.iter().map(|row| row[..6].iter().map(|x| x.to_bits()).collect()).collect();
+        (draws, trace, r.elbo.map(|e| e.0.to_bits()), r.gradients, r.evaluations)
+    };
+    for how in ["optimizer: adam(0.01)", "optimizer: adamw(0.01), clip: 1", "optimizer: sgd(0.1), warmup: 9"] {
+        let compiled = batched(&format!("batch: rows(16), epochs: 6, schedule: cosine, {how}"), &data);
+        let whole = piece(&compiled, usize::MAX, None).expect("it is fitted");
+        assert!(whole.converged);
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let path = folder.path().join("fit.checkpoint");
+        let mut pieces = 0;
+        let last = loop {
+            let report = piece(&compiled, 7, Some((&path, pieces > 0))).expect("it is fitted");
+            pieces += 1;
+            if report.converged {
+                break report;
+            }
+            assert!(report.elbo.is_none() && report.stop_reason == "The fit was interrupted.");
+        };
+        assert_eq!(pieces, 4, "24 steps by 7");
+        assert_eq!(essence(&last), essence(&whole), "{how}");
+        // It serves this fit only: not one of other data, of another plan, or one that begins.
+        let said = |fit: &str, data: &str, resume| piece(&batched(fit, data), 1, Some((&path, resume))).map(|_| ());
+        let own = format!("batch: rows(16), epochs: 6, schedule: cosine, {how}");
+        assert_eq!(said(&own, &data, false), Err("V0916"));
+        assert_eq!(said(&own, &data.replace("g1", "g0"), true), Err("V0917"));
+        assert_eq!(said(&own.replace("epochs: 6", "epochs: 7"), &data, true), Err("V0917"));
+    }
 }
 
 /// What is said of a model with this data.

@@ -265,6 +265,38 @@ fn an_interrupted_fit_shows_how_far_it_came() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn an_interrupted_fit_in_batches_goes_on_too() {
+    let folder = slow_model();
+    let model = fs::read_to_string(folder.path().join("m.vi")).expect("written above");
+    let of_batches = |epochs: usize| {
+        fs::write(folder.path().join("m.vi"), format!("{model}fit {{ batch: rows(32), epochs: {epochs} }}\n"))
+            .expect("writable");
+    };
+    let vic = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vic"));
+        command.args(["fit", "m.vi", "y.csv"]).args(args).current_dir(folder.path()).env("NO_COLOR", "1");
+        command
+    };
+    // Hours, unless it is interrupted.
+    of_batches(100_000);
+    let out = interrupted(&mut vic(&["--checkpoint", "c"]));
+    let (said, shown) = (String::from_utf8_lossy(&out.stderr), String::from_utf8_lossy(&out.stdout));
+    assert_eq!(out.status.code(), Some(130), "{said}");
+    assert!(said.contains("To go on, give the same command with `--resume`."), "{said}");
+    assert!(shown.contains("The fit was interrupted."), "{shown}");
+    // It is known to be of another fit, so it was written.
+    of_batches(1);
+    let out = vic(&["--checkpoint", "c", "--resume"]).output().expect("vic runs");
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code() == Some(1) && said.contains("V0917"), "{said}");
+    fs::remove_file(folder.path().join("c")).expect("it is there");
+    let done = vic(&["--checkpoint", "c"]).output().expect("vic runs");
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(!folder.path().join("c").exists(), "a checkpoint goes when the fit is done");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn an_interrupted_fit_goes_on_from_its_checkpoint() {
     let folder = slow_model();
     let vic = |args: &[&str]| {

@@ -36,20 +36,27 @@ pub enum Kind {
     Noise,
 }
 
-/// One number of theta.
+/// One number of theta that belongs to a row of the batch.
 #[derive(Clone, Copy, Debug)]
-struct Coordinate {
-    kind: Kind,
+struct Own {
+    row: usize,
     /// Where its mean stands in ψ for row 0, and how far that moves per row.
     mean: usize,
     stride: usize,
-    /// The row of the batch that it belongs to.
-    row: Option<usize>,
+}
+
+/// What follows each other in theta.
+#[derive(Clone, Debug)]
+enum Place {
+    /// So many numbers that all rows share; their means follow each other in ψ from here on.
+    Shared(usize, usize),
+    Rows(Vec<Own>),
 }
 
 #[derive(Clone, Debug)]
 pub struct Coordinates {
-    all: Vec<Coordinate>,
+    places: Vec<(Kind, Place)>,
+    dim: usize,
     /// Means of the whole table, then log sds of those that are drawn, in the same places: a log sd is `logs` further on.
     start: Vec<f64>,
     logs: usize,
@@ -60,94 +67,149 @@ pub struct Coordinates {
 impl Coordinates {
     /// `total`: rows of the whole table.
     pub fn new(parts: &[Part], total: usize) -> Coordinates {
-        let (mut all, mut start, mut decays, mut drawn) = (vec![], vec![], vec![], vec![]);
+        let (mut places, mut start, mut decays, mut drawn) = (vec![], vec![], vec![], vec![]);
         for part in parts {
             let cells: usize = part.dims.iter().product();
             let size = |d: usize| if part.rows == Some(d) { total } else { part.dims[d] };
             let whole: usize = (0..part.dims.len()).map(size).product();
             let strides: Vec<usize> = (0..part.dims.len()).map(|d| (0..d).map(size).product()).collect();
             let first = start.len();
-            for cell in 0..cells {
-                let (mut rest, mut at, mut row) = (cell, first, None);
+            let own = |cell: usize| {
+                let (mut rest, mut own) = (cell, Own { row: 0, mean: first, stride: 0 });
                 for (d, n) in part.dims.iter().enumerate() {
                     let i = rest % n;
                     rest /= n;
-                    if part.rows == Some(d) { row = Some(i) } else { at += i * strides[d] }
+                    if part.rows == Some(d) {
+                        (own.row, own.stride) = (i, strides[d]);
+                    } else {
+                        own.mean += i * strides[d];
+                    }
                 }
-                let stride = part.rows.map_or(0, |d| strides[d]);
-                all.push(Coordinate { kind: part.kind, mean: at, stride, row });
-            }
+                own
+            };
+            places.push((
+                part.kind,
+                match part.rows {
+                    None => Place::Shared(cells, first),
+                    Some(_) => Place::Rows((0..cells).map(own).collect()),
+                },
+            ));
             if part.kind != Kind::Noise {
                 start.extend((0..whole).map(|i| part.start.get(i).copied().unwrap_or(0.0)));
                 decays.extend(std::iter::repeat_n(part.decays, whole));
                 drawn.extend(std::iter::repeat_n(part.kind == Kind::Drawn, whole));
             }
         }
+        let dim = parts.iter().map(|p| p.dims.iter().product::<usize>()).sum();
         let logs = start.len();
         // Log sds stand behind the means; those of points are never read.
         if drawn.contains(&true) {
             start.extend(std::iter::repeat_n(FIRST_LOG_SD, logs));
             decays.extend(std::iter::repeat_n(false, logs));
         }
-        Coordinates { all, start, logs, decays }
+        Coordinates { places, dim, start, logs, decays }
     }
 
     /// Numbers in theta.
     pub fn dim(&self) -> usize {
-        self.all.len()
+        self.dim
     }
 
     pub fn begin(&self) -> Vec<f64> {
         self.start.clone()
     }
 
+    /// Each place with its part of a slice of theta's length.
+    fn split<'a>(&'a self, theta: &'a [f64]) -> impl Iterator<Item = (Kind, &'a Place, &'a [f64])> {
+        let mut rest = theta;
+        self.places.iter().map(move |(kind, place)| {
+            let (own, more) = rest.split_at(place.len());
+            rest = more;
+            (*kind, place, own)
+        })
+    }
+
+    /// The same, to write to.
+    fn split_mut<'a>(&'a self, theta: &'a mut [f64]) -> impl Iterator<Item = (Kind, &'a Place, &'a mut [f64])> {
+        let mut rest = theta;
+        self.places.iter().map(move |(kind, place)| {
+            let (own, more) = std::mem::take(&mut rest).split_at_mut(place.len());
+            rest = more;
+            (*kind, place, own)
+        })
+    }
+
     /// Standard normal numbers for what is drawn, those of the `n`-th use for this purpose.
     pub fn noise(&self, seed: u64, purpose: &str, n: usize, z: &mut [f64]) {
         let mut stream = Stream::numbered(seed, purpose, n);
-        for (z, c) in z.iter_mut().zip(&self.all) {
-            *z = if c.kind == Kind::Point { 0.0 } else { stream.normal() };
+        for (kind, _, z) in self.split_mut(z) {
+            match kind {
+                Kind::Point => z.fill(0.0),
+                Kind::Drawn | Kind::Noise => z.iter_mut().for_each(|z| *z = stream.normal()),
+            }
         }
     }
 
     /// The same for what all rows share only.
     pub fn shared_noise(&self, seed: u64, purpose: &str, n: usize, z: &mut [f64]) {
         let mut stream = Stream::numbered(seed ^ 0x5eed, purpose, n);
-        for (z, c) in z.iter_mut().zip(&self.all) {
-            if c.row.is_none() && c.kind != Kind::Point {
-                *z = stream.normal();
+        for (kind, place, z) in self.split_mut(z) {
+            if let (Kind::Drawn | Kind::Noise, Place::Shared(..)) = (kind, place) {
+                z.iter_mut().for_each(|z| *z = stream.normal());
             }
         }
-    }
-
-    fn at(&self, c: &Coordinate, rows: &[usize]) -> usize {
-        c.mean + c.row.map_or(0, |r| rows[r] * c.stride)
     }
 
     /// θ of a batch from ψ and noise.
     pub fn place(&self, psi: &[f64], rows: &[usize], z: &[f64], theta: &mut [f64]) {
-        for ((t, c), z) in theta.iter_mut().zip(&self.all).zip(z) {
-            *t = match c.kind {
-                Kind::Noise => *z,
-                Kind::Point => psi[self.at(c, rows)],
-                Kind::Drawn => {
-                    let at = self.at(c, rows);
-                    psi[at] + psi[self.logs + at].exp() * z
+        let drawn = |at: usize, z: f64| psi[at] + psi[self.logs + at].exp() * z;
+        for ((kind, place, theta), (_, _, z)) in self.split_mut(theta).zip(self.split(z)) {
+            match (kind, place) {
+                (Kind::Noise, _) => theta.copy_from_slice(z),
+                (Kind::Point, Place::Shared(n, first)) => theta.copy_from_slice(&psi[*first..first + n]),
+                (Kind::Point, Place::Rows(own)) => {
+                    theta.iter_mut().zip(own).for_each(|(t, o)| *t = psi[o.at(rows)]);
                 }
-            };
+                (Kind::Drawn, Place::Shared(_, first)) => {
+                    theta.iter_mut().zip(z).enumerate().for_each(|(i, (t, z))| *t = drawn(first + i, *z));
+                }
+                (Kind::Drawn, Place::Rows(own)) => {
+                    theta.iter_mut().zip(z).zip(own).for_each(|((t, z), o)| *t = drawn(o.at(rows), *z));
+                }
+            }
         }
     }
 
-    /// Add the gradient of the bound by ψ, from that of the log joint by θ.
+    /// The gradient of the bound by ψ, from that of the log joint by θ.
     pub fn pull_back(&self, psi: &[f64], batch: &Batch, z: &[f64], by_theta: &[f64], by_psi: &mut [f64]) {
-        for ((g, c), z) in by_theta.iter().zip(&self.all).zip(z) {
-            if c.kind == Kind::Noise {
-                continue;
-            }
-            let at = self.at(c, &batch.rows);
-            by_psi[at] += g;
-            if c.kind == Kind::Drawn {
-                let weight = c.row.map_or(1.0, |r| batch.weights[r]);
-                by_psi[self.logs + at] += g * psi[self.logs + at].exp() * z + weight;
+        // Shared means are written whole; all else is added to, several times where a row stands in the batch again.
+        let shared = |(kind, place): &(Kind, Place)| *kind == Kind::Noise || matches!(place, Place::Shared(..));
+        if self.places.iter().all(shared) {
+            by_psi[self.logs..].fill(0.0);
+        } else {
+            by_psi.fill(0.0);
+        }
+        let log = |at: usize, g: f64, z: f64, weight: f64| g * psi[self.logs + at].exp() * z + weight;
+        for ((kind, place, g), (_, _, z)) in self.split(by_theta).zip(self.split(z)) {
+            match (kind, place) {
+                (Kind::Noise, _) => {}
+                (_, Place::Shared(n, first)) => {
+                    by_psi[*first..first + n].copy_from_slice(g);
+                    if kind == Kind::Drawn {
+                        for (i, (g, z)) in g.iter().zip(z).enumerate() {
+                            by_psi[self.logs + first + i] = log(first + i, *g, *z, 1.0);
+                        }
+                    }
+                }
+                (_, Place::Rows(own)) => {
+                    for ((g, z), o) in g.iter().zip(z).zip(own) {
+                        let at = o.at(&batch.rows);
+                        by_psi[at] += g;
+                        if kind == Kind::Drawn {
+                            by_psi[self.logs + at] += log(at, *g, *z, batch.weights[o.row]);
+                        }
+                    }
+                }
             }
         }
     }
@@ -155,15 +217,36 @@ impl Coordinates {
     /// Minus the log density of the guide at its draw from `z`, rows weighted: its entropy on average, and without error
     /// together with the log joint where the guide is the posterior.
     pub fn surprise(&self, psi: &[f64], batch: &Batch, z: &[f64]) -> f64 {
-        let of = |(c, z): (&Coordinate, &f64)| {
-            let weight = c.row.map_or(1.0, |r| batch.weights[r]);
-            let standard = 0.5 * (z * z + TAU.ln());
-            match c.kind {
-                Kind::Point => 0.0,
-                Kind::Noise => weight * standard,
-                Kind::Drawn => weight * (standard + psi[self.logs + self.at(c, &batch.rows)]),
+        let mut sum = 0.0;
+        for (kind, place, z) in self.split(z) {
+            let log_sd = |at: usize| if kind == Kind::Drawn { psi[self.logs + at] } else { 0.0 };
+            let of = |z: f64, weight: f64, at: usize| weight * (0.5 * (z * z + TAU.ln()) + log_sd(at));
+            match (kind, place) {
+                (Kind::Point, _) => {}
+                (_, Place::Shared(_, first)) => {
+                    sum += z.iter().enumerate().map(|(i, z)| of(*z, 1.0, first + i)).sum::<f64>();
+                }
+                (_, Place::Rows(own)) => {
+                    let each = z.iter().zip(own).map(|(z, o)| of(*z, batch.weights[o.row], o.at(&batch.rows)));
+                    sum += each.sum::<f64>();
+                }
             }
-        };
-        self.all.iter().zip(z).map(of).sum()
+        }
+        sum
+    }
+}
+
+impl Own {
+    fn at(&self, rows: &[usize]) -> usize {
+        self.mean + rows[self.row] * self.stride
+    }
+}
+
+impl Place {
+    fn len(&self) -> usize {
+        match self {
+            Place::Shared(n, _) => *n,
+            Place::Rows(own) => own.len(),
+        }
     }
 }

@@ -1,0 +1,133 @@
+//! A model compiled for a batch of rows.
+
+use super::feed::{Mask, Whole, gather};
+use super::{Batches, asked};
+use crate::data::{Bound, Values};
+use crate::derive::batch::{Batched, batched};
+use crate::derive::joint::{Joint, Unconstrained};
+use crate::diag::Code;
+use crate::driver::{Compiled, Session};
+use crate::hir::{Hir, PlateId, VarId, VarKind, Written};
+use crate::infer::batches::{Kind, Part};
+use crate::lower::{self, Feed, Layout};
+use crate::run::Model;
+
+/// Compile for a batch. `None`: the session says why not.
+pub fn compile(session: &mut Session, mut hir: Hir, bound: Bound, whole: &Joint) -> Option<Compiled> {
+    let (table, rows, at) = asked(&hir)?;
+    let plate = hir.table(table).plate;
+    let total = bound.size(plate);
+    if rows > total {
+        let name = hir.plate(plate).name.clone();
+        session.diags.push(
+            Code::BATCH_SIZE
+                .at(at, format!("a batch of {rows} rows, and `{name}` has {total}"))
+                .here("larger than the table")
+                .help("remove `batch`: the whole table is then used in every step; or take smaller batches"),
+        );
+        return None;
+    }
+    if let Some(Written { span, .. }) = hir.written.as_ref().filter(|w| w.has_groups()) {
+        session.diags.push(
+            Code::BATCH_WITH
+                .at(*span, "batches go with draws and families of independent normals, and not with `fullrank()`")
+                .here("has a group with `fullrank()`")
+                .label(at, "batches are asked for here")
+                .help("write `meanfield()`"),
+        );
+        return None;
+    }
+    if let (Some(Written { span, .. }), Some(own)) = (&hir.written, &whole.written)
+        && (own.switch.is_some() || !own.scored.is_empty())
+    {
+        session.diags.push(
+            Code::BATCH_WITH
+                .at(*span, "batches go with guides that draw continuous latents, and this one draws discrete ones too")
+                .here("draws a discrete latent")
+                .label(at, "batches are asked for here")
+                .help("leave the discrete latents out of the guide: they are then summed out"),
+        );
+        return None;
+    }
+    let starts = starts(&hir, whole, &bound);
+    let Batched { mut joint, statistics, weight, row } = match batched(&mut hir, whole, plate, total, at) {
+        Ok(b) => b,
+        Err(d) => {
+            session.diags.push(d);
+            return None;
+        }
+    };
+    let wanted: Vec<_> = statistics.iter().map(|s| (s.node, s.axes.as_slice())).collect();
+    let computed = lower::evaluate(&hir, whole, &bound, &wanted);
+    joint.unconstrained.iter_mut().for_each(|u| u.start = None);
+
+    // The whole numbers, and those of the first rows, by which buffers are sized.
+    let mut all = bound.clone();
+    let dims = |v: VarId| hir.var(v).axes.iter().map(|a| bound.size(hir.axis(*a).plate)).collect::<Vec<_>>();
+    for (s, numbers) in statistics.iter().zip(computed) {
+        all.values.insert(s.var, Values { dims: dims(s.var), numbers: numbers.into() });
+    }
+    all.values.insert(weight, Values { dims: vec![total], numbers: vec![1.0; total].into() });
+    all.values.insert(row, Values { dims: vec![total], numbers: (0..total).map(|i| i as f64).collect() });
+    let over = |v: &VarId| hir.var(*v).axes.iter().position(|a| hir.axis(*a).plate == plate);
+    let mut fed: Vec<VarId> = all.values.keys().copied().filter(|v| over(v).is_some()).collect();
+    fed.sort_unstable();
+    let mut small = all.clone();
+    let own = &mut small.plates[plate.0 as usize];
+    own.size = rows;
+    own.labels = own.labels[..rows.min(own.labels.len())].into();
+    own.lines = own.lines[..rows.min(own.lines.len())].into();
+    for v in &fed {
+        let (values, dim) = (&all.values[v], over(v).expect("it was chosen by that"));
+        let mut dims = values.dims.clone();
+        dims[dim] = rows;
+        let mut numbers = vec![0.0; dims.iter().product()];
+        gather(values, dim, &(0..rows).collect::<Vec<_>>(), &mut numbers);
+        small.values.insert(*v, Values { dims, numbers: numbers.into() });
+    }
+    let rate = |v: VarId| if let VarKind::Mask { rate } = hir.var(v).kind { Some(rate) } else { None };
+    fed.extend((0..hir.vars.len()).map(|v| VarId(v as u32)).filter(|v| rate(*v).is_some()));
+    let (graph, layout) = lower::lower_fed(&hir, &joint, &small, &fed, &mut session.diags)?;
+    let mask = |feed: &Feed| {
+        let purpose = format!("mask of {}", hir.var(feed.var).name);
+        Some(Mask { feed: *feed, rate: rate(feed.var)?, purpose })
+    };
+    let masks: Vec<Mask> = layout.feeds().iter().filter_map(mask).collect();
+    let whole = layout.feeds().iter().filter(|f| rate(f.var).is_none()).map(|&feed| Whole {
+        feed,
+        index: matches!(graph.buffers[feed.buf.0 as usize].kind, lower::graph::BufKind::Index(_)),
+        values: Some(all.values[&feed.var].clone()).filter(|_| feed.var != weight),
+        dim: over(&feed.var).expect("it was chosen by that"),
+    });
+    let whole = whole.collect();
+    let parts = parts(&hir, &joint, &layout, plate, starts);
+    let model = Model::new(graph, layout.theta_names(&small), layout.points(), vec![0.0; layout.dim()]);
+    let batches = Batches { plate, rows, total, whole, masks, parts };
+    Some(Compiled { hir, bound, layout, model, batches: Some(batches) })
+}
+
+/// Where each slot of theta starts over the whole table; empty for 0.
+fn starts(hir: &Hir, whole: &Joint, bound: &Bound) -> Vec<Vec<f64>> {
+    let some: Vec<_> = whole.unconstrained.iter().filter_map(|u| Some((u.start?, u.axes.as_slice()))).collect();
+    let mut found = lower::evaluate(hir, whole, bound, &some).into_iter();
+    let of = |u: &Unconstrained| u.start.and_then(|_| found.next()).unwrap_or_default();
+    whole.unconstrained.iter().map(of).collect()
+}
+
+fn parts(hir: &Hir, joint: &Joint, layout: &Layout, plate: PlateId, starts: Vec<Vec<f64>>) -> Vec<Part> {
+    let of = |(u, start): (&Unconstrained, Vec<f64>)| {
+        let place = layout.place(u.slot).expect("theta is laid out");
+        Part {
+            dims: place.dims.clone(),
+            rows: place.plates.iter().position(|p| *p == plate),
+            kind: match &joint.written {
+                _ if u.point => Kind::Point,
+                Some(written) if written.noise.contains(&u.slot) => Kind::Noise,
+                _ => Kind::Drawn,
+            },
+            start,
+            decays: hir.weights.contains(&u.var) && place.dims.len() > 1,
+        }
+    };
+    joint.unconstrained.iter().zip(starts).map(of).collect()
+}

@@ -1,0 +1,80 @@
+//! Draws of everything that is reported.
+
+use super::Batches;
+use super::feed::Feeding;
+use crate::driver::posterior::{described, shown, weights};
+use crate::driver::{Compiled, REPORT_DRAWS};
+use crate::hir::VarId;
+use crate::infer::batches::{Batch, Coordinates, Plan, Rows};
+use crate::report::FitReport;
+
+/// Numbers that a report keeps per draw before it keeps fewer draws.
+const MOST_NUMBERS: usize = 1_000_000;
+const FEWEST_DRAWS: usize = 100;
+
+/// Draws of everything that is reported, batch after batch in the order of the rows.
+pub(super) fn describe_draws(
+    compiled: &Compiled,
+    batches: &Batches,
+    coordinates: &Coordinates,
+    plan: &Plan,
+    psi: &[f64],
+    report: &mut FitReport,
+) {
+    let hir = &compiled.hir;
+    let vars: Vec<VarId> = shown(compiled).into_iter().filter(|v| compiled.layout.buffer(*v).is_some()).collect();
+    let mut out: Vec<_> = vars.iter().map(|v| described(compiled, *v)).collect();
+    let cells: usize = out.iter().map(|v| v.cells()).sum();
+    let draws = (MOST_NUMBERS / cells.max(1)).clamp(FEWEST_DRAWS, REPORT_DRAWS);
+    out.iter_mut().for_each(|v| v.draws = vec![0.0; v.cells() * draws]);
+    let order: Vec<usize> = (0..batches.total).collect();
+    let (mut theta, mut z) = (vec![0.0; coordinates.dim()], vec![0.0; coordinates.dim()]);
+    let mut feeding = Feeding::new(compiled.model.fed(), batches);
+    let mut batch = Batch::default();
+    let dim = |v: &VarId| hir.var(*v).axes.iter().position(|a| hir.axis(*a).plate == batches.plate);
+    // What all rows share is the same in every batch.
+    let all = if vars.iter().any(|v| dim(v).is_some()) { batches.total.div_ceil(plan.batch) } else { 1 };
+    for k in 0..all {
+        batch.set(plan, &order, k);
+        feeding.take(&batch.rows, &batch.weights);
+        for d in 0..draws {
+            coordinates.noise(plan.seed, "draws", d * all + k, &mut z);
+            coordinates.shared_noise(plan.seed, "draws", d, &mut z);
+            coordinates.place(psi, &batch.rows, &z, &mut theta);
+            feeding.fed.report(&theta, |buffer| {
+                for (v, var) in vars.iter().zip(&mut out) {
+                    let Some(buf) = compiled.layout.buffer(*v) else { continue };
+                    put(
+                        &buffer(buf),
+                        &var.dims.iter().map(|d| d.labels.len()).collect::<Vec<_>>(),
+                        dim(v),
+                        &batch,
+                        d,
+                        draws,
+                        &mut var.draws,
+                    );
+                }
+            });
+        }
+    }
+    report.vars = out;
+    report.draws = draws;
+    report.weights = weights(compiled, &theta);
+}
+
+/// Put a batch's numbers where the whole table has them. `dims`: of the whole; `dim`: that of the rows.
+fn put(numbers: &[f64], dims: &[usize], dim: Option<usize>, batch: &Batch, draw: usize, draws: usize, out: &mut [f64]) {
+    let Some(dim) = dim else {
+        numbers.iter().enumerate().for_each(|(c, x)| out[c * draws + draw] = *x);
+        return;
+    };
+    let inner: usize = dims[..dim].iter().product();
+    let of = batch.rows.len();
+    for (i, x) in numbers.iter().enumerate() {
+        let (low, r, high) = (i % inner, i / inner % of, i / inner / of);
+        if batch.weights[r] > 0.0 {
+            let cell = low + inner * (batch.rows[r] + dims[dim] * high);
+            out[cell * draws + draw] = *x;
+        }
+    }
+}

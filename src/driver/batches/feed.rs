@@ -1,0 +1,104 @@
+//! The rows of the table that a batch holds, given to the kernels.
+
+use super::Batches;
+use crate::data::Values;
+use crate::infer::Stream;
+use crate::infer::batches::{Coordinates, Rows};
+use crate::lower::Feed;
+use crate::run::{Fed, Model};
+
+/// The whole of what a feed holds a part of.
+pub(super) struct Whole {
+    pub feed: Feed,
+    pub index: bool,
+    pub values: Option<Values>,
+    /// The dimension that runs over the rows.
+    pub dim: usize,
+}
+
+/// A feed of factors by which a `dropout` multiplies.
+pub(super) struct Mask {
+    pub feed: Feed,
+    pub rate: f64,
+    /// Its stream of random numbers.
+    pub purpose: String,
+}
+
+/// Copy rows of a variable, one after the other along dimension `dim`.
+pub(super) fn gather(values: &Values, dim: usize, rows: &[usize], out: &mut [f64]) {
+    let inner: usize = values.dims[..dim].iter().product();
+    let (of, to) = (values.dims[dim], rows.len());
+    for (o, block) in out.chunks_mut(inner * to).enumerate() {
+        for (r, &row) in rows.iter().enumerate() {
+            let from = o * inner * of + row * inner;
+            block[r * inner..(r + 1) * inner].copy_from_slice(&values.numbers[from..from + inner]);
+        }
+    }
+}
+
+/// A batch of rows at a time.
+pub(super) struct Feeding<'m> {
+    pub fed: Fed<'m>,
+    batches: &'m Batches,
+    numbers: Vec<f64>,
+}
+
+impl<'m> Feeding<'m> {
+    pub fn new(fed: Fed<'m>, batches: &'m Batches) -> Feeding<'m> {
+        let mut feeding = Feeding { fed, batches, numbers: vec![] };
+        feeding.drop_out(None);
+        feeding
+    }
+}
+
+impl Rows for Feeding<'_> {
+    fn take(&mut self, rows: &[usize], weights: &[f64]) {
+        for whole in &self.batches.whole {
+            let Some(values) = &whole.values else {
+                self.fed.numbers(whole.feed.buf, |out| out.copy_from_slice(weights));
+                continue;
+            };
+            if whole.index {
+                let numbers = &mut self.numbers;
+                self.fed.positions(whole.feed.buf, |out| {
+                    numbers.resize(out.len(), 0.0);
+                    gather(values, whole.dim, rows, numbers);
+                    out.iter_mut().zip(numbers).for_each(|(o, x)| *o = *x as u32);
+                });
+            } else {
+                self.fed.numbers(whole.feed.buf, |out| gather(values, whole.dim, rows, out));
+            }
+        }
+    }
+
+    fn drop_out(&mut self, step: Option<(u64, usize)>) {
+        for mask in &self.batches.masks {
+            self.fed.numbers(mask.feed.buf, |out| match step {
+                None => out.fill(1.0),
+                Some((seed, step)) => {
+                    let mut stream = Stream::numbered(seed, &mask.purpose, step);
+                    let kept = 1.0 / (1.0 - mask.rate);
+                    out.fill_with(|| if stream.uniform() < mask.rate { 0.0 } else { kept });
+                }
+            });
+        }
+    }
+
+    fn value_grad(&mut self, theta: &[f64], grad: &mut [f64]) -> f64 {
+        self.fed.value_grad(theta, grad)
+    }
+
+    fn value(&mut self, theta: &[f64]) -> f64 {
+        self.fed.value(theta)
+    }
+}
+
+impl Batches {
+    pub fn rows<'m>(&'m self, model: &'m Model) -> impl Rows + 'm {
+        Feeding::new(model.fed(), self)
+    }
+
+    pub fn coordinates(&self) -> Coordinates {
+        Coordinates::new(&self.parts, self.total)
+    }
+}

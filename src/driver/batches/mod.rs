@@ -1,0 +1,36 @@
+//! Fits in minibatches: the model compiled for a batch of rows, its data given anew at each step.
+
+mod compile;
+mod draws;
+mod feed;
+mod fit;
+mod options;
+mod trouble;
+
+use crate::hir::{FitValue, Hir, PlateId, TableId};
+use crate::infer::batches::Part;
+use crate::source::Span;
+pub use compile::compile;
+use feed::{Mask, Whole};
+pub use fit::fit;
+pub use options::refused;
+
+/// What a compiled model has besides, if it is fitted in batches.
+pub struct Batches {
+    pub plate: PlateId,
+    /// Rows of a batch, and of the table.
+    pub rows: usize,
+    pub total: usize,
+    /// Numbers of the whole table, by feed of the layout.
+    whole: Vec<Whole>,
+    masks: Vec<Mask>,
+    parts: Vec<Part>,
+}
+
+/// The `batch` of a model: the table, how many rows, and where it is asked for.
+pub fn asked(hir: &Hir) -> Option<(TableId, usize, Span)> {
+    hir.fit.iter().find_map(|o| match o.value {
+        FitValue::Batch(table, rows) => Some((table, rows, o.span)),
+        _ => None,
+    })
+}

@@ -1,0 +1,67 @@
+//! What is asked of a fit in batches.
+
+use super::{Batches, asked};
+use crate::diag::{Code, Diagnostic};
+use crate::driver::Compiled;
+use crate::hir::FitValue;
+use crate::infer::batches::{Optimizer, Plan, Rule, Schedule};
+use crate::infer::{FitOptions, GuideKind, Method};
+
+const EPOCHS: usize = 50;
+const RATE: f64 = 1e-3;
+
+/// What is asked of the fit that batches cannot do.
+pub fn refused(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> {
+    let (_, _, at) = asked(&compiled.hir)?;
+    let what = match options.method {
+        _ if !matches!(options.guide, GuideKind::MeanField | GuideKind::FullRank) => {
+            "this guide is fitted to all rows at once".into()
+        }
+        Method::Nuts => "the sampler needs all rows at each step".into(),
+        Method::Auto | Method::Lbfgs | Method::Adam => return None,
+        other => format!("the method `{}` needs all rows at each step", other.name()),
+    };
+    Some(
+        Code::BATCH_WITH
+            .at(at, what)
+            .here("batches are asked for here")
+            .help("remove `batch`, or the option of the command"),
+    )
+}
+
+/// From the model's `fit` block, then defaults.
+pub(super) fn plan(compiled: &Compiled, batches: &Batches, options: &FitOptions) -> Plan {
+    let mut plan = Plan {
+        total: batches.total,
+        batch: batches.rows,
+        epochs: EPOCHS,
+        optimizer: Optimizer { rule: Rule::Adam, rate: RATE, schedule: Schedule::Linear, warm_up: 0, clip: None },
+        seed: options.seed,
+        cancel: options.cancel.clone(),
+        checkpoint: options.checkpoint.clone(),
+    };
+    for option in &compiled.hir.fit {
+        match (option.name.as_str(), &option.value) {
+            ("epochs", FitValue::Number(n)) => plan.epochs = *n as usize,
+            ("warmup", FitValue::Number(n)) => plan.optimizer.warm_up = *n as usize,
+            ("clip", FitValue::Number(c)) => plan.optimizer.clip = Some(*c),
+            ("schedule", FitValue::Word(w)) => {
+                plan.optimizer.schedule = match w.as_str() {
+                    "constant" => Schedule::Constant,
+                    "cosine" => Schedule::Cosine,
+                    _ => Schedule::Linear,
+                }
+            }
+            ("optimizer", FitValue::Optimizer(name, rate)) => {
+                plan.optimizer.rate = *rate;
+                plan.optimizer.rule = match name.as_str() {
+                    "adamw" => Rule::AdamW,
+                    "sgd" => Rule::Sgd,
+                    _ => Rule::Adam,
+                }
+            }
+            _ => {}
+        }
+    }
+    plan
+}

@@ -1,0 +1,40 @@
+//! A fit in batches that came to nothing.
+
+use super::Batches;
+use super::feed::Feeding;
+use crate::driver::trouble::{Scene, explain_nonfinite, exploded, of_checkpoint};
+use crate::driver::{Compiled, Session};
+use crate::infer::FitOptions;
+use crate::infer::batches::{Batch, Plan, Rows, Trouble};
+
+/// Say why.
+pub(super) fn explain(
+    session: &mut Session,
+    compiled: &Compiled,
+    batches: &Batches,
+    options: &FitOptions,
+    plan: &Plan,
+    trouble: Trouble,
+) {
+    let (theta, batch, begun, epoch, step) = match trouble {
+        Trouble::Checkpoint(error) => {
+            let at = options.checkpoint.as_ref().expect("a fit without a checkpoint has no trouble with it");
+            return session.diags.push(of_checkpoint(at, &error));
+        }
+        Trouble::NonFinite { theta, batch, begun, epoch, step } => (theta, batch, begun, epoch, step),
+    };
+    let Batch { rows, weights } = &batch;
+    // On a graph of its own, which holds the rows of this batch.
+    let mut feeding = Feeding::new(compiled.model.fed_plainly(), batches);
+    feeding.take(rows, weights);
+    let graph = feeding.fed.graph().expect("it was made so above");
+    let scene = Scene { compiled, graph, rows: Some((batches.plate, rows)) };
+    if !begun {
+        return explain_nonfinite(session, &scene, &theta);
+    }
+    let lower = plan.optimizer.rate / 10.0;
+    let rule = format!("{:?}", plan.optimizer.rule).to_lowercase();
+    let clip = if plan.optimizer.clip.is_none() { ", or shorten long gradients, `clip: 10`" } else { "" };
+    let help = format!("take smaller steps, `optimizer: {rule}({lower:e})`{clip}");
+    session.diags.push(exploded(&scene, &theta, epoch, step, help));
+}

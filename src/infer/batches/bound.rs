@@ -1,0 +1,43 @@
+//! The lower bound of the whole data at fixed params.
+
+use super::{Batch, Coordinates, Plan, Rows};
+
+/// Passes over the data for the reported bound.
+const SWEEPS: usize = 16;
+
+/// The lower bound of the whole data at ψ, over passes with fresh draws, and its standard error; nothing if the fit is
+/// interrupted meanwhile.
+pub fn bound(
+    target: &mut dyn Rows,
+    coordinates: &Coordinates,
+    plan: &Plan,
+    psi: &[f64],
+    values: &mut usize,
+) -> Option<(f64, f64)> {
+    let order: Vec<usize> = (0..plan.total).collect();
+    let (mut theta, mut z) = (vec![0.0; coordinates.dim()], vec![0.0; coordinates.dim()]);
+    let mut batch = Batch::default();
+    target.drop_out(None);
+    let mut passes = vec![];
+    for sweep in 0..SWEEPS {
+        let mut sum = 0.0;
+        for k in 0..plan.batches() {
+            batch.set(plan, &order, k);
+            target.take(&batch.rows, &batch.weights);
+            coordinates.noise(plan.seed, "bound", sweep * plan.batches() + k, &mut z);
+            // What all rows share has one draw per pass.
+            coordinates.shared_noise(plan.seed, "bound", sweep, &mut z);
+            coordinates.place(psi, &batch.rows, &z, &mut theta);
+            sum += target.value(&theta) + coordinates.surprise(psi, &batch, &z);
+            *values += 1;
+            if plan.cancelled() {
+                return None;
+            }
+        }
+        passes.push(sum / plan.batches() as f64);
+    }
+    let n = passes.len() as f64;
+    let mean = passes.iter().sum::<f64>() / n;
+    let variance = passes.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    Some((mean, (variance / n).sqrt()))
+}
