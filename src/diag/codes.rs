@@ -194,7 +194,7 @@ codes! {
     // V085x: minibatches
     BATCH_TIED "V0850" error "batches of rows that are tied together";
     BATCH_SIZE "V0851" error "a batch larger than the data";
-    LOSS_EXPLODED "V0852" error "steps that lead where the log joint is not finite";
+    LOSS_EXPLODED "V0852" error "steps that lead away from the posterior";
     // V07xx: data files
     DATA_NO_FILE "V0701" error "a table has no data file";
     DATA_EXTRA_FILE "V0702" error "a data file that no table takes";

@@ -4,7 +4,7 @@ use super::{Compiled, Session};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::{PlateId, VarId, VarKind};
 use crate::infer::{Checkpoint, CheckpointError, FitOptions, Method};
-use crate::lower::graph::Graph;
+use crate::lower::graph::{Graph, Region};
 use crate::prim::ode::{Failure, Reason};
 use crate::run::{self, Cause, NonFinite};
 
@@ -67,7 +67,11 @@ pub fn explain_nonfinite(session: &mut Session, scene: &Scene, theta: &[f64]) {
 }
 
 fn said(value: f64) -> String {
-    if value.is_nan() { "not a number".to_string() } else { format!("{value}") }
+    match value {
+        _ if value.is_nan() => "not a number".to_string(),
+        _ if value.is_finite() && value.abs() > 1e5 => format!("{value:.2e}"),
+        _ => format!("{value}"),
+    }
 }
 
 fn nonfinite(scene: &Scene, found: &NonFinite) -> Diagnostic {
@@ -82,21 +86,29 @@ fn nonfinite(scene: &Scene, found: &NonFinite) -> Diagnostic {
     d.help("check this row of the data, and that every argument stays in its domain: a logarithm of 0, a division by 0, an observation that the distribution cannot give")
 }
 
-/// Steps that led to where the log joint is not finite any more.
-pub fn exploded(scene: &Scene, theta: &[f64], epoch: usize, step: usize, help: String) -> Diagnostic {
-    let when = format!("the fit went astray in epoch {}, by step {}", epoch + 1, step + 1);
-    let d = match run::trace_nonfinite(scene.graph, theta) {
+/// Steps that led to where the bound of a batch is not finite, or far too low.
+pub fn exploded(scene: &Scene, theta: &[f64], bound: f64, epoch: usize, step: usize, help: String) -> Diagnostic {
+    let (epoch, step) = (epoch + 1, step + 1);
+    // What stands out is more than a thousandth of a row's share.
+    let rows = scene.rows.map_or(1, |r| r.1.len());
+    let most = if bound.is_finite() { 1e-3 * bound.abs() / rows as f64 } else { f64::MAX };
+    let when = format!("the steps of the fit lead away: in epoch {epoch}, step {step}, the bound is {}", said(bound));
+    // Params that have grown are seen in what they do to rows.
+    let plate = scene.rows.map(|r| scene.compiled.hir.plate(r.0).name.as_str());
+    let of_rows = |region: &Region| region.loops.iter().any(|l| Some(&*l.plate) == plate);
+    let found = run::trace_beyond(scene.graph, theta, most, of_rows);
+    let d = match found.or_else(|| run::trace_beyond(scene.graph, theta, most, |_| true)) {
         Some(found) => {
             let value = said(found.value);
             let (at, places) = scene.rows_of(&found);
-            let message = format!("{when}: the log joint is {value}, first in `{}`{at}", found.region);
+            let message = format!("{when}; it shows first in `{}`{at}", found.region);
             let d = match found.span {
                 Some(span) => Code::LOSS_EXPLODED.at(span, message).here(format!("{value}{at}")),
                 None => Code::LOSS_EXPLODED.plain(message),
             };
             places.into_iter().fold(d, |d, p| d.place(p))
         }
-        None => Code::LOSS_EXPLODED.plain(format!("{when}: the gradient of the log joint is not finite")),
+        None => Code::LOSS_EXPLODED.plain(format!("{when}, or its gradient is not")),
     };
     d.help(help)
 }

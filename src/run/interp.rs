@@ -83,8 +83,8 @@ pub(crate) struct Machine<'g> {
     counters: Vec<usize>,
     lane: Option<LoopId>,
     lanes: usize,
-    /// When tracing: where the first non-finite number was stored or added.
-    pub(crate) watch: bool,
+    /// When tracing: the largest number that passes, and where the first was stored or added that does not.
+    pub(crate) watch: Option<f64>,
     pub(crate) hit: Option<Hit>,
 }
 
@@ -134,7 +134,7 @@ impl Engine for System<'_> {
     }
 }
 
-/// A non-finite number met while watching, with the counters of all open loops.
+/// A number met while watching that does not pass, with the counters of all open loops.
 #[derive(Clone, Debug)]
 pub(crate) struct Hit {
     pub value: f64,
@@ -151,7 +151,7 @@ impl<'g> Machine<'g> {
                 BufKind::Input | BufKind::Scratch { .. } => vec![0.0; b.len],
             })
             .collect();
-        Machine { buffers, written, registers: vec![], counters: vec![], lane: None, lanes: 1, watch: false, hit: None }
+        Machine { buffers, written, registers: vec![], counters: vec![], lane: None, lanes: 1, watch: None, hit: None }
     }
 
     /// Without memory for what regions write: the caller gives it to the buffers that are used.
@@ -329,7 +329,7 @@ impl<'g> Machine<'g> {
         let mut space = Space::new(call);
         // The graph is verified: operands lie within their buffers, and what is written is not fixed.
         let failed = unsafe { ode::run(call, |b| table[b.0 as usize], &mut space, &mut rates) };
-        if let (true, None, Some(failure)) = (self.watch, &self.hit, failed) {
+        if let (Some(_), None, Some(failure)) = (self.watch, &self.hit, failed) {
             self.hit = Some(Hit { value: f64::NAN, counters: vec![], cause: Cause::Ode(failure) });
         }
     }
@@ -342,7 +342,7 @@ impl<'g> Machine<'g> {
             let out = call.operands.iter().find(|o| o.access == Access::Store).and_then(|o| o.buf);
             self.written[out.expect("a factor is stored").0 as usize].iter().any(|x| x.is_nan())
         };
-        if self.watch && self.hit.is_none() && failed {
+        if self.watch.is_some() && self.hit.is_none() && failed {
             self.hit = Some(Hit { value: f64::NAN, counters: vec![], cause: Cause::Indefinite });
         }
     }
@@ -414,13 +414,11 @@ impl<'g> Machine<'g> {
         })
     }
 
-    /// When watching, remember the first non-finite lane.
+    /// When watching, remember the first lane that does not pass.
     fn look(&mut self, value: ValId) {
-        if !self.watch || self.hit.is_some() {
-            return;
-        }
+        let (Some(most), None) = (self.watch, &self.hit) else { return };
         let from = at(value);
-        if let Some(l) = self.registers[from..from + self.lanes].iter().position(|v| !v.is_finite()) {
+        if let Some(l) = self.registers[from..from + self.lanes].iter().position(|v| v.is_nan() || v.abs() > most) {
             let counters = self.counters.iter().enumerate().map(|(id, &i)| {
                 let id = LoopId(id as u32);
                 (id, if self.lane == Some(id) { i + l } else { i })

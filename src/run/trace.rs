@@ -4,7 +4,7 @@ use crate::lower::graph::{BufKind, Graph, LoopId, Region};
 use crate::run::interp::{Cause, Machine};
 use crate::source::Span;
 
-/// The first cell of the program, as written, whose value is not finite.
+/// The first cell of the program, as written, whose value is not finite, or too large.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NonFinite {
     /// The definition or term, as its region is named.
@@ -18,12 +18,17 @@ pub struct NonFinite {
 
 /// Runs the program declaration by declaration at `theta`; `None` if every cell is finite.
 pub fn trace_nonfinite(graph: &Graph, theta: &[f64]) -> Option<NonFinite> {
+    trace_beyond(graph, theta, f64::MAX, |_| true)
+}
+
+/// The same for numbers that are larger than this, whatever their sign, in these regions.
+pub fn trace_beyond(graph: &Graph, theta: &[f64], most: f64, wanted: impl Fn(&Region) -> bool) -> Option<NonFinite> {
     let mut machine = Machine::new(&graph.buffers);
     if let Some(buf) = graph.theta {
         machine.written[buf.0 as usize][..theta.len()].copy_from_slice(theta);
     }
     for region in &graph.trace {
-        machine.watch = region.span.is_some();
+        machine.watch = (region.span.is_some() && wanted(region)).then_some(most);
         machine.run(region);
         if let Some(hit) = machine.hit.take() {
             let mut cell = vec![];

@@ -16,12 +16,12 @@ pub(super) fn explain(
     plan: &Plan,
     trouble: Trouble,
 ) {
-    let (theta, batch, begun, epoch, step) = match trouble {
+    let (theta, batch, bound, begun, epoch, step) = match trouble {
         Trouble::Checkpoint(error) => {
             let at = options.checkpoint.as_ref().expect("a fit without a checkpoint has no trouble with it");
             return session.diags.push(of_checkpoint(at, &error));
         }
-        Trouble::NonFinite { theta, batch, begun, epoch, step } => (theta, batch, begun, epoch, step),
+        Trouble::Lost { theta, batch, bound, begun, epoch, step } => (theta, batch, bound, begun, epoch, step),
     };
     let Batch { rows, weights } = &batch;
     // On a graph of its own, which holds the rows of this batch.
@@ -36,5 +36,5 @@ pub(super) fn explain(
     let rule = format!("{:?}", plan.optimizer.rule).to_lowercase();
     let clip = if plan.optimizer.clip.is_none() { ", or shorten long gradients, `clip: 10`" } else { "" };
     let help = format!("take smaller steps, `optimizer: {rule}({lower:e})`{clip}");
-    session.diags.push(exploded(&scene, &theta, epoch, step, help));
+    session.diags.push(exploded(&scene, &theta, bound, epoch, step, help));
 }

@@ -84,10 +84,12 @@ pub struct Fitted {
 /// Why there is nothing to give back.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trouble {
-    /// The log joint of batch after batch is not finite; this is the last. `begun`: some were before.
-    NonFinite {
+    /// The bound of batch after batch is not finite, or far below that at the start; this is the last batch. `begun`: there
+    /// were others before.
+    Lost {
         theta: Vec<f64>,
         batch: Batch,
+        bound: f64,
         begun: bool,
         epoch: usize,
         step: usize,

@@ -28,8 +28,10 @@ pub struct State {
     pub gradients: usize,
     pub values: usize,
     pub non_finite: usize,
-    /// Batches without a finite log joint since the last that had one.
-    pub in_a_row: usize,
+    /// The first finite bound per row.
+    pub first: Option<f64>,
+    /// Batches without a sensible bound, less those with one.
+    pub lost: usize,
     pub trace: Vec<Progress>,
     /// Of the runs before this one.
     pub seconds: f64,

@@ -7,9 +7,10 @@ use crate::infer::options::{Progress, Stage};
 
 /// Rows of the trace, at most.
 const TRACED: usize = 2000;
-/// Batches without a finite log joint, one after the other, at which the fit is given up: a rate that is too high does not
-/// recover.
+/// Batches without a sensible bound, less those with one, at which the fit is given up: steps that are too large do not
+/// recover. Sensible is a loss per row that is less than so many times that of the first step.
 const LOST: usize = 20;
+const ASTRAY: f64 = 1000.0;
 
 /// A fit that goes on, with the numbers that a step works on.
 pub struct Training<'a> {
@@ -90,21 +91,23 @@ impl<'a> Training<'a> {
         let bound = value + self.coordinates.surprise(&s.psi, &self.batch, &self.z);
         // Of the negative bound per row, so that rates mean the same for any number of rows.
         let scale = -1.0 / plan.total.max(1) as f64;
-        if bound.is_finite() && self.by_theta.iter().all(|g| g.is_finite()) {
+        let finite = bound.is_finite() && self.by_theta.iter().all(|g| g.is_finite());
+        if finite {
             self.coordinates.pull_back(&s.psi, &self.batch, &self.z, &self.by_theta, &mut self.gradient);
             let rate = plan.optimizer.rate_at(s.steps, plan.epochs * plan.batches());
             s.moments.step(&plan.optimizer, rate, &mut s.psi, &self.gradient, scale, &self.coordinates.decays);
             s.sum += bound;
             s.finite += 1.0;
-            s.in_a_row = 0;
         } else {
             s.non_finite += 1;
-            s.in_a_row += 1;
-            if s.in_a_row >= LOST.min(plan.epochs * plan.batches()) {
-                let (theta, batch) = (self.theta.clone(), self.batch.clone());
-                let begun = s.gradients > s.non_finite;
-                return Err(Trouble::NonFinite { theta, batch, begun, epoch: s.epoch, step: s.steps });
-            }
+        }
+        let first = if finite { *s.first.get_or_insert(-scale * bound) } else { f64::NAN };
+        let sensible = -scale * bound > -ASTRAY * (1.0 + first.abs());
+        s.lost = if sensible { s.lost.saturating_sub(1) } else { s.lost + 1 };
+        if s.lost >= LOST.min(plan.epochs * plan.batches()) {
+            let (theta, batch) = (self.theta.clone(), self.batch.clone());
+            let begun = s.first.is_some();
+            return Err(Trouble::Lost { theta, batch, bound, begun, epoch: s.epoch, step: s.steps });
         }
         let every = (plan.epochs * plan.batches()).div_ceil(TRACED).max(1);
         let row = s.steps.is_multiple_of(every).then(|| Progress {
