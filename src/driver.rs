@@ -16,7 +16,7 @@ use crate::check;
 use crate::data::{self, Bound, Inputs};
 use crate::derive::{self, guide::Guide, joint::Joint};
 use crate::diag::Diags;
-use crate::hir::{FitOption, FitValue, Hir, VarId, VarKind};
+use crate::hir::{FitOption, FitValue, Hir, VarId, VarKind, Written};
 use crate::imports;
 use crate::infer::{Checkpoint, FitOptions, GuideKind, Method, PathGradient};
 use crate::library::LIBRARY;
@@ -189,6 +189,7 @@ pub fn options(compiled: &Compiled, request: &FitRequest) -> FitOptions {
             (name, value) => unreachable!("check admits no fit option `{name}` with {value:?}"),
         }
     }
+    o.fresh_draws = compiled.hir.written.as_ref().is_some_and(Written::has_flows);
     o.seed = request.seed.unwrap_or(o.seed);
     let plan = plan::plan(compiled, request, in_model, o.seed);
     (o.method, o.guide, o.chosen, o.doubt) = (plan.method, plan.guide, plan.chosen, plan.doubt);

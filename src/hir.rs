@@ -2,9 +2,11 @@
 
 mod written;
 
+use std::collections::HashSet;
+
 use crate::source::Span;
 
-pub use written::{Gradient, GuideLine, Written};
+pub use written::{Bend, Gradient, GuideLine, Written};
 
 pub use crate::lower::graph::{BinOp, UnOp};
 use crate::prim::ode::Method;
@@ -38,6 +40,8 @@ pub struct Hir {
     pub recurrences: Vec<Recurrence>,
     /// The params that are weights of nets: made by `check`, never named by a user.
     pub weights: Vec<VarId>,
+    /// Values bound inside expressions that are stored whole, since sums read each of their cells many times.
+    pub stored: HashSet<LocalId>,
     /// What the user asked to see besides the latents, in order.
     pub reports: Vec<VarId>,
     /// Columns whose empty cells are latents, because something beside their own `observe` reads them.

@@ -41,12 +41,22 @@ impl<'a> Checker<'a, '_> {
                 GuideItem::Param { head, ty, init } => self.param(head, ty.as_ref(), init),
                 GuideItem::Sample { names, dist, attrs } => {
                     let asked = self.guide_attrs(attrs);
-                    match family_call(dist) {
-                        Some((name, args)) => {
+                    let parts = net::flat(dist);
+                    let (first, layers) = parts.split_first().expect("a chain has a first part");
+                    match (family_call(first), layers.first()) {
+                        (Some((name, args)), None) => {
                             self.smooth_only(names, asked);
                             self.family_line(names, name, args, dist.span, &mut above);
                         }
-                        None => names.iter().for_each(|n| self.draw_line(n, dist, asked, &mut above)),
+                        (Some((name, _)), Some(layer)) => self.diags.push(
+                            Code::GUIDE_FLOW
+                                .at(layer.span, "a flow bends the draws of one latent, and a family is over several")
+                                .here("bends a family")
+                                .help(format!(
+                                    "draw the latent by itself, `z ~ Normal(m, s) |> …`; or write `{name}()` alone"
+                                )),
+                        ),
+                        (None, _) => names.iter().for_each(|n| self.draw_line(n, first, layers, asked, &mut above)),
                     }
                 }
             }
@@ -200,7 +210,14 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// `z ~ Normal(m, s)`: drawn per cell of the latent's plates, or jointly over one of them.
-    fn draw_line(&mut self, name: &'a Ident, dist: &'a ast::Expr, asked: Option<(Gradient, Span)>, above: &mut Above) {
+    fn draw_line(
+        &mut self,
+        name: &'a Ident,
+        dist: &'a ast::Expr,
+        layers: &[&'a ast::Expr],
+        asked: Option<(Gradient, Span)>,
+        above: &mut Above,
+    ) {
         if name.name == "rest" && self.names.get("rest").is_none() {
             let d = Code::GUIDE_FAMILY
                 .at(dist.span, "`rest` stands for all other latents, which have no distribution in common")
@@ -226,6 +243,17 @@ impl<'a> Checker<'a, '_> {
         let drawn: Drawn = self.computed(v.name.clone(), name.span, &axes, &over);
         let (before, steps) = (self.diags.list.len(), self.hir.steps.len());
         let used = self.dist(dist, &drawn, &env);
+        let flow = match &used {
+            Some(used) if !layers.is_empty() => {
+                let Some(flow) = self.flow(&v, used, layers, &env) else {
+                    self.own_steps(steps, above);
+                    return;
+                };
+                flow
+            }
+            _ => net::Flow::default(),
+        };
+        above.own.extend(flow.bends.iter().map(|b| b.input));
         // The weights of nets that are called here first come before the line.
         self.own_steps(steps, above);
         for d in &mut self.diags.list[before..] {
@@ -234,10 +262,15 @@ impl<'a> Checker<'a, '_> {
             }
         }
         let Some(used) = used else { return };
-        if !self.same_values(&used, name, &v) {
+        let range = flow.range.clone().unwrap_or_else(|| used.range.clone());
+        if !self.same_values(&DistUse { range, ..used.clone() }, name, &v) {
             return;
         }
+        let flow = flow.bends;
         let args = used.args.iter().all(|a| self.may_read(&a.2, above));
+        if !flow.iter().all(|b| self.may_read(&b.value, above)) {
+            return;
+        }
         // The condition of a choice is in the density.
         if !args || !self.may_read(&used.logpdf, above) {
             return;
@@ -245,11 +278,11 @@ impl<'a> Checker<'a, '_> {
         let gradient = asked.map_or(Gradient::Auto, |a| a.0);
         let (over, dist, span) = (over, used, name.span);
         if self.hir.discrete(var).is_some() {
-            return above.lines.push(GuideLine::Draw { var, over, dist, gradient, span });
+            return above.lines.push(GuideLine::Draw { var, over, dist, flow, gradient, span });
         }
         self.smooth_only(std::slice::from_ref(name), asked);
         if self.smooth_draw(&dist, name, &v) {
-            above.lines.push(GuideLine::Draw { var, over, dist, gradient, span });
+            above.lines.push(GuideLine::Draw { var, over, dist, flow, gradient, span });
         }
     }
 

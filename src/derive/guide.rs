@@ -74,8 +74,8 @@ fn summed_out(hir: &Hir, d: &Discrete) -> Entry {
 /// A latent with a line of its own in a written guide.
 fn of_line(hir: &Hir, joint: &Joint, var: VarId) -> Option<Entry> {
     let lines = &hir.written.as_ref()?.lines;
-    let (dist, over, asked) = lines.iter().find_map(|l| match l {
-        GuideLine::Draw { var: v, dist, over, gradient, .. } if *v == var => Some((dist, over, *gradient)),
+    let (dist, over, flow, asked) = lines.iter().find_map(|l| match l {
+        GuideLine::Draw { var: v, dist, over, flow, gradient, .. } if *v == var => Some((dist, over, flow, *gradient)),
         _ => None,
     })?;
     let scored = joint.written.as_ref().is_some_and(|w| w.scored.contains(&var));
@@ -88,6 +88,8 @@ fn of_line(hir: &Hir, joint: &Joint, var: VarId) -> Option<Entry> {
             (false, Gradient::Enumerate) => ("enumerated: the expectation over its values", "asked for"),
             (false, _) => ("enumerated: the expectation over its values", "every term reads one of its cells"),
         }
+    } else if !flow.is_empty() {
+        ("reparameterised", "layers with triangular Jacobians bend its draw")
     } else {
         match crate::check::location_scale(dist) {
             Some(_) => ("reparameterised, closed-form entropy", "a location plus a scale times noise"),
@@ -95,7 +97,8 @@ fn of_line(hir: &Hir, joint: &Joint, var: VarId) -> Option<Entry> {
             None => ("reparameterised", "its draw is a smooth function of noise"),
         }
     };
-    let value = format!("~ {}", dist.name);
+    let layers: String = flow.iter().map(|b| format!(" |> {}", b.name)).collect();
+    let value = format!("~ {}{layers}", dist.name);
     Some(Entry { var, name: plated(hir, var), value, gradient: gradient.into(), why: why.into() })
 }
 

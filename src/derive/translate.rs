@@ -53,6 +53,7 @@ impl Translator<'_> {
             ExprKind::Local(l) => *self.locals.get(l).expect("check binds every local before its use"),
             ExprKind::Bind { local, value, body } => {
                 let v = self.expr(value);
+                let v = if self.hir.stored.contains(local) { self.whole(v, &[]) } else { v };
                 self.locals.insert(*local, v);
                 self.expr(body)
             }

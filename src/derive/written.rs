@@ -10,7 +10,7 @@ use super::chosen::Chosen;
 use super::joint::*;
 use super::translate::{Source, Translator};
 use crate::check::LocationScale;
-use crate::hir::{AxisId, DistUse, GuideLine, Noise, Step, VarId};
+use crate::hir::{AxisId, Bend, DistUse, GuideLine, Noise, Step, VarId};
 use crate::source::Span;
 
 /// The draw that is being made.
@@ -47,7 +47,7 @@ impl Translator<'_> {
                     let z = self.choose(*var, dist, *gradient, *span);
                     chosen.push(z);
                 }
-                GuideLine::Draw { var, over, dist, span, .. } => self.drawn(*var, over, dist, *span),
+                GuideLine::Draw { var, over, dist, flow, span, .. } => self.drawn(*var, over, dist, flow, *span),
                 GuideLine::Family { vars, family, read, span } => {
                     if *family == crate::hir::Guide::FullRank {
                         groups += 1;
@@ -64,7 +64,7 @@ impl Translator<'_> {
         chosen
     }
 
-    fn drawn(&mut self, var: VarId, over: &[AxisId], dist: &DistUse, span: Span) {
+    fn drawn(&mut self, var: VarId, over: &[AxisId], dist: &DistUse, flow: &[Bend], span: Span) {
         self.span = span;
         let v = self.hir.var(var).clone();
         for (local, _, value) in &dist.args {
@@ -93,9 +93,12 @@ impl Translator<'_> {
             None => drawn,
         };
         let made = self.making.take().expect("set above");
-        let value = self.but_reference(var, value);
-        self.define(var, &v.name, &v.axes, value, span);
-        let Some(Source::Slot(slot)) = self.sources.get(&var).cloned() else { unreachable!("just defined") };
+        // What is drawn here: the latent, or what the first layer of its flow bends.
+        let first = flow.first().map_or(var, |b| b.input);
+        let value = if first == var { self.but_reference(var, value) } else { value };
+        let name = self.hir.var(first).name.clone();
+        self.define(first, &name, &v.axes, value, span);
+        let Some(Source::Slot(slot)) = self.sources.get(&first).cloned() else { unreachable!("just defined") };
         let density = match standard {
             Some((_, scale)) => {
                 let density = self.density_with_locals(dist, drawn);
@@ -116,11 +119,29 @@ impl Translator<'_> {
         let term = |name: String, kind, axes, filter, value| Term { name, kind, axes, filter, value, span };
         let name = format!("guide: {} ~ {}", v.name, dist.name);
         self.joint.terms.push(term(name, TermKind::Guide, axes, filter, minus));
+        self.bent(var, flow, span);
         for (slot, axes) in made.noise {
             let z = self.read_all(slot, &axes);
             let value = self.standard_normal(z);
             let name = self.joint.slot(slot).name.clone();
             self.joint.terms.push(term(name, TermKind::Noise, axes, None, value));
+        }
+    }
+
+    /// The layers of a flow: each adds log |∂ out / ∂ in| to the log joint, since log q(out) = log q(in) − log |∂ out / ∂ in|.
+    fn bent(&mut self, var: VarId, flow: &[Bend], span: Span) {
+        let v = self.hir.var(var).clone();
+        for (k, bend) in flow.iter().enumerate() {
+            let value = self.expr(&bend.value);
+            let slope = self.expr(&bend.log_slope);
+            let next = flow.get(k + 1).map_or(var, |b| b.input);
+            let value = if next == var { self.but_reference(var, value) } else { value };
+            let name = self.hir.var(next).name.clone();
+            self.define(next, &name, &v.axes, value, span);
+            let filter = self.not_reference(var);
+            let name = format!("guide: log |d {}| of {}", v.name, bend.name);
+            let axes = v.axes.clone();
+            self.joint.terms.push(Term { name, kind: TermKind::Guide, axes, filter, value: slope, span });
         }
     }
 

@@ -1,6 +1,6 @@
 //! A guide written out line by line.
 
-use super::{AxisId, DistUse, Guide, Step, VarId};
+use super::{AxisId, DistUse, Expr, Guide, Step, VarId};
 use crate::source::Span;
 
 /// `guide { … }`: how the latents are drawn, in sampling order.
@@ -20,6 +20,8 @@ pub enum GuideLine {
         /// The axis along which its cells are drawn together, whatever the model says.
         over: Vec<AxisId>,
         dist: DistUse,
+        /// What is made of the draw, layer after layer.
+        flow: Vec<Bend>,
         gradient: Gradient,
         span: Span,
     },
@@ -31,6 +33,18 @@ pub enum GuideLine {
         read: Vec<VarId>,
         span: Span,
     },
+}
+
+/// A layer of a flow: an invertible map of the cells of a latent.
+#[derive(Clone, Debug)]
+pub struct Bend {
+    pub name: String,
+    /// Holds what the map is applied to.
+    pub input: VarId,
+    pub value: Expr,
+    /// log |∂ value / ∂ input| per cell. The Jacobian is triangular in some order of the cells, so that these sum to the log of
+    /// its determinant.
+    pub log_slope: Expr,
 }
 
 /// How the gradient passes through the draw of a discrete latent.
@@ -50,6 +64,11 @@ impl Written {
     /// Whether some latents are drawn together by a family.
     pub fn has_groups(&self) -> bool {
         self.lines.iter().any(|l| matches!(l, GuideLine::Family { family: Guide::FullRank, .. }))
+    }
+
+    /// Whether a line bends its draw.
+    pub fn has_flows(&self) -> bool {
+        self.lines.iter().any(|l| matches!(l, GuideLine::Draw { flow, .. } if !flow.is_empty()))
     }
 
     /// Whether a line gives a distribution of this latent.

@@ -143,6 +143,8 @@ pub struct FitOptions {
     /// Draws that are weighed together by `Iwae` and `ForwardKl`.
     pub importance_samples: Option<usize>,
     pub path_gradient: PathGradient,
+    /// Whether the guide could bend itself to any fixed set of draws, so that each step needs fresh ones.
+    pub fresh_draws: bool,
     /// Draws for the reported lower bound.
     pub elbo_draws: usize,
     /// Stochastic methods: the first step length, in units of the guide's standard deviations, and the number of steps.
@@ -188,6 +190,7 @@ impl Default for FitOptions {
             draws: None,
             importance_samples: None,
             path_gradient: PathGradient::ClosedEntropy,
+            fresh_draws: false,
             elbo_draws: 1024,
             learning_rate: 0.1,
             steps: 10_000,

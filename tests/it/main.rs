@@ -3,6 +3,7 @@
 mod alloc;
 mod attacks;
 mod batches;
+mod bends;
 mod calibrate;
 mod censored;
 mod chains;

@@ -150,7 +150,7 @@ impl Checker<'_, '_> {
     }
 
     /// Give a layer's value a name of its own, so that what follows refers to it once computed.
-    fn keep(&mut self, run: &mut Run, value: Expr, features: Vec<AxisId>) -> Signal {
+    pub(super) fn keep(&mut self, run: &mut Run, value: Expr, features: Vec<AxisId>) -> Signal {
         let id = self.fresh_local();
         let read = Expr { kind: ExprKind::Local(id), ty: Ty::Real, axes: value.axes.clone(), span: value.span };
         run.bound.push((id, value));
@@ -211,7 +211,7 @@ impl Checker<'_, '_> {
     }
 
     /// `bias + Σ weight · input` over the plates of every input, one per cell of `outputs`.
-    fn affine(
+    pub(super) fn affine(
         &mut self,
         name: &str,
         signals: &[Signal],
@@ -236,16 +236,7 @@ impl Checker<'_, '_> {
             };
             let (mut value, mut over) = (s.value.clone(), own.clone());
             for axis in over.iter_mut().filter(|a| outputs.iter().any(|o| o == *a)) {
-                let second = match self.nets.second(&label, *axis) {
-                    Some(known) => known,
-                    None => {
-                        let plate = self.plate_of(*axis);
-                        let text = format!("input {}", self.hir.plate(plate).name);
-                        let fresh = self.add_axis(plate, &text);
-                        self.nets.remember(&label, *axis, fresh);
-                        fresh
-                    }
-                };
+                let second = self.input_axis(&label, *axis);
                 if !matches!(value.ty, Ty::Index(_)) {
                     let axes = union(&minus(&value.axes, &[*axis]), &[second]);
                     let (ty, index) = (value.ty, Box::new(Index::Axis(second)));
@@ -278,7 +269,7 @@ impl Checker<'_, '_> {
         (!is_bad(&total)).then_some(total)
     }
 
-    fn read_weight(&mut self, var: VarId, index: Vec<Index>, axes: &[AxisId], span: Span) -> Expr {
+    pub(super) fn read_weight(&mut self, var: VarId, index: Vec<Index>, axes: &[AxisId], span: Span) -> Expr {
         self.used.insert(var);
         Expr { kind: ExprKind::Read { var, index }, ty: Ty::Real, axes: sorted(axes), span }
     }

@@ -1,8 +1,11 @@
 //! Nets: functions whose weights are params. Each call is expanded in place; the weights are made once and shared.
 
 mod activation;
+mod flow;
+mod formula;
 mod layers;
 mod pipeline;
+mod spline;
 mod weights;
 
 use std::collections::HashMap;
@@ -11,7 +14,9 @@ use super::expr::{bad, bind, is_bad};
 use super::*;
 use crate::diag::Code;
 use crate::syntax::ast::{Arg, ExprKind as A, IndexItem, NetResult};
+pub(super) use flow::Flow;
 use layers::{Layer, Signal};
+pub(super) use pipeline::flat;
 
 /// A net of the model.
 #[derive(Clone, Copy)]

@@ -140,7 +140,7 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    fn width(&mut self, e: &'a ast::Expr, env: &Env) -> Option<Width> {
+    pub(super) fn width(&mut self, e: &'a ast::Expr, env: &Env) -> Option<Width> {
         if let A::Name(n) = &e.kind
             && (env.plates.iter().any(|p| p.0 == *n) || self.names.get(n).is_some_and(|x| x.plate.is_some()))
         {
@@ -220,7 +220,7 @@ impl<'a> Checker<'a, '_> {
 }
 
 /// `a |> b |> c` as a list.
-fn flat(e: &ast::Expr) -> Vec<&ast::Expr> {
+pub(in crate::check) fn flat(e: &ast::Expr) -> Vec<&ast::Expr> {
     match &e.kind {
         A::Pipe { left, right } => {
             let mut parts = flat(left);

@@ -86,7 +86,7 @@ pub fn fit(
             stages::Session { options, pool: &pool, noisy, points, origin, trace, progress, halt: None, journal };
         let mut session = Session { shared, coordinates: &coordinates, names: &sorted };
         let few = coordinates.parameters() <= FEW_PARAMS;
-        let by_draws = options.method != Method::Adam && few && !coordinates.scored();
+        let by_draws = options.method != Method::Adam && few && !coordinates.scored() && !options.fresh_draws;
         let (mut places, failed) = session.explore().map_err(|failure| {
             let mut theta = vec![0.0; order.len()];
             order.iter().zip(failure.theta).for_each(|(&i, t)| theta[i] = t);
@@ -151,7 +151,8 @@ impl<'a> Session<'a, '_> {
     fn explore(&mut self) -> Result<(Vec<Place>, Vec<usize>), Failure> {
         let half = (self.coordinates.noisy + 1).clamp(8, 16);
         let z = matched(self.shared.options.seed, "explore", self.noisy(), half);
-        let scored = self.coordinates.scored();
+        // Fixed draws would mislead.
+        let scored = self.coordinates.scored() || self.shared.options.fresh_draws;
         let few = self.coordinates.parameters() <= JITTERED && !scored;
         let (mut places, mut failed, mut failure) = (vec![], vec![], None);
         for start in 0..if few { self.shared.options.starts.max(1) } else { 1 } {
