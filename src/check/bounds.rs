@@ -132,7 +132,7 @@ fn binary(op: BinOp, a: Range, b: Range, same: bool) -> Range {
         BinOp::Min => Range::new(a.lower.min(b.lower), a.upper.min(b.upper)),
         BinOp::Max => Range::new(a.lower.max(b.lower), a.upper.max(b.upper)),
         BinOp::Less | BinOp::LessEq | BinOp::Equal | BinOp::NotEqual | BinOp::And | BinOp::Or => Range::new(0.0, 1.0),
-        BinOp::Pow | BinOp::XLogY => Range::ALL,
+        BinOp::Pow | BinOp::XLogY | BinOp::LogGammaDraw | BinOp::LogGammaDrawSlope => Range::ALL,
     }
 }
 

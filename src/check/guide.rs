@@ -45,7 +45,7 @@ impl<'a> Checker<'a, '_> {
                     let (first, layers) = parts.split_first().expect("a chain has a first part");
                     match (family_call(first), layers.first()) {
                         (Some((name, args)), None) => {
-                            self.smooth_only(names, asked);
+                            self.smooth_only(names, asked, "drawn by a family");
                             self.family_line(names, name, args, dist.span, &mut above);
                         }
                         (Some((name, _)), Some(layer)) => self.diags.push(
@@ -91,16 +91,29 @@ impl<'a> Checker<'a, '_> {
         let mut asked: Option<(Gradient, Span)> = None;
         for a in attrs {
             let name = a.name.name.as_str();
-            let gradient = match name {
-                "enumerate" if a.args.is_empty() => Gradient::Enumerate,
-                "score" if a.args.is_empty() => Gradient::Score,
+            let gradient = match (name, a.args.as_slice()) {
+                ("enumerate", []) => Gradient::Enumerate,
+                ("score", []) => Gradient::Score,
+                ("gumbel", args) => match temperature(args) {
+                    Some(temperature) => Gradient::Gumbel { temperature },
+                    None => {
+                        let at = args.first().map_or(a.span, |arg| arg.value.span);
+                        let d = Code::GUMBEL_TEMPERATURE
+                            .at(at, "`@gumbel` takes a temperature, a positive number")
+                            .here("not one positive number");
+                        self.diags.push(d.help("write `@gumbel(temperature: 0.5)`"));
+                        continue;
+                    }
+                },
                 _ => {
                     let said = match name {
                         "enumerate" | "score" => format!("`@{name}` takes no arguments"),
                         _ => format!("`@{name}` has no meaning on a line of a guide"),
                     };
                     let d = Code::UNKNOWN_ATTRIBUTE.at(a.span, said).here("not here");
-                    self.diags.push(d.help("a line for a discrete latent takes `@enumerate` or `@score`"));
+                    self.diags.push(d.help(
+                        "a line takes `@score`, and that of a discrete latent also `@enumerate` or `@gumbel(temperature: 0.5)`",
+                    ));
                     continue;
                 }
             };
@@ -280,22 +293,27 @@ impl<'a> Checker<'a, '_> {
         if self.hir.discrete(var).is_some() {
             return above.lines.push(GuideLine::Draw { var, over, dist, flow, gradient, span });
         }
-        self.smooth_only(std::slice::from_ref(name), asked);
+        if !flow.is_empty() {
+            self.smooth_only(std::slice::from_ref(name), asked, "bent by a flow");
+        } else if gradient != Gradient::Score {
+            self.smooth_only(std::slice::from_ref(name), asked, "continuous");
+        }
         if self.smooth_draw(&dist, name, &v) {
             above.lines.push(GuideLine::Draw { var, over, dist, flow, gradient, span });
         }
     }
 
     /// Refuse a choice of gradient where there is none to make.
-    fn smooth_only(&mut self, names: &[Ident], asked: Option<(Gradient, Span)>) {
-        let (Some((_, at)), Some(name)) = (asked, names.first()) else { return };
-        self.diags.push(
-            Code::GUIDE_GRADIENT
-                .at(at, format!("`{}` is continuous: the gradient passes through its draws", name.name))
-                .here("for discrete latents")
-                .label(name.span, "continuous")
-                .help("remove it"),
-        );
+    fn smooth_only(&mut self, names: &[Ident], asked: Option<(Gradient, Span)>, what: &str) {
+        let (Some((gradient, at)), Some(name)) = (asked, names.first()) else { return };
+        let d = Code::GUIDE_GRADIENT
+            .at(at, format!("`{}` is {what}: the gradient passes through its draws", name.name))
+            .here(if gradient == Gradient::Score { "for lines with a distribution" } else { "for discrete latents" })
+            .label(name.span, what.to_string());
+        self.diags.push(match what {
+            "continuous" => d.help("remove it, or write `@score`: the score function needs no slope along the draw"),
+            _ => d.help("remove it"),
+        });
     }
 
     /// A discrete latent that a later line reads has a value there: it cannot stand for all of its values.
@@ -313,7 +331,7 @@ impl<'a> Checker<'a, '_> {
                         .help("write `@score` in the place of `@enumerate`"),
                 );
             }
-            if *gradient != Gradient::Score {
+            if matches!(gradient, Gradient::Auto | Gradient::Enumerate) {
                 *gradient = Gradient::Read;
             }
         }
@@ -471,7 +489,7 @@ impl<'a> Checker<'a, '_> {
         if let Some(sample) = &used.sample {
             walk(sample, &mut |e| {
                 if let ExprKind::Noise(noise, _) = &e.kind
-                    && !matches!(noise, Noise::Normal | Noise::Uniform)
+                    && !matches!(noise, Noise::Normal | Noise::Uniform | Noise::Gamma)
                 {
                     other = Some(*noise);
                 }
@@ -480,9 +498,6 @@ impl<'a> Checker<'a, '_> {
         let why = match (&used.sample, &used.log_kept, other) {
             (_, Some(_), _) => "it is cut to a range",
             (None, ..) => "it has no `sample()`",
-            (_, _, Some(Noise::Gamma)) => {
-                "its draws are made from gamma variates, whose shape changes with the arguments"
-            }
             (_, _, Some(_)) => "its draws jump when the arguments change",
             _ => return true,
         };
@@ -534,6 +549,16 @@ impl<'a> Checker<'a, '_> {
         self.diags.push(
             d.help(format!("add a line, `{} ~ …`, or a family for all others, `rest ~ meanfield()`", first.name)),
         );
+    }
+}
+
+/// `(temperature: 0.5)`
+fn temperature(args: &[ast::Arg]) -> Option<f64> {
+    let [one] = args else { return None };
+    match (&one.name, &one.value.kind) {
+        (Some(name), _) if name.name != "temperature" => None,
+        (_, A::Number { value, .. }) => Some(*value).filter(|t| *t > 0.0 && t.is_finite()),
+        _ => None,
     }
 }
 

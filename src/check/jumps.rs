@@ -89,11 +89,7 @@ impl Checker<'_, '_> {
             }
         });
         for var in lets {
-            let value = self.hir.steps.iter().find_map(|s| match s {
-                Step::Let { var: v, value, .. } if *v == var => Some(value),
-                _ => None,
-            });
-            if let (Some(value), true) = (value, seen.insert(var)) {
+            if let (Some(value), true) = (self.value_of(var), seen.insert(var)) {
                 self.jumps_in(value, seen, found);
             }
         }
@@ -109,7 +105,40 @@ impl Checker<'_, '_> {
                 through = through.or(moving.get(l).copied());
             }
         });
-        self.smooth_in(e).map(|s| s.0).or(through)
+        self.unscored_in(e).or(through)
+    }
+
+    /// The first continuous unknown that an expression depends on and that no line of the guide scores: the score function
+    /// needs no slope along a draw.
+    fn unscored_in(&self, e: &Expr) -> Option<VarId> {
+        let mut found = None;
+        walk(e, &mut |e| {
+            let ExprKind::Read { var, .. } = &e.kind else { return };
+            if found.is_some() || self.smooth_in(e).is_none() || self.is_scored(*var) {
+                return;
+            }
+            found = match self.value_of(*var) {
+                // What the let itself reads may be scored.
+                Some(value) => self.unscored_in(value).map(|_| *var),
+                None => Some(*var),
+            };
+        });
+        found
+    }
+
+    fn is_scored(&self, var: VarId) -> bool {
+        let mut lines = self.hir.written.iter().flat_map(|w| &w.lines);
+        lines.any(|l| matches!(l, GuideLine::Draw { var: v, gradient: Gradient::Score, .. } if *v == var))
+    }
+
+    /// The value of a `let` of the model or of its guide.
+    fn value_of(&self, var: VarId) -> Option<&Expr> {
+        let lines = self.hir.written.iter().flat_map(|w| &w.lines);
+        let own = lines.filter_map(|l| if let GuideLine::Own(step) = l { Some(step) } else { None });
+        self.hir.steps.iter().chain(own).find_map(|s| match s {
+            Step::Let { var: v, value, .. } if *v == var => Some(value),
+            _ => None,
+        })
     }
 }
 

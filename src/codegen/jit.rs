@@ -11,7 +11,7 @@ use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module};
 
 use super::plan::Callee;
-use crate::lower::graph::{MatrixCall, ProductCall, UnOp};
+use crate::lower::graph::{BinOp, MatrixCall, ProductCall, UnOp};
 use crate::prim::vector::{self, Isa, Routine};
 use crate::prim::{matrix, product};
 
@@ -129,8 +129,10 @@ impl Imports {
     fn symbols(isa: Isa) -> Vec<Routine> {
         let mut all =
             vec![vector::contract(isa), vector::contract_t(isa), matrix_routine(), product_routine(), ode_routine()];
-        let (one, block) = vector::pow(isa);
-        all.extend([one, block]);
+        for op in vector::BINARY {
+            let (one, block) = vector::binary(isa, op).expect("a function that has routines");
+            all.extend([one, block]);
+        }
         for op in vector::FUNCTIONS {
             let routines = vector::unary(isa, op).expect("a function that has routines");
             all.extend([routines.scalar, routines.block]);
@@ -145,8 +147,9 @@ impl Imports {
         self.routine(b, routine, &[F64], Some(F64), &[x]).expect("the routine returns a number")
     }
 
-    pub fn pow(&mut self, b: &mut FunctionBuilder, x: Value, y: Value) -> Value {
-        let (one, _) = vector::pow(self.isa);
+    /// A function of two numbers.
+    pub fn call_binary(&mut self, b: &mut FunctionBuilder, op: BinOp, x: Value, y: Value) -> Value {
+        let (one, _) = vector::binary(self.isa, op).expect("a function that is not inline has routines");
         self.routine(b, one, &[F64, F64], Some(F64), &[x, y]).expect("the routine returns a number")
     }
 
@@ -155,7 +158,7 @@ impl Imports {
         let routine = match callee {
             Callee::Unary(op) => vector::unary(self.isa, op).map(|r| r.block),
             Callee::Pair(first, second) => vector::pair(self.isa, first, second),
-            Callee::Pow => Some(vector::pow(self.isa).1),
+            Callee::Binary(op) => vector::binary(self.isa, op).map(|r| r.1),
         };
         let routine = routine.expect("phases call what has routines");
         self.routine(b, routine, &vec![I64; args.len()], None, args);

@@ -140,9 +140,9 @@ impl Emitter<'_, '_> {
             BinOp::Div => return self.b.ins().fdiv(a, b),
             BinOp::Min => return self.b.ins().fmin(a, b),
             BinOp::Max => return self.b.ins().fmax(a, b),
-            BinOp::Pow => {
+            BinOp::Pow | BinOp::LogGammaDraw | BinOp::LogGammaDrawSlope => {
                 assert!(!scope.wide, "functions of lanes are calls of their own");
-                return self.imports.pow(&mut self.b, a, b);
+                return self.imports.call_binary(&mut self.b, op, a, b);
             }
             BinOp::Less => FloatCC::LessThan,
             BinOp::LessEq => FloatCC::LessThanOrEqual,

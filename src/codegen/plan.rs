@@ -58,7 +58,7 @@ pub enum Phase<'r> {
 pub enum Callee {
     Unary(UnOp),
     Pair(UnOp, UnOp),
-    Pow,
+    Binary(BinOp),
 }
 
 pub enum Item<'r> {
@@ -305,8 +305,12 @@ impl<'r> Scheduler<'r> {
                 Stmt::Let(v, Op::Unary(op, x)) => {
                     phases.push(Phase::Call { routine: Callee::Unary(*op), args: vec![arg(x)], outs: vec![*v] });
                 }
-                Stmt::Let(v, Op::Binary(_, a, b)) => {
-                    phases.push(Phase::Call { routine: Callee::Pow, args: vec![arg(a), arg(b)], outs: vec![*v] });
+                Stmt::Let(v, Op::Binary(op, a, b)) => {
+                    phases.push(Phase::Call {
+                        routine: Callee::Binary(*op),
+                        args: vec![arg(a), arg(b)],
+                        outs: vec![*v],
+                    });
                 }
                 Stmt::Contract { .. } => phases.push(Phase::Contract { stmt, value: None }),
                 Stmt::Call(_) => unreachable!("a matrix operation stands outside of all loops"),
@@ -351,7 +355,7 @@ impl<'r> Scheduler<'r> {
     fn fuses(&self, stmt: &Stmt) -> bool {
         match stmt {
             Stmt::Let(_, Op::Unary(op, _)) => is_inline(*op),
-            Stmt::Let(_, Op::Binary(op, ..)) => *op != BinOp::Pow,
+            Stmt::Let(_, Op::Binary(op, ..)) => !vector::BINARY.contains(op),
             Stmt::Let(..) | Stmt::Store { .. } | Stmt::Accum { .. } => true,
             Stmt::Contract { .. } | Stmt::ContractT { .. } | Stmt::Call(_) => false,
             Stmt::Reduce { body, .. } => body.iter().all(|s| self.fuses(s) && !has_effects(s)),

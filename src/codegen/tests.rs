@@ -199,7 +199,24 @@ fn functions() {
 #[test]
 fn binary_operations() {
     use BinOp::*;
-    for op in [Add, Sub, Mul, Div, Pow, Min, Max, Less, LessEq, Equal, NotEqual, And, Or, XLogY] {
+    for op in [
+        Add,
+        Sub,
+        Mul,
+        Div,
+        Pow,
+        Min,
+        Max,
+        Less,
+        LessEq,
+        Equal,
+        NotEqual,
+        And,
+        Or,
+        XLogY,
+        LogGammaDraw,
+        LogGammaDrawSlope,
+    ] {
         for n in SIZES {
             let mut m = Maker::new();
             let a = m.data(noise(n, 1).map(|x| (x * 3.0).round().abs()).collect::<Vec<_>>());

@@ -7,15 +7,15 @@
 //! differentiated (Titsias and Lázaro-Gredilla 2015, Local expectation gradients). A switch, 0 while params are fitted, adds
 //! f(z) − Σ_v q(v) f(v) at the value drawn, without a derivative, so that draws can be weighed.
 //!
-//! *Scored*: the gradient with respect to q is E[A ∇ log q(z)] (Williams 1992), with A from the terms that depend on this
-//! cell of z, and no others (Ranganath, Gerrish and Blei 2014, Black box variational inference, section 3.1). Every such term
-//! is multiplied by 1 + e, with an input e per cell that is 0: the derivative along e is the sum of the cell's terms. Another
-//! input per cell, A, multiplies log q(z).
+//! *Scored*: the gradient is by the score function (`scored`).
+//!
+//! *Relaxed*: where the user asks for it, the values are made continuous (`relaxed`), which is biased.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::discrete::Summed;
 use super::joint::*;
+use super::scored::{Known, Scored};
 use super::translate::Translator;
 use crate::diag::Code;
 use crate::hir::{AxisId, DistUse, Gradient, VarId};
@@ -24,15 +24,21 @@ use crate::source::Span;
 /// A discrete latent that the guide draws.
 #[derive(Clone, Debug)]
 pub(super) struct Chosen {
-    of: Summed,
+    pub of: Summed,
     /// Chances, over the cells and then the values.
     table: SlotId,
     gradient: Gradient,
+    /// Weights of its values in the place of these, over the same axes.
+    pub relaxed: Option<SlotId>,
     span: Span,
 }
 
-/// The cells of a latent that an expression depends on: per dimension one, or all.
-type Cells = Vec<Option<Ix>>;
+/// What the lines of a guide have drawn that has no derivative: discrete latents, and continuous ones that are scored.
+#[derive(Default)]
+pub(super) struct Draws {
+    pub chosen: Vec<Chosen>,
+    pub scored: Vec<Scored>,
+}
 
 impl Translator<'_> {
     /// A line of the guide for a discrete latent: its chances, the value drawn, and the terms.
@@ -79,7 +85,11 @@ impl Translator<'_> {
         self.joint.terms.push(term(name, TermKind::Guide, minus));
         let standard = self.standard_normal(z);
         self.joint.terms.push(term(format!("{} noise", v.name), TermKind::Noise, standard));
-        Chosen { of, table, gradient, span }
+        let relaxed = match gradient {
+            Gradient::Gumbel { temperature } => Some(self.relaxed_weights(var, &cells, log_q, temperature)),
+            Gradient::Auto | Gradient::Enumerate | Gradient::Score | Gradient::Read => None,
+        };
+        Chosen { of, table, gradient, relaxed, span }
     }
 
     /// The chance of the value that a latent has.
@@ -91,40 +101,115 @@ impl Translator<'_> {
         self.joint.intern(Node::Read { slot: table, index })
     }
 
-    /// Replace the discrete latents of the guide in every definition and term.
-    pub(super) fn settle_chosen(&mut self, mut chosen: Vec<Chosen>) {
-        if chosen.is_empty() {
+    /// Replace the discrete latents of the guide in every definition and term, and say what scored ones are scored by.
+    pub(super) fn settle_draws(&mut self, draws: Draws) {
+        let Draws { mut chosen, scored: mut smooth } = draws;
+        if chosen.is_empty() && smooth.is_empty() {
             return;
         }
         for z in &mut chosen {
-            if matches!(z.gradient, Gradient::Score | Gradient::Read) {
-                z.gradient = Gradient::Score;
-                continue;
-            }
-            let apart = self.joint.terms.clone().iter().all(|t| self.enumerable(t, z));
-            match (apart, z.gradient) {
-                (true, _) => z.gradient = Gradient::Enumerate,
-                (false, Gradient::Enumerate) => self.joint.problems.push(self.tied(z)),
-                (false, _) => z.gradient = Gradient::Score,
-            }
-        }
-        let drawn = self.joint.written.as_mut().expect("a written guide is at work");
-        drawn.scored = chosen.iter().filter(|z| z.gradient == Gradient::Score).map(|z| z.of.var).collect();
-        let slots: HashSet<SlotId> = chosen.iter().map(|z| z.of.slot).collect();
-        // Of a scored latent: its probes, and what depends on it.
-        let scored: Vec<Chosen> = chosen.iter().filter(|z| z.gradient == Gradient::Score).cloned().collect();
-        let inputs: Vec<(SlotId, SlotId)> = scored.iter().map(|z| self.inputs(z)).collect();
-        let mut defined: Vec<HashMap<SlotId, (Vec<AxisId>, Cells)>> = vec![HashMap::new(); scored.len()];
-        for def in self.joint.defs.clone() {
-            for (z, known) in scored.iter().zip(&mut defined) {
-                let plain = def.walk.is_none() && def.scatter.is_none();
-                let cells = self.depends_on(def.value, &[], z, known);
-                if let Some(cells) = cells.filter(|_| def.slot != z.of.slot) {
-                    let all = vec![None; cells.len()];
-                    known.insert(def.slot, (def.axes.clone(), if plain { cells } else { all }));
+            z.gradient = match z.gradient {
+                Gradient::Score | Gradient::Read => Gradient::Score,
+                Gradient::Gumbel { .. } => continue,
+                asked @ (Gradient::Auto | Gradient::Enumerate) => {
+                    let apart = self.joint.terms.clone().iter().all(|t| self.enumerable(t, z));
+                    match (apart, asked) {
+                        (true, _) => Gradient::Enumerate,
+                        (false, Gradient::Enumerate) => {
+                            self.joint.problems.push(self.tied(z));
+                            Gradient::Enumerate
+                        }
+                        (false, _) => Gradient::Score,
+                    }
                 }
-            }
+            };
         }
+        let slots: HashSet<SlotId> = chosen.iter().map(|z| z.of.slot).collect();
+        let mut scored: Vec<Scored> = vec![];
+        for z in chosen.iter().filter(|z| z.gradient == Gradient::Score) {
+            scored.push(self.scored_choice(z));
+        }
+        scored.append(&mut smooth);
+        let inputs: Vec<(SlotId, SlotId)> = scored.iter().map(|z| self.inputs(z)).collect();
+        let scored: Vec<(Scored, Known, SlotId)> =
+            scored.into_iter().zip(&inputs).map(|(z, i)| (z.clone(), self.known_of(&z), i.0)).collect();
+        self.drawn_and_summed(&chosen, &slots);
+        self.scored_and_summed(&scored, &slots);
+        let averaged: Vec<Chosen> = chosen.iter().filter(|z| z.gradient != Gradient::Score).cloned().collect();
+        let relaxed: Vec<Chosen> = averaged.iter().filter(|z| z.relaxed.is_some()).cloned().collect();
+        let switch = averaged.first().map(|z| self.switch(z.of.var, !relaxed.is_empty()));
+        for mut term in std::mem::take(&mut self.joint.terms) {
+            let factor = self.probed(term.value, &scored);
+            let own: Vec<Chosen> =
+                averaged.iter().filter(|z| self.reads_slot(term.value, z.of.slot)).cloned().collect();
+            let at_draw = self.with_drawn(term.value, &slots);
+            term.value = match switch.filter(|_| !own.is_empty()) {
+                None => at_draw,
+                Some(switch) => {
+                    let expected = self.expectation(&term, &own, &slots);
+                    let gap = self.joint.binary(BinOp::Sub, at_draw, expected);
+                    let gap = self.joint.intern(Node::Detached(gap));
+                    let zero = self.joint.constant(0.0);
+                    let gap = self.joint.intern(Node::Select(switch, gap, zero));
+                    self.joint.binary(BinOp::Add, expected, gap)
+                }
+            };
+            if let Some(factor) = factor {
+                term.value = self.joint.binary(BinOp::Mul, factor, term.value);
+            }
+            self.joint.terms.push(term);
+        }
+        for ((z, ..), (_, weight)) in scored.iter().zip(&inputs) {
+            let log_q = self.with_drawn(z.log_q, &slots);
+            self.score_term(z, *weight, log_q);
+        }
+        let mut defs = std::mem::take(&mut self.joint.defs);
+        for def in &mut defs {
+            let at_draw = self.with_drawn(def.value, &slots);
+            let moves = relaxed.iter().any(|z| self.reads_slot(def.value, z.of.slot));
+            def.value = match switch.filter(|_| moves) {
+                None => at_draw,
+                Some(switch) => {
+                    let others = slots.iter().copied().filter(|s| relaxed.iter().all(|z| z.of.slot != *s)).collect();
+                    let smooth = self.with_drawn(def.value, &others);
+                    let smooth = self.relaxed(smooth, &relaxed);
+                    let fixed = self.joint.intern(Node::Detached(at_draw));
+                    self.joint.intern(Node::Select(switch, fixed, smooth))
+                }
+            };
+        }
+        self.joint.defs = defs;
+        for slot in slots {
+            self.joint.slots[slot.0 as usize].kind = SlotKind::Defined;
+        }
+    }
+
+    /// A term while params are fitted: its expectation over the latents that are enumerated, relaxed in the others.
+    fn expectation(&mut self, term: &Term, own: &[Chosen], slots: &HashSet<SlotId>) -> NodeId {
+        let others: HashSet<SlotId> = slots.iter().filter(|s| own.iter().all(|z| z.of.slot != **s)).copied().collect();
+        let of_prior = matches!(term.kind, TermKind::Prior | TermKind::Guide);
+        let exact = |t: &Self, z: &Chosen| z.relaxed.is_none() || of_prior && own.len() == 1 && t.enumerable(term, z);
+        let (exact, relaxed): (Vec<Chosen>, Vec<Chosen>) = own.iter().cloned().partition(|z| exact(self, z));
+        let mut value = self.with_drawn(term.value, &others);
+        value = self.relaxed(value, &relaxed);
+        for z in exact.iter().rev() {
+            value = self.expected(value, z);
+        }
+        value
+    }
+
+    /// What is scored of a discrete latent.
+    fn scored_choice(&mut self, z: &Chosen) -> Scored {
+        let first = self.hir.discrete(z.of.var).expect("a discrete latent").first.clone();
+        let first = self.expr(&first);
+        let chance = self.chance(&z.of, z.table, first);
+        let log_q = self.joint.unary(UnOp::Log, chance);
+        let (axes, over) = (z.of.axes.clone(), z.of.axes.clone());
+        Scored { var: z.of.var, slot: z.of.slot, axes, joint: 0, log_q, over, filter: None, span: z.span }
+    }
+
+    /// A term that depends on a latent that is drawn and on one that is summed out has no place in either.
+    fn drawn_and_summed(&mut self, chosen: &[Chosen], slots: &HashSet<SlotId>) {
         let named = |s: &SlotId| !slots.contains(s) && matches!(self.joint.slot(*s).kind, SlotKind::Discrete(_));
         for term in &self.joint.terms {
             let mut read = HashSet::new();
@@ -147,59 +232,14 @@ impl Translator<'_> {
                 break;
             }
         }
-        let enumerated: Vec<Chosen> = chosen.iter().filter(|z| z.gradient == Gradient::Enumerate).cloned().collect();
-        let switch = (!enumerated.is_empty()).then(|| self.switch(enumerated[0].of.var));
-        for mut term in std::mem::take(&mut self.joint.terms) {
-            let mut factor: Option<NodeId> = None;
-            for ((z, known), (probe, _)) in scored.iter().zip(&defined).zip(&inputs) {
-                if let Some(cells) = self.depends_on(term.value, &[], z, known) {
-                    let sum = self.probed_cells(*probe, &z.of, &cells);
-                    let before = factor.unwrap_or_else(|| self.joint.constant(1.0));
-                    factor = Some(self.joint.binary(BinOp::Add, before, sum));
-                }
-            }
-            let own: Vec<&Chosen> = enumerated.iter().filter(|z| self.reads_slot(term.value, z.of.slot)).collect();
-            let at_draw = self.with_drawn(term.value, &slots);
-            if let (Some(switch), false) = (switch, own.is_empty()) {
-                let others: HashSet<SlotId> =
-                    slots.iter().filter(|s| own.iter().all(|z| z.of.slot != **s)).copied().collect();
-                let mut expected = self.with_drawn(term.value, &others);
-                for z in own.iter().rev() {
-                    expected = self.expected(expected, z);
-                }
-                let gap = self.joint.binary(BinOp::Sub, at_draw, expected);
-                let gap = self.joint.intern(Node::Detached(gap));
-                let zero = self.joint.constant(0.0);
-                let gap = self.joint.intern(Node::Select(switch, gap, zero));
-                term.value = self.joint.binary(BinOp::Add, expected, gap);
-            } else {
-                term.value = at_draw;
-            }
-            if let Some(factor) = factor {
-                term.value = self.joint.binary(BinOp::Mul, factor, term.value);
-            }
-            self.joint.terms.push(term);
-        }
-        for (z, (_, weight)) in scored.iter().zip(&inputs) {
-            let first = self.hir.discrete(z.of.var).expect("a discrete latent").first.clone();
-            let first = self.expr(&first);
-            let chance = self.chance(&z.of, z.table, first);
-            let chance = self.with_drawn(chance, &slots);
-            let log_chance = self.joint.unary(UnOp::Log, chance);
-            let weight = self.read_all(*weight, &z.of.axes);
-            let value = self.joint.binary(BinOp::Mul, weight, log_chance);
-            let name = format!("score of {}", self.hir.var(z.of.var).name);
-            let axes = z.of.axes.clone();
-            self.joint.terms.push(Term { name, kind: TermKind::Guide, axes, filter: None, value, span: z.span });
-        }
-        let mut defs = std::mem::take(&mut self.joint.defs);
-        for def in &mut defs {
-            def.value = self.with_drawn(def.value, &slots);
-        }
-        self.joint.defs = defs;
-        for slot in slots {
-            self.joint.slots[slot.0 as usize].kind = SlotKind::Defined;
-        }
+    }
+
+    /// The value of a latent at a position of an axis over its values.
+    pub(super) fn value_at(&mut self, of: &Summed, axis: AxisId) -> NodeId {
+        let position = self.joint.intern(Node::Position(axis));
+        let first = self.hir.discrete(of.var).expect("a discrete latent").first.clone();
+        let first = self.expr(&first);
+        if self.joint.is_constant(first, 0.0) { position } else { self.joint.binary(BinOp::Add, position, first) }
     }
 
     /// Whether a term has an expectation over one cell of a latent: it reads one, and no sum in it runs over them.
@@ -225,7 +265,7 @@ impl Translator<'_> {
             .help("write `@score` in the place of `@enumerate`")
     }
 
-    fn reads_slot(&self, node: NodeId, slot: SlotId) -> bool {
+    pub(super) fn reads_slot(&self, node: NodeId, slot: SlotId) -> bool {
         let mut slots = HashSet::new();
         self.joint.reads(node, &mut slots);
         slots.contains(&slot)
@@ -247,152 +287,11 @@ impl Translator<'_> {
     }
 
     /// The input that is 1 where terms are taken at the values drawn.
-    fn switch(&mut self, var: VarId) -> NodeId {
+    fn switch(&mut self, var: VarId, relaxed: bool) -> NodeId {
         let slot = self.slot("values drawn".into(), vec![], SlotKind::Unconstrained(var));
         self.joint.unconstrained.push(Unconstrained { var, slot, point: true, start: None, axes: vec![] });
-        self.joint.written.as_mut().expect("a written guide is at work").switch = Some(slot);
-        self.joint.intern(Node::Read { slot, index: vec![] })
-    }
-
-    /// The inputs e and A of a scored latent.
-    fn inputs(&mut self, z: &Chosen) -> (SlotId, SlotId) {
-        let name = self.hir.var(z.of.var).name.clone();
-        let mut input = |what: &str| {
-            let (var, axes) = (z.of.var, z.of.axes.clone());
-            let slot = self.slot(format!("{name} {what}"), self.plates(&axes), SlotKind::Unconstrained(var));
-            self.joint.unconstrained.push(Unconstrained { var, slot, point: true, start: None, axes });
-            slot
-        };
-        let (probe, weight) = (input("terms"), input("score"));
         let own = self.joint.written.as_mut().expect("a written guide is at work");
-        own.scores.push((probe, weight));
-        (probe, weight)
-    }
-
-    /// The sum of an input over these cells.
-    fn probed_cells(&mut self, probe: SlotId, z: &Summed, cells: &Cells) -> NodeId {
-        let mut summed = vec![];
-        let mut index = vec![];
-        for (cell, axis) in cells.iter().zip(&z.axes) {
-            index.push(cell.clone().unwrap_or_else(|| {
-                let fresh = self.fresh_axis(self.hir.axis(*axis).plate, "all");
-                summed.push(fresh);
-                Ix::Axis(fresh)
-            }));
-        }
-        let body = self.joint.intern(Node::Read { slot: probe, index });
-        if summed.is_empty() {
-            return body;
-        }
-        self.joint.intern(Node::Reduce { op: Fold::Sum, axes: summed, filter: None, body })
-    }
-
-    /// The cells of a scored latent that an expression depends on, itself or through definitions; more than those where
-    /// they are not plain to see, which costs variance and nothing else. `None`: it does not.
-    fn depends_on(
-        &self,
-        node: NodeId,
-        bound: &[AxisId],
-        z: &Chosen,
-        defined: &HashMap<SlotId, (Vec<AxisId>, Cells)>,
-    ) -> Option<Cells> {
-        let visible = |ix: &Ix| match ix {
-            Ix::Axis(a) => !bound.contains(a),
-            Ix::At(n) => bound.iter().all(|a| !self.joint.varies_over(*n, *a)) && !self.depends_on_discrete(*n),
-            Ix::Label(..) => true,
-        };
-        let mut found: Option<Cells> = None;
-        let mut add = |cells: Cells| {
-            found = Some(match found.take() {
-                None => cells,
-                Some(old) => old.into_iter().zip(cells).map(|(a, b)| if a == b { a } else { None }).collect(),
-            });
-        };
-        if let Node::Read { slot, index } = self.joint.node(node) {
-            let seen = |ix: &Ix| visible(ix).then(|| ix.clone());
-            if *slot == z.of.slot {
-                add(index.iter().map(seen).collect());
-            } else if let Some((axes, cells)) = defined.get(slot) {
-                let through = |cell: &Option<Ix>| match cell {
-                    Some(Ix::Axis(a)) => axes.iter().position(|b| a == b).and_then(|d| seen(&index[d])),
-                    Some(Ix::Label(..)) => cell.clone(),
-                    Some(Ix::At(_)) | None => None,
-                };
-                add(cells.iter().map(through).collect());
-            }
-        }
-        let whole = matches!(self.joint.node(node), Node::Matrix { .. } | Node::Ode { .. });
-        let mut inner = bound.to_vec();
-        if let Node::Reduce { axes, .. } = self.joint.node(node) {
-            inner.extend(axes);
-        }
-        for operand in self.joint.operands(node) {
-            if let Some(cells) = self.depends_on(operand, &inner, z, defined) {
-                add(if whole { vec![None; cells.len()] } else { cells });
-            }
-        }
-        found
-    }
-
-    /// With the values drawn in the place of discrete latents: an index becomes a choice among all cells.
-    fn with_drawn(&mut self, node: NodeId, slots: &HashSet<SlotId>) -> NodeId {
-        self.with_drawn_in(node, slots, &mut HashMap::new())
-    }
-
-    fn with_drawn_in(&mut self, node: NodeId, slots: &HashSet<SlotId>, done: &mut HashMap<NodeId, NodeId>) -> NodeId {
-        if let Some(&n) = done.get(&node) {
-            return n;
-        }
-        let out = match self.joint.node(node).clone() {
-            n @ (Node::Const(_) | Node::Size(_) | Node::Position(_) | Node::Matrix { .. } | Node::Ode { .. }) => {
-                self.joint.intern(n)
-            }
-            Node::Read { slot, mut index } => {
-                let mut choices = vec![];
-                for (dim, ix) in index.iter_mut().enumerate() {
-                    let Ix::At(n) = ix else { continue };
-                    let at = self.with_drawn_in(*n, slots, done);
-                    if slots.iter().any(|s| self.reads_slot(*n, *s)) {
-                        let plate = self.joint.slot(slot).dims[dim];
-                        let axis = self.fresh_axis(plate, "chosen");
-                        choices.push((axis, at));
-                        *ix = Ix::Axis(axis);
-                    } else {
-                        *ix = Ix::At(at);
-                    }
-                }
-                let mut value = self.joint.intern(Node::Read { slot, index });
-                for (axis, at) in choices {
-                    let position = self.joint.intern(Node::Position(axis));
-                    let (here, zero) = (self.joint.binary(BinOp::Equal, position, at), self.joint.constant(0.0));
-                    let body = self.joint.intern(Node::Select(here, value, zero));
-                    value = self.joint.intern(Node::Reduce { op: Fold::Sum, axes: vec![axis], filter: None, body });
-                }
-                value
-            }
-            Node::Unary(op, a) => {
-                let a = self.with_drawn_in(a, slots, done);
-                self.joint.unary(op, a)
-            }
-            Node::Binary(op, a, b) => {
-                let (a, b) = (self.with_drawn_in(a, slots, done), self.with_drawn_in(b, slots, done));
-                self.joint.binary(op, a, b)
-            }
-            Node::Detached(a) => {
-                let a = self.with_drawn_in(a, slots, done);
-                self.joint.intern(Node::Detached(a))
-            }
-            Node::Select(c, t, o) => {
-                let c = self.with_drawn_in(c, slots, done);
-                let (t, o) = (self.with_drawn_in(t, slots, done), self.with_drawn_in(o, slots, done));
-                self.joint.intern(Node::Select(c, t, o))
-            }
-            Node::Reduce { op, axes, filter, body } => {
-                let body = self.with_drawn_in(body, slots, done);
-                self.joint.intern(Node::Reduce { op, axes, filter, body })
-            }
-        };
-        done.insert(node, out);
-        out
+        (own.switch, own.relaxed) = (Some(slot), relaxed);
+        self.joint.intern(Node::Read { slot, index: vec![] })
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::joint::{Joint, SlotKind, Written};
 use crate::hir::{
-    Constraint, Discrete, Gradient, Guide as Family, GuideLine, Hir, MatrixKind, Step, Ty, VarId, VarKind,
+    Constraint, Discrete, DistUse, ExprKind, Gradient, Guide as Family, GuideLine, Hir, MatrixKind, Noise, Step, Ty,
+    VarId, VarKind,
 };
 
 /// The approximating family over the unconstrained latents, and each latent's way from it.
@@ -80,18 +81,29 @@ fn of_line(hir: &Hir, joint: &Joint, var: VarId) -> Option<Entry> {
     })?;
     let scored = joint.written.as_ref().is_some_and(|w| w.scored.contains(&var));
     let by_score = "score function, leave-one-out baseline, terms that depend on the cell";
+    let relaxed: String;
     let (gradient, why) = if hir.discrete(var).is_some() {
         match (scored, asked) {
+            (_, Gradient::Gumbel { temperature }) => {
+                relaxed = format!("Gumbel-softmax relaxation at temperature {temperature}: BIASED");
+                (relaxed.as_str(), "asked for")
+            }
             (true, Gradient::Score) => (by_score, "asked for"),
             (true, Gradient::Read) => (by_score, "a later line reads its value"),
             (true, _) => (by_score, "a term reads several of its cells, which one sum cannot enumerate"),
             (false, Gradient::Enumerate) => ("enumerated: the expectation over its values", "asked for"),
             (false, _) => ("enumerated: the expectation over its values", "every term reads one of its cells"),
         }
+    } else if scored {
+        (by_score, "asked for")
     } else if !flow.is_empty() {
         ("reparameterised", "layers with triangular Jacobians bend its draw")
     } else {
         match crate::check::location_scale(dist) {
+            _ if by_gamma(dist) => (
+                "reparameterised, implicit derivative along the shape",
+                "its draw is made from gamma variates, moved along their quantiles",
+            ),
             Some(_) => ("reparameterised, closed-form entropy", "a location plus a scale times noise"),
             None if !over.is_empty() => ("reparameterised", "its cells are drawn together, from noise per cell"),
             None => ("reparameterised", "its draw is a smooth function of noise"),
@@ -100,6 +112,15 @@ fn of_line(hir: &Hir, joint: &Joint, var: VarId) -> Option<Entry> {
     let layers: String = flow.iter().map(|b| format!(" |> {}", b.name)).collect();
     let value = format!("~ {}{layers}", dist.name);
     Some(Entry { var, name: plated(hir, var), value, gradient: gradient.into(), why: why.into() })
+}
+
+/// Whether a draw is made from gamma variates.
+fn by_gamma(dist: &DistUse) -> bool {
+    let mut found = false;
+    if let Some(sample) = &dist.sample {
+        crate::check::walk(sample, &mut |e| found |= matches!(e.kind, ExprKind::Noise(Noise::Gamma, _)));
+    }
+    found
 }
 
 /// A latent of a family over the unconstrained scale, or a param.

@@ -223,12 +223,14 @@ pub struct Written {
     pub noise: Vec<SlotId>,
     /// Latents that a family draws together: which.
     pub together: Vec<(VarId, u32)>,
-    /// Discrete latents whose gradient is by the score function.
+    /// Latents whose gradient is by the score function.
     pub scored: Vec<VarId>,
     /// Of each of these: the inputs along which its terms are the derivatives, and those that multiply log q.
     pub scores: Vec<(SlotId, SlotId)>,
     /// The input that is 1 where enumerated latents are taken at the values drawn, 0 while params are fitted.
     pub switch: Option<SlotId>,
+    /// Whether at 0 some latents are relaxed, so that what is fitted is not the lower bound itself.
+    pub relaxed: bool,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -5,6 +5,7 @@ mod bijector;
 mod chain;
 mod chosen;
 mod discrete;
+mod drawn_values;
 mod factor;
 pub mod guide;
 pub mod joint;
@@ -16,6 +17,8 @@ pub use discrete::{MOST_ENTRIES, MOST_STORED, Purpose, too_many_values};
 pub use print::print;
 mod recurrence;
 mod reference;
+mod relaxed;
+mod scored;
 mod together;
 mod translate;
 mod written;
@@ -29,6 +32,7 @@ use crate::hir::{
 };
 use crate::source::Span;
 use bijector::{Ordered, Simplex, Support};
+use chosen::Draws;
 use joint::*;
 use translate::{Source, Translator};
 
@@ -87,7 +91,7 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose, known_size: &dyn Fn(&Hir, Plat
         t.give_latents();
     }
     t.fill_known();
-    let chosen = if purpose == Purpose::Drawn { vec![] } else { t.written() };
+    let draws = if purpose == Purpose::Drawn { Draws::default() } else { t.written() };
     let mut later = vec![];
     for step in &steps {
         t.span = match step {
@@ -145,7 +149,7 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose, known_size: &dyn Fn(&Hir, Plat
     for (prior, dist) in later {
         t.prior(prior, dist);
     }
-    t.settle_chosen(chosen);
+    t.settle_draws(draws);
     t.sum_out();
     let mut joint = t.joint;
     joint.mark_report_only();

@@ -100,7 +100,10 @@ impl Translator<'_> {
                 self.noise.expect("the guard has seen it")
             }
             ExprKind::Ode(ode) => self.ode(ode, e.span),
-            ExprKind::Noise(kind, _) if self.making.is_some() => self.noise_for(*kind, &e.axes),
+            ExprKind::Noise(kind, params) if self.making.is_some() => {
+                let params: Vec<NodeId> = params.iter().map(|p| self.expr(p)).collect();
+                self.noise_for(*kind, &params, &e.axes)
+            }
             ExprKind::Noise(..) => {
                 unreachable!("check admits noise in `sample()` only, which is not part of a density")
             }

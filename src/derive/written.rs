@@ -6,11 +6,12 @@
 //! densities are those of z. A draw may be made from more noise than it has cells (Laplace: two numbers); the weights are
 //! then those of an extended posterior p(z) q(ε | z), which has the same evidence.
 
-use super::chosen::Chosen;
+use super::chosen::Draws;
 use super::joint::*;
+use super::scored::Scored;
 use super::translate::{Source, Translator};
 use crate::check::LocationScale;
-use crate::hir::{AxisId, Bend, DistUse, GuideLine, Noise, Step, VarId};
+use crate::hir::{AxisId, Bend, DistUse, Gradient, GuideLine, Noise, Step, VarId};
 use crate::source::Span;
 
 /// The draw that is being made.
@@ -24,9 +25,9 @@ pub(super) struct Making {
 
 impl Translator<'_> {
     /// The lines of the guide, which come before the model.
-    pub(super) fn written(&mut self) -> Vec<Chosen> {
-        let mut chosen = vec![];
-        let Some(written) = self.hir.written.clone() else { return chosen };
+    pub(super) fn written(&mut self) -> Draws {
+        let mut draws = Draws::default();
+        let Some(written) = self.hir.written.clone() else { return draws };
         self.joint.written = Some(Written::default());
         // Nets may be shared: their weights depend on nothing.
         for step in self.hir.steps.clone() {
@@ -45,9 +46,12 @@ impl Translator<'_> {
                 GuideLine::Draw { var, dist, gradient, span, .. } if self.hir.discrete(*var).is_some() => {
                     self.span = *span;
                     let z = self.choose(*var, dist, *gradient, *span);
-                    chosen.push(z);
+                    draws.chosen.push(z);
                 }
-                GuideLine::Draw { var, over, dist, flow, span, .. } => self.drawn(*var, over, dist, flow, *span),
+                GuideLine::Draw { var, over, dist, flow, gradient, span } => {
+                    let scored = *gradient == Gradient::Score;
+                    draws.scored.extend(self.drawn(*var, over, dist, flow, scored, *span));
+                }
                 GuideLine::Family { vars, family, read, span } => {
                     if *family == crate::hir::Guide::FullRank {
                         groups += 1;
@@ -61,10 +65,19 @@ impl Translator<'_> {
                 }
             }
         }
-        chosen
+        draws
     }
 
-    fn drawn(&mut self, var: VarId, over: &[AxisId], dist: &DistUse, flow: &[Bend], span: Span) {
+    /// A line of the guide for a continuous latent. A scored draw is a constant to derivatives.
+    fn drawn(
+        &mut self,
+        var: VarId,
+        over: &[AxisId],
+        dist: &DistUse,
+        flow: &[Bend],
+        scored: bool,
+        span: Span,
+    ) -> Option<Scored> {
         self.span = span;
         let v = self.hir.var(var).clone();
         for (local, _, value) in &dist.args {
@@ -75,7 +88,7 @@ impl Translator<'_> {
         let sample = dist.sample.as_ref().expect("check lets a guide draw only what has a `sample()`");
         // A location plus a scale times a standard draw: the density is that of the standard draw over the scale, without a
         // difference of nearly equal numbers.
-        let standard = match crate::check::location_scale(dist).filter(|_| over.is_empty()) {
+        let standard = match crate::check::location_scale(dist).filter(|_| over.is_empty() && !scored) {
             Some(LocationScale::Of { mu, sigma }) => {
                 let (location, scale) = (self.locals[&mu], self.locals[&sigma]);
                 let (zero, one) = (self.joint.constant(0.0), self.joint.constant(1.0));
@@ -93,6 +106,7 @@ impl Translator<'_> {
             None => drawn,
         };
         let made = self.making.take().expect("set above");
+        let value = if scored { self.joint.intern(Node::Detached(value)) } else { value };
         // What is drawn here: the latent, or what the first layer of its flow bends.
         let first = flow.first().map_or(var, |b| b.input);
         let value = if first == var { self.but_reference(var, value) } else { value };
@@ -105,8 +119,9 @@ impl Translator<'_> {
                 let log_scale = self.joint.unary(UnOp::Log, scale);
                 self.joint.binary(BinOp::Sub, density, log_scale)
             }
-            // The draw of a cell is a short expression, which simplifies with the density; cells drawn together are stored.
-            None if over.is_empty() => self.density_with_locals(dist, value),
+            // The draw of a cell is a short expression, which simplifies with the density; cells drawn together are stored, and what
+            // is scored is one number to its density.
+            None if over.is_empty() && !scored => self.density_with_locals(dist, value),
             None => {
                 let x = self.read_all(slot, &v.axes);
                 self.density_with_locals(dist, x)
@@ -118,6 +133,7 @@ impl Translator<'_> {
         let minus = self.joint.unary(UnOp::Neg, density);
         let term = |name: String, kind, axes, filter, value| Term { name, kind, axes, filter, value, span };
         let name = format!("guide: {} ~ {}", v.name, dist.name);
+        let own = axes.clone();
         self.joint.terms.push(term(name, TermKind::Guide, axes, filter, minus));
         self.bent(var, flow, span);
         for (slot, axes) in made.noise {
@@ -126,6 +142,7 @@ impl Translator<'_> {
             let name = self.joint.slot(slot).name.clone();
             self.joint.terms.push(term(name, TermKind::Noise, axes, None, value));
         }
+        scored.then(|| Scored { var, slot, axes: v.axes, joint: over.len(), log_q: density, over: own, filter, span })
     }
 
     /// The layers of a flow: each adds log |∂ out / ∂ in| to the log joint, since log q(out) = log q(in) − log |∂ out / ∂ in|.
@@ -146,7 +163,7 @@ impl Translator<'_> {
     }
 
     /// Noise of the draw that is being made, as a function of a standard normal number per cell.
-    pub(super) fn noise_for(&mut self, kind: Noise, axes: &[AxisId]) -> NodeId {
+    pub(super) fn noise_for(&mut self, kind: Noise, params: &[NodeId], axes: &[AxisId]) -> NodeId {
         let making = self.making.as_ref().expect("noise stands in draws only");
         let name = match making.noise.len() {
             0 => format!("{} noise", making.name),
@@ -158,7 +175,12 @@ impl Translator<'_> {
         match kind {
             Noise::Normal => z,
             Noise::Uniform => self.joint.unary(UnOp::Phi, z),
-            _ => unreachable!("check lets a guide draw only from normal and uniform noise"),
+            // Along its quantile a gamma variate moves smoothly with its shape.
+            Noise::Gamma => {
+                let log = self.joint.binary(BinOp::LogGammaDraw, params[0], z);
+                self.joint.unary(UnOp::Exp, log)
+            }
+            _ => unreachable!("check lets a guide draw only from normal, uniform and gamma noise"),
         }
     }
 

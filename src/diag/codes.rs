@@ -192,6 +192,7 @@ codes! {
     GUIDE_GRADIENT "V0625" error "a draw of a guide without a gradient";
     GUIDE_FAMILY "V0626" error "a family of a guide that cannot be used so";
     JUMP "V0627" error "a density that jumps along a continuous latent";
+    GUMBEL_TEMPERATURE "V0628" error "a relaxation without a temperature";
     // V085x: minibatches
     BATCH_TIED "V0850" error "batches of rows that are tied together";
     BATCH_SIZE "V0851" error "a batch larger than the data";

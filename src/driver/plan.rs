@@ -1,7 +1,7 @@
 //! What `--method auto` makes of a model: how its posterior is approximated, and why.
 
 use super::{Compiled, FitRequest};
-use crate::hir::Guide as Family;
+use crate::hir::{Gradient, Guide as Family, GuideLine, Hir};
 use crate::infer::{self, Choice, Fit, FitOptions, GuideKind, Jump, Method, Target};
 use crate::lower;
 
@@ -37,6 +37,7 @@ pub fn plan(compiled: &Compiled, request: &FitRequest, in_model: Option<Method>,
         choice.0
     });
     let doubt = jump.filter(|_| asked.is_some_and(|m| m != Method::Nuts)).map(|jump| unseen(&jump, false));
+    let doubt = doubt.or_else(|| relaxed(&compiled.hir));
     let in_model = match compiled.hir.guide {
         Family::MeanField => Some(GuideKind::MeanField),
         Family::FullRank => Some(GuideKind::FullRank),
@@ -53,6 +54,26 @@ pub fn plan(compiled: &Compiled, request: &FitRequest, in_model: Option<Method>,
         choice.0
     });
     Plan { method, guide, chosen, doubt }
+}
+
+/// What a written guide's relaxations do to the fit.
+fn relaxed(hir: &Hir) -> Option<String> {
+    let names: Vec<String> = hir
+        .written
+        .iter()
+        .flat_map(|w| &w.lines)
+        .filter_map(|l| match l {
+            GuideLine::Draw { var, gradient: Gradient::Gumbel { .. }, .. } => Some(format!("`{}`", hir.var(*var).name)),
+            _ => None,
+        })
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "The gradient through {} is that of a relaxation (Gumbel-softmax), which is biased: the guide need not be the best \
+             of its family. The bound and the draws are those of the values themselves. `@score` is unbiased.",
+            names.join(", ")
+        )
+    })
 }
 
 fn method(latents: usize, jump: Option<&str>) -> (Method, Choice) {
@@ -142,6 +163,6 @@ fn in_words(compiled: &Compiled, found: &Jump) -> String {
 }
 
 fn unseen(jump: &str, written: bool) -> String {
-    let way = if written { "without the guide, `--method score` needs none" } else { "`--method score` needs none" };
+    let way = if written { "`@score` on its line in the guide needs none" } else { "`--method score` needs none" };
     format!("{jump}: this method follows slopes, which do not show it. {way}.")
 }

@@ -47,10 +47,10 @@ pub struct Bend {
     pub log_slope: Expr,
 }
 
-/// How the gradient passes through the draw of a discrete latent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the gradient passes through a draw.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Gradient {
-    /// By the best way there is.
+    /// By the best way there is: along the draw if it is continuous.
     Auto,
     /// By the expectation over its values.
     Enumerate,
@@ -58,6 +58,8 @@ pub enum Gradient {
     Score,
     /// The same, since a later line reads the value drawn.
     Read,
+    /// Along a relaxed draw, which is biased.
+    Gumbel { temperature: f64 },
 }
 
 impl Written {

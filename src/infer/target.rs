@@ -11,6 +11,8 @@ pub enum Role {
     Family(u32),
     /// An input that is 0 while params are fitted, and 1 where enumerated latents are taken at the values drawn.
     Switch,
+    /// The same where some latents are relaxed at 0: what is fitted is then not the lower bound itself.
+    Relaxed,
     /// An input, 0, along which the derivative is what the log joint owes to one cell of a scored latent.
     Terms,
     /// An input, 0, that multiplies the log chance of that cell's value. There are as many as of `Terms`, in their order.
@@ -35,7 +37,7 @@ pub trait Target: Sync {
     }
     /// Whether the log joint has no jumps: then chains follow its gradient.
     fn smooth(&self) -> bool {
-        let jumps = |r: &Role| matches!(r, Role::Switch | Role::Terms);
+        let jumps = |r: &Role| matches!(r, Role::Switch | Role::Relaxed | Role::Terms);
         self.roles().is_none_or(|roles| !roles.iter().any(jumps))
     }
     /// A name per coordinate, for messages and for keying random draws (`theta[Choate]`); unique.

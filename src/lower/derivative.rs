@@ -4,7 +4,10 @@ use std::f64::consts::PI;
 
 use crate::lower::expr::{Arena, E};
 use crate::lower::graph::{BinOp, LoopId, ReduceOp, UnOp};
-use crate::prim::scalar::FRAC_1_SQRT_2PI;
+use crate::prim::scalar::{FRAC_1_SQRT_2PI, LN_SQRT_2PI};
+
+/// Of differences that stand in for a derivative.
+const STEP: f64 = 1e-3;
 
 /// A partial derivative. `pole`: it may be infinite at a finite operand, so that 0 times it must be guarded.
 #[derive(Clone, Copy, Debug)]
@@ -167,6 +170,41 @@ pub(crate) fn binary(r: &mut Arena, op: BinOp, a: E, b: E, y: E, wanted: [bool; 
                 let q = r.div(a, b);
                 let flat = r.binary(BinOp::Equal, a, zero);
                 r.select(flat, zero, q)
+            }
+            BinOp::LogGammaDraw if first => r.binary(BinOp::LogGammaDrawSlope, a, b),
+            // dl/dz = φ(z) / (x g(x)) with x = eˡ and g the density of Gamma(a, 1)
+            BinOp::LogGammaDraw => {
+                let square = r.mul(b, b);
+                let half = r.scale(square, -0.5);
+                let (powers, x, lgamma) = (r.mul(a, y), r.unary(UnOp::Exp, y), r.unary(UnOp::Lgamma, a));
+                let log = r.sub(half, powers);
+                let log = r.add(log, x);
+                let log = r.add(log, lgamma);
+                let constant = r.number(LN_SQRT_2PI);
+                let log = r.sub(log, constant);
+                r.unary(UnOp::Exp, log)
+            }
+            // d²l/da dz = dl/dz · (ψ(a) − l + (x − a) dl/da)
+            BinOp::LogGammaDrawSlope if !first => {
+                let l = r.binary(BinOp::LogGammaDraw, a, b);
+                let [_, along] = binary(r, BinOp::LogGammaDraw, a, b, l, [false, true]);
+                let (x, psi) = (r.unary(UnOp::Exp, l), r.unary(UnOp::Digamma, a));
+                let (excess, rest) = (r.sub(x, a), r.sub(psi, l));
+                let moved = r.mul(excess, y);
+                let inner = r.add(rest, moved);
+                r.mul(along.expect("the second is wanted").value, inner)
+            }
+            // No formula: central differences of fourth order, relative in the shape. For second derivatives only.
+            BinOp::LogGammaDrawSlope => {
+                let mut at = |share: f64| {
+                    let a = r.scale(a, 1.0 + share);
+                    r.binary(op, a, b)
+                };
+                let (far, near) = ([at(2.0 * STEP), at(-2.0 * STEP)], [at(STEP), at(-STEP)]);
+                let (far, near) = (r.sub(far[0], far[1]), r.sub(near[0], near[1]));
+                let (far, near) = (r.scale(far, -1.0 / (12.0 * STEP)), r.scale(near, 8.0 / (12.0 * STEP)));
+                let change = r.add(far, near);
+                r.div(change, a)
             }
         };
         *slot = Some(Partial { value, pole });

@@ -409,6 +409,7 @@ fn own_cost(expr: &Expr) -> f32 {
             BinOp::Div => 4.0,
             BinOp::Pow => 40.0,
             BinOp::XLogY => 18.0,
+            BinOp::LogGammaDraw | BinOp::LogGammaDrawSlope => 2000.0,
         },
         Expr::Select(..) | Expr::Reduce(..) => 1.0,
     }

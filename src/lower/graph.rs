@@ -479,6 +479,10 @@ pub enum BinOp {
     Or,
     /// `x · log y`, exactly 0 where `x = 0`.
     XLogY,
+    /// Of a shape and a standard normal number: the log of the Gamma(shape, 1) quantile at its probability.
+    LogGammaDraw,
+    /// The derivative of `LogGammaDraw` along the shape.
+    LogGammaDrawSlope,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -281,7 +281,7 @@ impl Run<'_> {
                         self.bend(b);
                         both
                     }
-                    BinOp::Pow | BinOp::XLogY => {
+                    BinOp::Pow | BinOp::XLogY | BinOp::LogGammaDraw | BinOp::LogGammaDrawSlope => {
                         self.bend(both);
                         both
                     }

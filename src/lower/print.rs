@@ -182,7 +182,7 @@ fn operation(graph: &Graph, op: &Op) -> String {
                 BinOp::NotEqual => "!=",
                 BinOp::And => "and",
                 BinOp::Or => "or",
-                BinOp::Min | BinOp::Max | BinOp::XLogY => {
+                BinOp::Min | BinOp::Max | BinOp::XLogY | BinOp::LogGammaDraw | BinOp::LogGammaDrawSlope => {
                     return format!("{}({a}, {b})", format!("{op:?}").to_lowercase());
                 }
             };

@@ -234,6 +234,7 @@ impl Resolver<'_, '_> {
             if let Some(written) = &self.joint.written {
                 let group = written.together.iter().find(|t| t.0 == u.var).map_or(0, |t| t.1);
                 let role = match u.point {
+                    true if written.switch == Some(u.slot) && written.relaxed => Role::Relaxed,
                     true if written.switch == Some(u.slot) => Role::Switch,
                     true if written.scores.iter().any(|s| s.0 == u.slot) => Role::Terms,
                     true if written.scores.iter().any(|s| s.1 == u.slot) => Role::Score,

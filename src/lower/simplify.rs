@@ -207,7 +207,9 @@ impl Arena {
                 let (a, b) = self.ordered(a, b);
                 self.intern(Expr::Binary(op, a, b))
             }
-            BinOp::Less | BinOp::LessEq => self.intern(Expr::Binary(op, a, b)),
+            BinOp::Less | BinOp::LessEq | BinOp::LogGammaDraw | BinOp::LogGammaDrawSlope => {
+                self.intern(Expr::Binary(op, a, b))
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Primitive functions of reals: what the operations of the graph compute, one by one and over many lanes.
 
 pub mod contract;
+mod gamma_draw;
 mod lanes;
 pub mod matrix;
 pub mod ode;

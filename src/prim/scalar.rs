@@ -5,6 +5,7 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, LN_2, PI};
 
+use super::gamma_draw::{log_gamma_draw, log_gamma_draw_slope};
 use crate::lower::graph::{BinOp, UnOp};
 
 /// 1/√(2π)
@@ -63,6 +64,8 @@ pub fn binary(op: BinOp, a: f64, b: f64) -> f64 {
         BinOp::And => truth(a != 0.0 && b != 0.0),
         BinOp::Or => truth(a != 0.0 || b != 0.0),
         BinOp::XLogY => xlogy(a, b),
+        BinOp::LogGammaDraw => log_gamma_draw(a, b),
+        BinOp::LogGammaDrawSlope => log_gamma_draw_slope(a, b),
     }
 }
 

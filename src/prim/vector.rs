@@ -3,8 +3,8 @@
 //! The kernels call these through pointers, so all have the C calling convention. Each routine also has a form for one
 //! number with the same arithmetic, for code outside lane loops: both give the same bits.
 
-use super::{contract, lanes, scalar, vector_elementary as e, vector_gamma as g, vector_normal as n};
-use crate::lower::graph::UnOp;
+use super::{contract, gamma_draw as d, lanes, scalar, vector_elementary as e, vector_gamma as g, vector_normal as n};
+use crate::lower::graph::{BinOp, UnOp};
 
 pub use e::softplus_sigmoid;
 
@@ -212,23 +212,38 @@ pub fn pair(isa: Isa, first: UnOp, second: UnOp) -> Option<Routine> {
     }
 }
 
-/// `a^b`: for one number `fn(a, b) -> y`, for lanes `fn(lanes, a, b, out)`.
-pub fn pow(isa: Isa) -> (Routine, Routine) {
-    #[inline(always)]
-    unsafe fn one<const F: bool>(a: f64, b: f64) -> f64 {
-        a.powf(b)
+/// Functions of two numbers that are called.
+pub const BINARY: [BinOp; 3] = [BinOp::Pow, BinOp::LogGammaDraw, BinOp::LogGammaDrawSlope];
+
+/// A function of two numbers: for one pair `fn(a, b) -> y`, for lanes `fn(lanes, a, b, out)`.
+pub fn binary(isa: Isa, op: BinOp) -> Option<(Routine, Routine)> {
+    macro_rules! routines {
+        ($one:literal, $block:literal, $f:expr) => {{
+            #[inline(always)]
+            unsafe fn one<const F: bool>(a: f64, b: f64) -> f64 {
+                $f(a, b)
+            }
+            #[inline(always)]
+            unsafe fn many<const F: bool>(n: usize, a: *const f64, b: *const f64, out: *mut f64) {
+                let (a, b, out) = unsafe { (read(n, a), read(n, b), written(n, out)) };
+                for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
+                    *o = $f(*a, *b);
+                }
+            }
+            Some((
+                variants!(isa, $one, fn(a: f64, b: f64) -> f64, one),
+                variants!(isa, $block, fn(n: usize, a: *const f64, b: *const f64, out: *mut f64), many),
+            ))
+        }};
     }
-    #[inline(always)]
-    unsafe fn many<const F: bool>(n: usize, a: *const f64, b: *const f64, out: *mut f64) {
-        let (a, b, out) = unsafe { (read(n, a), read(n, b), written(n, out)) };
-        for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
-            *o = a.powf(*b);
+    match op {
+        BinOp::Pow => routines!("pow", "pow_block", f64::powf),
+        BinOp::LogGammaDraw => routines!("log_gamma_draw", "log_gamma_draw_block", d::log_gamma_draw),
+        BinOp::LogGammaDrawSlope => {
+            routines!("log_gamma_draw_slope", "log_gamma_draw_slope_block", d::log_gamma_draw_slope)
         }
+        _ => None,
     }
-    (
-        variants!(isa, "pow", fn(a: f64, b: f64) -> f64, one),
-        variants!(isa, "pow_block", fn(n: usize, a: *const f64, b: *const f64, out: *mut f64), many),
-    )
 }
 
 /// Compiles `$body::<L>` with the lanes of each kind of processor and picks by [`Isa`].

@@ -21,6 +21,7 @@ mod fences;
 mod format;
 mod fuzz;
 mod golden;
+mod guide_draws;
 mod guides;
 mod hessians;
 mod json;

@@ -27,6 +27,8 @@ pub struct Coordinates {
     pairs: Vec<(usize, usize)>,
     /// Inputs that stand for what discrete latents do, see [`Role`].
     switch: Option<usize>,
+    /// Whether what is fitted is a relaxation of the bound.
+    pub relaxed: bool,
     terms: Vec<usize>,
     scores: Vec<usize>,
 }
@@ -41,8 +43,9 @@ impl Coordinates {
         let before = |&i: &usize| free.iter().filter(move |j| **j < i).map(move |&j| (i, j));
         let pairs = free.iter().flat_map(before).filter(|&(i, j)| together(i, j)).collect();
         let (points, terms, scores) = (of(Role::Point), of(Role::Terms), of(Role::Score));
-        let switch = of(Role::Switch).first().copied();
-        Coordinates { dim: roles.len(), noisy, points, free, pairs, switch, terms, scores }
+        let relaxed = of(Role::Relaxed).first().copied();
+        let switch = of(Role::Switch).first().copied().or(relaxed);
+        Coordinates { dim: roles.len(), noisy, points, free, pairs, switch, relaxed: relaxed.is_some(), terms, scores }
     }
 
     /// ψ: params, means, logs of sds, strict triangles.

@@ -107,7 +107,9 @@ pub fn fit(
         let trace = std::mem::take(&mut session.shared.trace);
         let gaussian = normal_at(&best, true);
         let mut values = |rows: usize, theta: &[f64]| log_joints(rows, theta, &order, &mut pool.borrow_mut());
-        let (elbo, elbo_se) = normal_at(&best, false).bound(&mut values, options.elbo_draws, options.seed);
+        // A relaxation is no bound: that is taken at values that are drawn.
+        let (elbo, elbo_se) =
+            normal_at(&best, coordinates.relaxed).bound(&mut values, options.elbo_draws, options.seed);
         let others = places.iter().map(|p| (p.start, Arc::new(normal_at(p, true)) as Arc<dyn Approximation>)).collect();
         let pool = pool.borrow();
         Ok(Fit {

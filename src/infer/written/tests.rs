@@ -12,11 +12,11 @@ use crate::infer::pool::Pool;
 use crate::run::Model;
 
 /// Two classes of rows, and a column that the guide reads.
-fn model(how: &str) -> Model {
+fn model(how_mu: &str, how: &str) -> Model {
     let text = format!(
         "data rows {{ y: real }}\nlatent mu ~ Normal(0, 2)\nlatent up[rows] ~ Bernoulli(0.4)\n\
          observe y ~ Normal(mu + (if up then 1 else -1), 0.8)\n\
-         guide {{\n  param m = 0\n  param s: real > 0 = 1\n  param a = 0\n  param b = 0\n  mu ~ Normal(m, s)\n  \
+         guide {{\n  param m = 0\n  param s: real > 0 = 1\n  param a = 0\n  param b = 0\n  mu ~ Normal(m, s) {how_mu}\n  \
          up ~ Bernoulli(logit: a + b * y) {how}\n}}\n"
     );
     let mut session = Session::default();
@@ -56,14 +56,31 @@ fn gradient(model: &Model, batches: usize, rows: usize) -> Vec<(f64, f64)> {
     })
 }
 
+/// Whether two estimates of a gradient agree within four standard errors of their difference, which is passed once in 16 000
+/// comparisons; a wrong sign or term is tens away.
+fn agree(a: &[(f64, f64)], b: &[(f64, f64)]) -> bool {
+    let near = |(a, b): (&(f64, f64), &(f64, f64))| (a.0 - b.0).abs() < 4.0 * (a.1 * a.1 + b.1 * b.1).sqrt();
+    a.iter().zip(b).all(near)
+}
+
 #[test]
 fn the_score_function_has_the_enumerated_gradient() {
-    let exact = gradient(&model("@enumerate"), 4000, 8);
-    let scored = gradient(&model("@score"), 4000, 8);
-    for ((e, e_error), (s, s_error)) in exact.into_iter().zip(scored) {
-        // Four standard errors of a difference are passed once in 16 000 comparisons; a wrong sign or term is tens away.
-        let error = (e_error * e_error + s_error * s_error).sqrt();
-        assert!((e - s).abs() < 4.0 * error, "{e} ± {e_error}, {s} ± {s_error}");
-        assert!(s_error < 0.05, "{s_error}");
+    let exact = gradient(&model("", "@enumerate"), 4000, 8);
+    for (how_mu, how) in [("", "@score"), ("@score", "@enumerate"), ("@score", "@score")] {
+        let scored = gradient(&model(how_mu, how), 4000, 8);
+        assert!(agree(&exact, &scored), "mu {how_mu}, up {how}: {exact:?} {scored:?}");
+        assert!(scored.iter().all(|s| s.1 < 0.1), "{scored:?}");
     }
+}
+
+/// A relaxation is near the gradient, and not it: nearer the lower its temperature, and noisier.
+#[test]
+fn a_relaxation_is_biased() {
+    let exact = gradient(&model("", "@enumerate"), 4000, 8);
+    let off = |g: &[(f64, f64)]| exact.iter().zip(g).map(|(e, g)| (e.0 - g.0).abs()).fold(0.0, f64::max);
+    let warm = gradient(&model("", "@gumbel(temperature: 1)"), 4000, 8);
+    let cool = gradient(&model("", "@gumbel(temperature: 0.2)"), 4000, 8);
+    assert!(!agree(&exact, &warm), "{exact:?} {warm:?}");
+    assert!(off(&cool) < 0.5 * off(&warm), "{exact:?} {warm:?} {cool:?}");
+    assert!(cool[1].1 > 1.5 * warm[1].1, "{warm:?} {cool:?}");
 }

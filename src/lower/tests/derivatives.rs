@@ -49,7 +49,7 @@ fn of_one_operand() {
 
 #[test]
 fn of_two_operands() {
-    let cases: [(BinOp, &[[f64; 2]]); 14] = [
+    let cases: [(BinOp, &[[f64; 2]]); 15] = [
         (BinOp::Add, &[[0.3, -1.0]]),
         (BinOp::Sub, &[[0.3, -1.0]]),
         (BinOp::Mul, &[[0.3, -1.0]]),
@@ -64,6 +64,7 @@ fn of_two_operands() {
         (BinOp::And, &[[0.3, -1.2]]),
         (BinOp::Or, &[[0.3, -1.2]]),
         (BinOp::XLogY, &[[0.3, 1.2], [-2.0, 0.4]]),
+        (BinOp::LogGammaDraw, &[[0.3, 1.2], [0.3, -2.0], [2.7, -1.1], [2.7, 0.4], [41.0, 1.5]]),
     ];
     for (op, points) in cases {
         let mut m = Model::default();
