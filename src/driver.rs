@@ -7,6 +7,7 @@ mod fit;
 mod mode;
 mod plan;
 mod posterior;
+pub mod rows;
 mod trouble;
 
 use std::sync::Arc;

@@ -39,6 +39,14 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Predict the fitted rows, or new ones, from the draws of a fit
     Predict(PredictArgs),
+    /// Posterior of the latents of each row, in one pass through the guide
+    Encode(EncodeArgs),
+    /// How well a fit explains each row: its lower bound, or its log likelihood
+    Score(ScoreArgs),
+    /// Draw new rows from a fit
+    Generate(GenerateArgs),
+    /// Fill in the empty cells of rows
+    Impute(ImputeArgs),
     /// Say what each figure behind a fit's verdict means
     Diagnose(DiagnoseArgs),
     /// Set one fit beside another, a guide beside the sampler
@@ -192,6 +200,99 @@ pub struct PredictArgs {
     /// Overwrite the file of --out
     #[arg(long, requires = "out")]
     pub force: bool,
+}
+
+/// Rows, and the fit that is asked about them.
+#[derive(Args, Debug)]
+pub struct RowArgs {
+    /// The model of the fit, a .vi file
+    pub model: String,
+    /// The directory that `vic fit --out` wrote
+    #[arg(value_name = "DIR")]
+    pub fit: String,
+    /// A file with rows, TABLE=FILE where there are several tables; without one, the fitted rows
+    #[arg(value_name = "[TABLE=]FILE", num_args = 0..=1)]
+    pub data: Vec<String>,
+    /// Write the table to this CSV file instead of printing it
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<String>,
+    /// Overwrite files that exist
+    #[arg(long)]
+    pub force: bool,
+    /// Seed of every random draw; results do not depend on how rows are put together
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Threads; results do not depend on their number [default: all cores, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+}
+
+/// A picture of rows that are images.
+#[derive(Args, Debug)]
+pub struct SheetArgs {
+    /// Write the rows of a vector column as small images side by side to this PNG file
+    #[arg(long, value_name = "FILE")]
+    pub png: Option<String>,
+    /// Pixels in a line of an image [default: square images]
+    #[arg(long, value_name = "PIXELS", requires = "png")]
+    pub width: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+pub struct EncodeArgs {
+    #[command(flatten)]
+    pub rows: RowArgs,
+    /// Draws of each row's latents, instead of their means and sds
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub draws: u32,
+    /// Steps by which each row's guide is optimised from where the encoder puts it
+    #[arg(long, value_name = "STEPS", default_value_t = 0, hide_default_value = true)]
+    pub refine: u32,
+    /// Instead of the latents, what the model expects of the observed columns given them
+    #[arg(long, conflicts_with = "draws")]
+    pub reconstruct: bool,
+    #[command(flatten)]
+    pub sheet: SheetArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct ScoreArgs {
+    #[command(flatten)]
+    pub rows: RowArgs,
+    /// The log likelihood by so many importance weights, instead of the lower bound
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    pub samples: Option<u32>,
+    /// Steps by which each row's guide is optimised from where the encoder puts it
+    #[arg(long, value_name = "STEPS", default_value_t = 0, hide_default_value = true)]
+    pub refine: u32,
+}
+
+#[derive(Args, Debug)]
+pub struct GenerateArgs {
+    #[command(flatten)]
+    pub rows: RowArgs,
+    /// How many rows; a file of covariates says so itself
+    #[arg(short = 'n', long = "rows", value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub number: u32,
+    /// Write what is expected of the observed columns given the latents, instead of drawing them
+    #[arg(long)]
+    pub expected: bool,
+    #[command(flatten)]
+    pub sheet: SheetArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct ImputeArgs {
+    #[command(flatten)]
+    pub rows: RowArgs,
+    /// So many completed copies of the rows, instead of means and sds
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub draws: Option<u32>,
+    /// Steps by which each row's guide is optimised in each sweep
+    #[arg(long, value_name = "STEPS", default_value_t = 0, hide_default_value = true)]
+    pub refine: u32,
+    #[command(flatten)]
+    pub sheet: SheetArgs,
 }
 
 #[derive(Args, Debug)]

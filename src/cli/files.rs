@@ -68,7 +68,7 @@ pub fn bytes(name: &str) -> Result<Vec<u8>, Diagnostic> {
 }
 
 /// Write several files, or none if one of them exists and may not be replaced.
-pub fn write_all(files: &[(PathBuf, String)], force: bool) -> Result<(), Diagnostic> {
+pub fn write_all<T: AsRef<[u8]>>(files: &[(PathBuf, T)], force: bool) -> Result<(), Diagnostic> {
     if let Some((path, _)) = files.iter().find(|(p, _)| !force && p.exists()) {
         return Err(Code::FILE_EXISTS
             .plain(format!("`{}` exists already", path.display()))

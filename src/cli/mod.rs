@@ -5,14 +5,19 @@ mod calibrate;
 mod check;
 mod compare;
 mod diagnose;
+mod encode;
 mod explain;
 mod files;
 mod fit;
 mod fmt;
+mod generate;
+mod impute;
 mod interrupt;
 mod predict;
 mod progress;
+mod rows;
 mod saved;
+mod score;
 mod show;
 mod simulate;
 mod terminal;
@@ -46,6 +51,10 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args, &terminal),
         Command::Diagnose(args) => diagnose::run(&args, &terminal),
         Command::Predict(args) => predict::run(&args, &terminal),
+        Command::Encode(args) => encode::run(&args, &terminal),
+        Command::Score(args) => score::run(&args, &terminal),
+        Command::Generate(args) => generate::run(&args, &terminal),
+        Command::Impute(args) => impute::run(&args, &terminal),
         Command::Fmt(args) => fmt::run(&args, &terminal),
         Command::Explain(args) => explain::run(&args, &terminal),
     };

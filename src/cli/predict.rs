@@ -3,13 +3,11 @@
 use std::path::PathBuf;
 
 use super::args::PredictArgs;
-use super::saved::{SavedFit, other};
+use super::rows::{Loaded, load};
 use super::terminal::Terminal;
 use super::{ERROR, files};
-use crate::data::DataFile;
-use crate::diag::Diagnostic;
-use crate::driver::{self, Session};
-use crate::report::{FitReport, TableStyle, listing, sha256};
+use crate::driver::Session;
+use crate::report::{FitReport, TableStyle, listing};
 use crate::simulate::{Prediction, Predictor};
 
 pub fn run(args: &PredictArgs, terminal: &Terminal) -> u8 {
@@ -31,33 +29,7 @@ pub fn run(args: &PredictArgs, terminal: &Terminal) -> u8 {
 }
 
 fn predict(args: &PredictArgs, session: &mut Session) -> Option<Prediction> {
-    let mut or_say = |d: Diagnostic| session.diags.push(d);
-    let fit = SavedFit::read(&args.fit).map_err(&mut or_say).ok()?;
-    let text = files::model(&args.model, &args.data).map_err(&mut or_say).ok()?;
-    let checked = driver::check(session, &args.model, &text);
-    if session.diags.has_errors() {
-        return None;
-    }
-    let mut or_say = |d: Diagnostic| session.diags.push(d);
-    if fit.hash(&fit.model) != Some(sha256(text.as_bytes()).as_str()) {
-        or_say(other(&args.fit, &format!("`{}` is not the model that was fitted", args.model)));
-        return None;
-    }
-    for file in &checked.imports {
-        let source = session.sources.get(*file);
-        let hash = sha256(source.text.as_bytes());
-        if !fit.files.values().any(|h| *h == hash) {
-            session.diags.push(other(&args.fit, &format!("`{}`, which the model imports, has changed", source.name)));
-            return None;
-        }
-    }
-    let fitted = fit.inputs(&args.fit).map_err(|d| session.diags.push(d)).ok()?;
-    let mut new = vec![];
-    for argument in &args.data {
-        let (table, name) = files::table_and_file(argument);
-        let bytes = files::bytes(name).map_err(|d| session.diags.push(d)).ok()?;
-        new.push(DataFile { table: table.map(str::to_owned), name: name.to_owned(), bytes });
-    }
+    let Loaded { checked, fit, fitted, new } = load(session, &args.model, &args.fit, &args.data)?;
     let predictor = Predictor {
         hir: &checked.hir,
         fitted: &fitted,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::files;
 use crate::data::{DataFile, Inputs};
 use crate::diag::{Code, Diagnostic};
-use crate::report::sha256;
+use crate::report::{sha256, tensors};
 use crate::simulate::Csv;
 
 /// What a directory of `vic fit --out` holds.
@@ -52,13 +52,12 @@ impl SavedFit {
             let numbers = csv.rows.iter().map(|r| r[i].parse().unwrap_or(f64::NAN)).collect();
             draws.insert(name.clone(), numbers);
         }
-        // Weights of nets are the same in every draw, and stand once.
-        if let Ok(bytes) = read("weights.csv") {
-            let weights = Csv::read(&bytes).ok_or_else(|| none("`weights.csv` cannot be read".into()))?;
-            for row in &weights.rows {
-                if let [name, value] = row.as_slice() {
-                    draws.insert(name.clone(), vec![value.parse().unwrap_or(f64::NAN)]);
-                }
+        // Weights of nets and params of the guide are the same in every draw, and stand once.
+        if let Ok(bytes) = read(tensors::FILE) {
+            let file = tensors::FILE;
+            let points = tensors::decode(&bytes).ok_or_else(|| none(format!("`{file}` cannot be read")))?;
+            for v in &points {
+                draws.extend((0..v.cells()).map(|c| (v.cell_name(c), vec![v.draws[c]])));
             }
         }
         let sets = pairs("options").into_iter().filter_map(set).collect();

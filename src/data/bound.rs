@@ -58,6 +58,20 @@ impl Values {
     }
 }
 
+impl Values {
+    /// Copy rows, one after the other along dimension `dim`.
+    pub fn gather(&self, dim: usize, rows: &[usize], out: &mut [f64]) {
+        let inner: usize = self.dims[..dim].iter().product();
+        let (of, to) = (self.dims[dim], rows.len());
+        for (o, block) in out.chunks_mut((inner * to).max(1)).enumerate() {
+            for (r, &row) in rows.iter().enumerate() {
+                let from = o * inner * of + row * inner;
+                block[r * inner..(r + 1) * inner].copy_from_slice(&self.numbers[from..from + inner]);
+            }
+        }
+    }
+}
+
 /// A plate with these cells, which stand in no file.
 pub(super) fn labelled(labels: Vec<String>) -> PlateData {
     PlateData { size: labels.len(), labels: Arc::from(labels), ..PlateData::default() }
@@ -87,6 +101,23 @@ impl Bound {
         for plate in &hir.plates[self.plates.len()..] {
             let data = derived(&plate.kind, |p| self.plates.get(p.0 as usize)).unwrap_or_default();
             self.plates.push(data);
+        }
+    }
+
+    /// Leave only these rows of a plate, in this order.
+    pub fn keep_rows(&mut self, hir: &Hir, plate: PlateId, rows: &[usize]) {
+        let own = &mut self.plates[plate.0 as usize];
+        own.size = rows.len();
+        own.labels = rows.iter().filter_map(|r| own.labels.get(*r).cloned()).collect();
+        own.lines = rows.iter().filter_map(|r| own.lines.get(*r).copied()).collect();
+        for (var, values) in &mut self.values {
+            let over = hir.var(*var).axes.iter().position(|a| hir.axis(*a).plate == plate);
+            let Some(dim) = over else { continue };
+            let mut dims = values.dims.clone();
+            dims[dim] = rows.len();
+            let mut numbers = vec![0.0; dims.iter().product()];
+            values.gather(dim, rows, &mut numbers);
+            *values = Values { dims, numbers: numbers.into() };
         }
     }
 

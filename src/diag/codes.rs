@@ -257,6 +257,14 @@ codes! {
     CANNOT_PREDICT "V0915" error "new rows that a fit cannot predict";
     FILE_EXISTS "V0916" error "a file that would be overwritten";
     BAD_CHECKPOINT "V0917" error "a checkpoint that a fit cannot use";
+    ROWS_TIED "V0940" error "rows that cannot be looked at one by one";
+    NOT_AMORTISED "V0941" error "a guide that says nothing of new rows";
+    NO_ROW_LATENTS "V0942" error "rows without latents";
+    ROWS_WITHOUT_COLUMN "V0943" error "new rows without an observed column";
+    NO_EXPECTATION "V0944" error "columns without an expected value";
+    CANNOT_IMPUTE "V0945" error "cells that cannot be filled in one by one";
+    SHEET_WIDTH "V0946" error "images whose width does not divide their pixels";
+    SHEET_OF_NUMBERS "V0947" error "a picture of what is no image";
     // V1xxx: warnings
     LATENT_UNREACHED "V1001" warning "a latent that never reaches the data";
     UNUSED_COLUMN "V1002" warning "a column that is not used";

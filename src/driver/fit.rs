@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::batches;
 use super::discrete::cut_short;
 use super::plan::{self, After};
-use super::posterior::{check_draws, noncentred, report_vars, weights};
+use super::posterior::{check_draws, noncentred, points, report_vars};
 use super::trouble::{
     Scene, explain_nonfinite, gave_up, of_checkpoint, refusal, sampler_keeps_nothing, undetermined, unsaved,
 };
@@ -320,10 +320,12 @@ fn latent_of(name: &str) -> &str {
 
 /// A report with the draws and what the options say.
 fn described(compiled: &Compiled, options: &FitOptions, theta: &[f64], draws: usize) -> FitReport {
+    let (weights, guide_params) = points(compiled, &theta[..compiled.layout.dim()]);
     FitReport {
         draws,
         vars: report_vars(compiled, theta, draws, options.seed),
-        weights: weights(compiled, &theta[..compiled.layout.dim()]),
+        weights,
+        guide_params,
         discrete: discrete(compiled, theta),
         ..heading(compiled, options)
     }

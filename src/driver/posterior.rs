@@ -82,10 +82,16 @@ pub(super) fn shown(compiled: &Compiled) -> Vec<VarId> {
     all
 }
 
-/// The weights of nets at one draw of theta, which is any: they are fitted to a point.
-pub fn weights(compiled: &Compiled, theta: &[f64]) -> Vec<ReportVar> {
-    if compiled.hir.weights.is_empty() {
-        return vec![];
+/// The weights of nets and the params of the guide at one draw of theta, which is any: they are fitted to a point.
+pub fn points(compiled: &Compiled, theta: &[f64]) -> (Vec<ReportVar>, Vec<ReportVar>) {
+    let hir = &compiled.hir;
+    let own = |v: &&VarId| matches!(hir.var(**v).kind, VarKind::Param { .. }) && !hir.weights.contains(v);
+    let guides: Vec<VarId> = match hir.written {
+        Some(_) => hir.of_guide.iter().filter(own).copied().collect(),
+        None => vec![],
+    };
+    if hir.weights.is_empty() && guides.is_empty() {
+        return (vec![], vec![]);
     }
     let mut reporter = compiled.model.reporter();
     reporter.run(theta);
@@ -93,7 +99,7 @@ pub fn weights(compiled: &Compiled, theta: &[f64]) -> Vec<ReportVar> {
         let numbers = compiled.layout.buffer(*v).map_or(vec![], |b| reporter.buffer(b).to_vec());
         ReportVar { draws: numbers, ..described(compiled, *v) }
     };
-    compiled.hir.weights.iter().map(of).collect()
+    (hir.weights.iter().map(of).collect(), guides.iter().map(of).collect())
 }
 
 /// A variable with its labels, and no draws yet.

@@ -531,7 +531,7 @@ impl Resolver<'_, '_> {
 
     fn read(&mut self, slot: SlotId, index: &[Ix], scope: &Scope) -> E {
         let place = self.storage.place(self.arena, slot).clone();
-        let data = matches!(self.joint.slot(slot).kind, SlotKind::Data(_));
+        let data = matches!(self.joint.slot(slot).kind, SlotKind::Data(var) if !self.storage.changes(var));
         let Some(addr) = self.place_address(&place, index, scope) else {
             // No cell is ever read; any number stands for it.
             return self.arena.number(0.0);

@@ -224,6 +224,11 @@ impl<'a> Storage<'a> {
         self.layout.places[at].as_ref().expect("just placed")
     }
 
+    /// Whether data change from run to run.
+    pub fn changes(&self, var: VarId) -> bool {
+        self.fed.contains(&var)
+    }
+
     /// The column that a buffer of a batch holds.
     pub fn fed_var(&self, buf: BufId) -> Option<VarId> {
         self.layout.feeds.iter().find(|f| f.buf == buf).map(|f| f.var)

@@ -22,6 +22,8 @@ pub struct FitReport {
     pub vars: Vec<ReportVar>,
     /// Weights of nets: a number per cell, the same in every draw.
     pub weights: Vec<ReportVar>,
+    /// Params of a written guide, which are no part of the model; likewise.
+    pub guide_params: Vec<ReportVar>,
     /// Discrete latents, which were summed out.
     pub discrete: Vec<ReportDiscrete>,
     /// How many draws every variable has.

@@ -2,6 +2,7 @@
 
 mod calibration;
 mod compare;
+mod contact;
 mod diagnose;
 mod discrete;
 mod fit;
@@ -10,12 +11,14 @@ mod json;
 mod out;
 mod summary;
 mod table;
+pub mod tensors;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
 pub use calibration::{Calibrated, Position, calibrated, calibration, passes};
 pub use compare::{Difference, compare, comparison};
+pub use contact::contact_sheet;
 pub use diagnose::diagnosis;
 pub use discrete::ReportDiscrete;
 pub use fit::{Dim, FileHash, FitReport, ModeAt, ReportKind, ReportMode, ReportVar, Trace};

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{FitReport, discrete, fit_json, summary_json};
+use super::{FitReport, discrete, fit_json, summary_json, tensors};
 use crate::diag::{Code, Diagnostic};
 
 /// The files that make up a fit.
-const FILES: [&str; 6] = ["discrete.csv", "draws.csv", "fit.json", "summary.json", "trace.csv", "weights.csv"];
+const FILES: [&str; 6] = ["discrete.csv", "draws.csv", "fit.json", "summary.json", "trace.csv", tensors::FILE];
 
 /// A directory that a fit can go to.
 #[derive(Debug)]
@@ -63,8 +63,8 @@ impl OutDir {
         if !fit.discrete.is_empty() {
             file("discrete.csv", &|w| discrete::write(fit, w))?;
         }
-        if !fit.weights.is_empty() {
-            file("weights.csv", &|w| write_weights(fit, w))?;
+        if !fit.weights.is_empty() || !fit.guide_params.is_empty() {
+            file(tensors::FILE, &|w| w.write_all(&tensors::encode(fit.weights.iter().chain(&fit.guide_params))))?;
         }
         // What was there when the fit began may have changed while it ran.
         self.check_target()?;
@@ -172,17 +172,6 @@ fn write_draws(fit: &FitReport, w: &mut impl Write) -> io::Result<()> {
     for draw in 0..fit.draws {
         let numbers = fit.vars.iter().flat_map(|v| v.draws.iter().skip(draw).step_by(fit.draws.max(1)));
         write_row(numbers, w)?;
-    }
-    Ok(())
-}
-
-/// One row per weight of a net.
-fn write_weights(fit: &FitReport, w: &mut impl Write) -> io::Result<()> {
-    write_header(["name", "value"].map(String::from).into_iter(), w)?;
-    for v in &fit.weights {
-        for (c, x) in v.draws.iter().enumerate() {
-            write_text_row(&[v.cell_name(c), format!("{x:?}")], w)?;
-        }
     }
     Ok(())
 }

@@ -75,7 +75,7 @@ pub fn listing(fit: &FitReport, style: TableStyle, rest: &str) -> String {
     let weights: usize = fit.weights.iter().map(|v| v.draws.len()).sum();
     if weights > 0 {
         let are = if weights == 1 { "weight is" } else { "weights are" };
-        writeln!(out, "\n{weights} {are} in weights.csv in `--out DIR`.").expect("a String takes all");
+        writeln!(out, "\n{weights} {are} in weights.safetensors in `--out DIR`.").expect("a String takes all");
     }
     super::discrete::table(fit, if style.all { usize::MAX } else { FIRST }, &mut out);
     out

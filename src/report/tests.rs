@@ -32,6 +32,7 @@ fn fit() -> FitReport {
             var("u", ReportKind::Report, vec![dim("s", &["1", "2"]), dim("c", &["x", "y"])], &[0.0; 12]),
         ],
         weights: vec![],
+        guide_params: vec![],
         discrete: vec![],
         draws: 3,
         guide: "fullrank".into(),

@@ -34,6 +34,12 @@ impl Csv {
 
     pub fn text(&self) -> String {
         let line = |cells: &[String]| {
+            // A line with nothing on it is no row.
+            if let [only] = cells
+                && only.is_empty()
+            {
+                return "\"\"\n".to_string();
+            }
             let cells: Vec<String> = cells.iter().map(|c| quoted(c)).collect();
             cells.join(",") + "\n"
         };

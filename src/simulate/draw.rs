@@ -444,19 +444,21 @@ pub(super) fn labels_exist(hir: &Hir, bound: &Bound) -> Result<(), Diagnostic> {
     wrong.map_or(Ok(()), Err)
 }
 
+/// The expressions that a distribution is drawn by.
+pub(super) fn dist_expressions(d: &DistUse, f: &mut dyn FnMut(&Expr)) {
+    d.args.iter().for_each(|a| f(&a.2));
+    d.sample.iter().for_each(&mut *f);
+    let (lower, upper) = d.range.ends();
+    lower.into_iter().chain(upper).for_each(f);
+}
+
 /// The expressions that a statement draws by.
 fn visit(hir: &Hir, step: &Step, f: &mut dyn FnMut(&Expr)) {
-    let dist = |d: &DistUse, f: &mut dyn FnMut(&Expr)| {
-        d.args.iter().for_each(|a| f(&a.2));
-        d.sample.iter().for_each(&mut *f);
-        let (lower, upper) = d.range.ends();
-        lower.into_iter().chain(upper).for_each(f);
-    };
     match step {
-        Step::Latent { dist: d, .. } => dist(d, f),
+        Step::Latent { dist: d, .. } => dist_expressions(d, f),
         Step::Let { value, .. } => f(value),
         Step::Observe { target, dist: d, filter, .. } => {
-            dist(d, f);
+            dist_expressions(d, f);
             for undo in solve(hir, target).map_or(vec![], |s| s.steps) {
                 if let Undo::With(_, other) = undo {
                     f(other);

@@ -5,16 +5,20 @@ mod computed;
 mod csv;
 mod discrete;
 mod draw;
+mod generate;
 mod invert;
 mod predict;
 mod tables;
+mod together;
 
 pub use computed::Computed;
 pub use csv::{Csv, number};
 pub use discrete::draw_discrete;
 pub use draw::{Drawn, Given, draw};
+pub use generate::{Generated, Generator};
 pub use predict::{Prediction, Predictor};
-pub use tables::{Rows, Simulation, simulate};
+pub use tables::{Rows, Simulation, cell_names, simulate, write};
+pub use together::{Together, together};
 
 use crate::diag::{Code, Diagnostic};
 use crate::hir::{Hir, Step, VarId};
@@ -50,6 +54,6 @@ fn undrawable(hir: &Hir) -> Vec<Diagnostic> {
 }
 
 /// The column that an observed value gives, cell by cell.
-fn column(hir: &Hir, target: &crate::hir::Expr) -> Option<VarId> {
+pub fn column(hir: &Hir, target: &crate::hir::Expr) -> Option<VarId> {
     invert::solve(hir, target).map(|s| s.column)
 }

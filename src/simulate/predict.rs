@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::tables::{cell, cell_names, fill, unobserved};
+use super::tables::{cell, cell_names, unobserved};
+use super::together::{Together, together};
 use super::{Csv, Given, draw, draw_discrete, observed};
 use crate::data::{self, Bound, DataFile, Inputs};
 use crate::diag::{Code, Diags};
@@ -37,13 +38,13 @@ pub struct Prediction {
 impl Predictor<'_> {
     /// Predict, or say in `diags` why not.
     pub fn predict(&self, diags: &mut Diags) -> Option<Prediction> {
-        let (inputs, first_new) = self.inputs(diags)?;
+        let Together { inputs, first_new, found } = together(self.hir, self.fitted, self.new, diags)?;
         let plain = unobserved(self.hir);
-        let bound = data::bind(&plain, &inputs.all, diags)?;
+        let bound = data::bind(&plain, &inputs, diags)?;
         let columns = self.columns(&bound, diags)?;
         let counted: HashMap<PlateId, usize> =
             first_new.iter().map(|(table, n)| (self.hir.tables[*table].plate, *n)).collect();
-        let known = self.known(&bound, &first_new, &inputs.found);
+        let known = self.known(&bound, &first_new, &found);
         // A single number is the same in every draw.
         let total = self.posterior.values().map(Vec::len).filter(|n| *n > 1).min().unwrap_or(1);
         let rounds = self.draws.min(total).max(1);
@@ -130,78 +131,6 @@ impl Predictor<'_> {
 
     fn table_of(&self, id: VarId) -> Option<usize> {
         self.hir.tables.iter().position(|t| t.columns.contains(&id))
-    }
-
-    /// The fitted rows with the new ones below them, and where those begin, by table.
-    fn inputs(&self, diags: &mut Diags) -> Option<(Combined, HashMap<usize, usize>)> {
-        let mut all = self.fitted.clone();
-        let mut found = vec![];
-        let mut first_new = HashMap::new();
-        let mut alone = vec![];
-        for file in self.new {
-            let table = match &file.table {
-                Some(name) => self.hir.tables.iter().position(|t| t.name == *name),
-                None if self.hir.tables.len() == 1 => Some(0),
-                None => None,
-            };
-            let Some(at) = table else {
-                let names: Vec<String> = self.hir.tables.iter().map(|t| format!("`{}`", t.name)).collect();
-                diags.push(
-                    Code::DATA_UNKNOWN_TABLE
-                        .plain(format!("`{}`: of which table are these rows?", file.name))
-                        .note(format!("the model's tables are: {}", names.join(", ")))
-                        .help("write the table before the file: `TABLE=FILE`"),
-                );
-                return None;
-            };
-            let table = &self.hir.tables[at];
-            let old = self.fitted.files.iter().position(|f| {
-                f.table.as_ref().is_some_and(|t| *t == table.name)
-                    || f.table.is_none() && {
-                        // The only file without a table belongs to the only table without a file.
-                        !self.fitted.files.iter().any(|f| f.table.as_ref() == Some(&table.name))
-                    }
-            })?;
-            let (Some(mut fitted), Some(mut new)) = (Csv::of(&self.fitted.files[old]), Csv::of(file)) else {
-                let file = DataFile { table: Some(table.name.clone()), ..file.clone() };
-                data::bind(&unobserved(self.hir), &replaced(&all, old, file), diags);
-                return None;
-            };
-            for (id, _) in observed(self.hir).into_iter().filter(|o| table.columns.contains(&o.0)) {
-                // What only the fitted file tells, such as the columns of a pattern, is filled in from there.
-                let before = new.header.clone();
-                if fill(self.hir, id, &mut new).is_none() {
-                    borrow(&fitted, &mut new);
-                }
-                if new.header == before {
-                    found.push(id);
-                }
-            }
-            let bytes = new.text().into_bytes();
-            alone.push((old, DataFile { table: Some(table.name.clone()), name: file.name.clone(), bytes }));
-            first_new.insert(at, fitted.rows.len());
-            let cells = |row: &Vec<String>| {
-                let cell = |h: &String| new.place(h).map_or(String::new(), |at| row[at].clone());
-                fitted.header.iter().map(cell).collect::<Vec<_>>()
-            };
-            let rows: Vec<Vec<String>> = new.rows.iter().map(cells).collect();
-            fitted.rows.extend(rows);
-            all.files[old] = DataFile {
-                table: Some(table.name.clone()),
-                name: format!("{} and {}", self.fitted.files[old].name, file.name),
-                bytes: fitted.text().into_bytes(),
-            };
-        }
-        // What is wrong with a new file is said with its own name and lines, if it is wrong by itself.
-        let mut together = Diags::default();
-        if data::bind(&unobserved(self.hir), &all, &mut together).is_none() {
-            for (old, file) in alone {
-                data::bind(&unobserved(self.hir), &replaced(&all, old, file), diags)?;
-            }
-            together.list.into_iter().for_each(|d| diags.push(d));
-            return None;
-        }
-        Some((Combined { all, found }, first_new))
     }
 
     /// Where the draws of each latent and param are found; new cells have none.
@@ -344,29 +273,5 @@ impl FittedCells {
         let of = |d: &Vec<f64>| if d.len() == 1 { d.first().copied() } else { d.get(draw).copied() };
         let one = |name: &String| posterior.get(name).and_then(of).unwrap_or(f64::NAN);
         self.names.get(&id).map_or(vec![], |names| names.iter().map(one).collect())
-    }
-}
-
-struct Combined {
-    all: Inputs,
-    /// Observed columns that a new file holds.
-    found: Vec<VarId>,
-}
-
-fn replaced(inputs: &Inputs, at: usize, file: DataFile) -> Inputs {
-    let mut out = inputs.clone();
-    out.files[at] = file;
-    out
-}
-
-/// Columns of the fitted file that a new one lacks, with what stands in its first row.
-fn borrow(fitted: &Csv, new: &mut Csv) {
-    for (i, name) in fitted.header.iter().enumerate() {
-        if new.place(name).is_none()
-            && let Some(first) = fitted.rows.first()
-        {
-            let cells = vec![first[i].clone(); new.rows.len()];
-            new.put(name, cells.into_iter());
-        }
     }
 }

@@ -245,6 +245,23 @@ pub(super) fn fill(hir: &Hir, id: VarId, csv: &mut Csv) -> Option<bool> {
 /// As many new rows as asked for.
 fn new(hir: &Hir, table: &Table, rows: usize, diags: &mut Diags) -> Option<Sheet> {
     let seen: Vec<VarId> = observed(hir).into_iter().map(|o| o.0).collect();
+    without_covariates(hir, table, &seen, diags)?;
+    let mut csv = Csv { header: vec![], rows: vec![vec![]; rows] };
+    if let Some(key) = table.key
+        && let VarKind::Column(Column { from: From::Name(name), .. }) = &hir.var(key).kind
+    {
+        csv.put(name, (1..=rows).map(|i| i.to_string()));
+    }
+    for id in table.columns.iter().filter(|c| seen.contains(c)) {
+        if fill(hir, *id, &mut csv).is_none() {
+            diags.push(needs_column(hir, *id, ""));
+        }
+    }
+    Some(Sheet { file: format!("{}.csv", table.name), csv, found: vec![] })
+}
+
+/// Rows can be made up only of a table all of whose columns are observed.
+pub(super) fn without_covariates(hir: &Hir, table: &Table, seen: &[VarId], diags: &mut Diags) -> Option<()> {
     let needed: Vec<VarId> =
         table.columns.iter().copied().filter(|c| !seen.contains(c) && Some(*c) != table.key).collect();
     if let Some(first) = needed.first() {
@@ -268,18 +285,7 @@ fn new(hir: &Hir, table: &Table, rows: usize, diags: &mut Diags) -> Option<Sheet
         );
         return None;
     }
-    let mut csv = Csv { header: vec![], rows: vec![vec![]; rows] };
-    if let Some(key) = table.key
-        && let VarKind::Column(Column { from: From::Name(name), .. }) = &hir.var(key).kind
-    {
-        csv.put(name, (1..=rows).map(|i| i.to_string()));
-    }
-    for id in table.columns.iter().filter(|c| seen.contains(c)) {
-        if fill(hir, *id, &mut csv).is_none() {
-            diags.push(needs_column(hir, *id, ""));
-        }
-    }
-    Some(Sheet { file: format!("{}.csv", table.name), csv, found: vec![] })
+    Some(())
 }
 
 fn needs_column(hir: &Hir, id: VarId, file: &str) -> Diagnostic {
@@ -299,7 +305,7 @@ fn needs_column(hir: &Hir, id: VarId, file: &str) -> Diagnostic {
 }
 
 /// The names in the header of a column's fields; `None` if only the header can tell, and does not.
-fn fields(column: &Column, header: &[String]) -> Option<Vec<String>> {
+pub(super) fn fields(column: &Column, header: &[String]) -> Option<Vec<String>> {
     match &column.from {
         From::Name(name) => Some(vec![name.clone()]),
         From::List(names) => Some(names.clone()),
@@ -341,7 +347,7 @@ fn anything(hir: &Hir, column: &Column) -> Option<String> {
 }
 
 /// Put the numbers of a column into its fields.
-fn write(hir: &Hir, bound: &Bound, id: VarId, numbers: &[f64], csv: &mut Csv) {
+pub fn write(hir: &Hir, bound: &Bound, id: VarId, numbers: &[f64], csv: &mut Csv) {
     let var = hir.var(id);
     let VarKind::Column(column) = &var.kind else { return };
     let Some(names) = fields(column, &csv.header) else { return };
@@ -370,7 +376,7 @@ pub(super) fn cell(bound: &Bound, column: &Column, x: f64) -> String {
 }
 
 /// The names of a variable's cells: `tau`, `theta[Choate]`, `u[3, slope]`.
-pub(super) fn cell_names(hir: &Hir, bound: &Bound, id: VarId) -> Vec<String> {
+pub fn cell_names(hir: &Hir, bound: &Bound, id: VarId) -> Vec<String> {
     let var = hir.var(id);
     let mut names = vec![String::new()];
     for axis in &var.axes {

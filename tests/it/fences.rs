@@ -16,6 +16,8 @@ const DOORS: &[(&str, &str)] = &[
     ("nuts_rs", "src/infer"),
     ("indicatif", "src/cli"),
     ("clap", "src/cli"),
+    ("safetensors", "src/report"),
+    ("png", "src/report"),
 ];
 
 fn sources(dir: &Path, out: &mut Vec<PathBuf>) {

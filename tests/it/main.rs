@@ -44,6 +44,7 @@ mod pages;
 mod posteriors;
 mod programs;
 mod reproducible;
+mod rows;
 mod simulate;
 mod states;
 mod support;

@@ -1,14 +1,14 @@
 //! A model compiled for a batch of rows.
 
-use super::feed::{Mask, Whole, gather};
+use super::feed::{Mask, Whole};
 use super::{Batches, asked};
 use crate::data::{Bound, Values};
 use crate::derive::batch::{Batched, batched};
 use crate::derive::joint::{Joint, Unconstrained};
-use crate::diag::Code;
+use crate::diag::{Code, Diags};
 use crate::driver::{Compiled, Session};
 use crate::hir::{Hir, PlateId, VarId, VarKind, Written};
-use crate::infer::batches::{Kind, Part};
+use crate::infer::batches::{FIRST_LOG_SD, Kind, Part};
 use crate::lower::{self, Feed, Layout};
 use crate::run::Model;
 
@@ -61,7 +61,7 @@ pub fn compile(session: &mut Session, mut hir: Hir, bound: Bound, whole: &Joint)
     let computed = lower::evaluate(&hir, whole, &bound, &wanted);
     joint.unconstrained.iter_mut().for_each(|u| u.start = None);
 
-    // The whole numbers, and those of the first rows, by which buffers are sized.
+    // The whole numbers, by which the rows of a batch are filled in.
     let mut all = bound.clone();
     let dims = |v: VarId| hir.var(v).axes.iter().map(|a| bound.size(hir.axis(*a).plate)).collect::<Vec<_>>();
     for (s, numbers) in statistics.iter().zip(computed) {
@@ -69,41 +69,57 @@ pub fn compile(session: &mut Session, mut hir: Hir, bound: Bound, whole: &Joint)
     }
     all.values.insert(weight, Values { dims: vec![total], numbers: vec![1.0; total].into() });
     all.values.insert(row, Values { dims: vec![total], numbers: (0..total).map(|i| i as f64).collect() });
-    let over = |v: &VarId| hir.var(*v).axes.iter().position(|a| hir.axis(*a).plate == plate);
-    let mut fed: Vec<VarId> = all.values.keys().copied().filter(|v| over(v).is_some()).collect();
-    fed.sort_unstable();
-    let mut small = all.clone();
-    let own = &mut small.plates[plate.0 as usize];
-    own.size = rows;
-    own.labels = own.labels[..rows.min(own.labels.len())].into();
-    own.lines = own.lines[..rows.min(own.lines.len())].into();
-    for v in &fed {
-        let (values, dim) = (&all.values[v], over(v).expect("it was chosen by that"));
-        let mut dims = values.dims.clone();
-        dims[dim] = rows;
-        let mut numbers = vec![0.0; dims.iter().product()];
-        gather(values, dim, &(0..rows).collect::<Vec<_>>(), &mut numbers);
-        small.values.insert(*v, Values { dims, numbers: numbers.into() });
-    }
-    let rate = |v: VarId| if let VarKind::Mask { rate } = hir.var(v).kind { Some(rate) } else { None };
-    fed.extend((0..hir.vars.len()).map(|v| VarId(v as u32)).filter(|v| rate(*v).is_some()));
-    let (graph, layout) = lower::lower_fed(&hir, &joint, &small, &fed, &mut session.diags)?;
-    let mask = |feed: &Feed| {
-        let purpose = format!("mask of {}", hir.var(feed.var).name);
-        Some(Mask { feed: *feed, rate: rate(feed.var)?, purpose })
-    };
-    let masks: Vec<Mask> = layout.feeds().iter().filter_map(mask).collect();
-    let whole = layout.feeds().iter().filter(|f| rate(f.var).is_none()).map(|&feed| Whole {
-        feed,
-        index: matches!(graph.buffers[feed.buf.0 as usize].kind, lower::graph::BufKind::Index(_)),
-        values: Some(all.values[&feed.var].clone()).filter(|_| feed.var != weight),
-        dim: over(&feed.var).expect("it was chosen by that"),
-    });
-    let whole = whole.collect();
-    let parts = parts(&hir, &joint, &layout, plate, starts);
-    let model = Model::new(graph, layout.theta_names(&small), layout.points(), vec![0.0; layout.dim()]);
-    let batches = Batches { plate, rows, total, whole, masks, parts };
+    let small = Small { hir: &hir, joint: &joint, all: &all, plate, rows, weight, given: &[] };
+    let (model, layout, batches) = small.lower(starts, &mut session.diags)?;
     Some(Compiled { hir, bound, layout, model, batches: Some(batches) })
+}
+
+/// A joint in batches, to be lowered for so many rows.
+pub struct Small<'a> {
+    pub hir: &'a Hir,
+    pub joint: &'a Joint,
+    /// The numbers of all rows.
+    pub all: &'a Bound,
+    pub plate: PlateId,
+    pub rows: usize,
+    pub weight: VarId,
+    /// Data of no row that change from run to run besides.
+    pub given: &'a [VarId],
+}
+
+impl Small<'_> {
+    /// `starts`: where each slot of theta starts over the whole table; empty for 0.
+    pub fn lower(&self, starts: Vec<Vec<f64>>, diags: &mut Diags) -> Option<(Model, Layout, Batches)> {
+        let Small { hir, joint, all, plate, rows, .. } = *self;
+        let over = |v: &VarId| hir.var(*v).axes.iter().position(|a| hir.axis(*a).plate == plate);
+        let mut fed: Vec<VarId> = all.values.keys().copied().filter(|v| over(v).is_some()).collect();
+        fed.sort_unstable();
+        // Buffers are sized by the first rows.
+        let mut small = all.clone();
+        small.keep_rows(hir, plate, &(0..rows).collect::<Vec<_>>());
+        fed.extend(self.given);
+        let rate = |v: VarId| if let VarKind::Mask { rate } = hir.var(v).kind { Some(rate) } else { None };
+        fed.extend((0..hir.vars.len()).map(|v| VarId(v as u32)).filter(|v| rate(*v).is_some()));
+        let (graph, layout) = lower::lower_fed(hir, joint, &small, &fed, diags)?;
+        let mask = |feed: &Feed| {
+            let purpose = format!("mask of {}", hir.var(feed.var).name);
+            Some(Mask { feed: *feed, rate: rate(feed.var)?, purpose })
+        };
+        let masks: Vec<Mask> = layout.feeds().iter().filter_map(mask).collect();
+        let whole = |&feed: &Feed| {
+            Some(Whole {
+                feed,
+                index: matches!(graph.buffers[feed.buf.0 as usize].kind, lower::graph::BufKind::Index(_)),
+                values: all.values.get(&feed.var).cloned().filter(|_| feed.var != self.weight),
+                dim: over(&feed.var).filter(|_| rate(feed.var).is_none())?,
+            })
+        };
+        let whole = layout.feeds().iter().filter_map(whole).collect();
+        let parts = parts(hir, joint, &layout, plate, starts);
+        let model = Model::new(graph, layout.theta_names(&small), layout.points(), vec![0.0; layout.dim()]);
+        let batches = Batches { plate, rows, total: all.size(plate), whole, masks, parts };
+        Some((model, layout, batches))
+    }
 }
 
 /// Where each slot of theta starts over the whole table; empty for 0.
@@ -126,6 +142,7 @@ fn parts(hir: &Hir, joint: &Joint, layout: &Layout, plate: PlateId, starts: Vec<
                 _ => Kind::Drawn,
             },
             start,
+            log_sd: FIRST_LOG_SD,
             decays: hir.weights.contains(&u.var) && place.dims.len() > 1,
         }
     };

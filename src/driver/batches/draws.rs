@@ -2,7 +2,7 @@
 
 use super::Batches;
 use super::feed::Feeding;
-use crate::driver::posterior::{described, shown, weights};
+use crate::driver::posterior::{described, points, shown};
 use crate::driver::{Compiled, REPORT_DRAWS};
 use crate::hir::VarId;
 use crate::infer::batches::{Batch, Coordinates, Plan, Rows};
@@ -59,7 +59,7 @@ pub(super) fn describe_draws(
     }
     report.vars = out;
     report.draws = draws;
-    report.weights = weights(compiled, &theta);
+    (report.weights, report.guide_params) = points(compiled, &theta);
 }
 
 /// Put a batch's numbers where the whole table has them. `dims`: of the whole; `dim`: that of the rows.

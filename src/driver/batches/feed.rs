@@ -2,8 +2,9 @@
 
 use super::Batches;
 use crate::data::Values;
+use crate::hir::VarId;
 use crate::infer::Stream;
-use crate::infer::batches::{Coordinates, Rows};
+use crate::infer::batches::{Coordinates, Part, Rows};
 use crate::lower::Feed;
 use crate::run::{Fed, Model};
 
@@ -24,20 +25,8 @@ pub(super) struct Mask {
     pub purpose: String,
 }
 
-/// Copy rows of a variable, one after the other along dimension `dim`.
-pub(super) fn gather(values: &Values, dim: usize, rows: &[usize], out: &mut [f64]) {
-    let inner: usize = values.dims[..dim].iter().product();
-    let (of, to) = (values.dims[dim], rows.len());
-    for (o, block) in out.chunks_mut(inner * to).enumerate() {
-        for (r, &row) in rows.iter().enumerate() {
-            let from = o * inner * of + row * inner;
-            block[r * inner..(r + 1) * inner].copy_from_slice(&values.numbers[from..from + inner]);
-        }
-    }
-}
-
 /// A batch of rows at a time.
-pub(super) struct Feeding<'m> {
+pub struct Feeding<'m> {
     pub fed: Fed<'m>,
     batches: &'m Batches,
     numbers: Vec<f64>,
@@ -48,6 +37,18 @@ impl<'m> Feeding<'m> {
         let mut feeding = Feeding { fed, batches, numbers: vec![] };
         feeding.drop_out(None);
         feeding
+    }
+
+    /// Give a column of the batch other numbers.
+    pub fn put(&mut self, column: VarId, numbers: &[f64]) {
+        for whole in self.batches.whole.iter().filter(|w| w.feed.var == column) {
+            match whole.index {
+                true => self.fed.positions(whole.feed.buf, |out| {
+                    out.iter_mut().zip(numbers).for_each(|(o, x)| *o = *x as u32);
+                }),
+                false => self.fed.numbers(whole.feed.buf, |out| out.copy_from_slice(numbers)),
+            }
+        }
     }
 }
 
@@ -62,11 +63,11 @@ impl Rows for Feeding<'_> {
                 let numbers = &mut self.numbers;
                 self.fed.positions(whole.feed.buf, |out| {
                     numbers.resize(out.len(), 0.0);
-                    gather(values, whole.dim, rows, numbers);
+                    values.gather(whole.dim, rows, numbers);
                     out.iter_mut().zip(numbers).for_each(|(o, x)| *o = *x as u32);
                 });
             } else {
-                self.fed.numbers(whole.feed.buf, |out| gather(values, whole.dim, rows, out));
+                self.fed.numbers(whole.feed.buf, |out| values.gather(whole.dim, rows, out));
             }
         }
     }
@@ -96,6 +97,10 @@ impl Rows for Feeding<'_> {
 impl Batches {
     pub fn rows<'m>(&'m self, model: &'m Model) -> impl Rows + 'm {
         Feeding::new(model.fed(), self)
+    }
+
+    pub(in crate::driver) fn parts(&self) -> &[Part] {
+        &self.parts
     }
 
     pub fn coordinates(&self) -> Coordinates {

@@ -8,8 +8,8 @@ use std::f64::consts::TAU;
 use super::Batch;
 use crate::infer::rng::Stream;
 
-/// Log sds at the start.
-const FIRST_LOG_SD: f64 = -2.0;
+/// Log sds at the start of a fit.
+pub const FIRST_LOG_SD: f64 = -2.0;
 
 /// A slice of theta: the cells of one latent, param or noise.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Part {
     pub kind: Kind,
     /// Cells of the whole table, where it is fitted.
     pub start: Vec<f64>,
+    /// Where the log sds of what is drawn start.
+    pub log_sd: f64,
     /// Whether it is subject to weight decay.
     pub decays: bool,
 }
@@ -67,7 +69,7 @@ pub struct Coordinates {
 impl Coordinates {
     /// `total`: rows of the whole table.
     pub fn new(parts: &[Part], total: usize) -> Coordinates {
-        let (mut places, mut start, mut decays, mut drawn) = (vec![], vec![], vec![], vec![]);
+        let (mut places, mut start, mut decays, mut drawn, mut log_sds) = (vec![], vec![], vec![], vec![], vec![]);
         for part in parts {
             let cells: usize = part.dims.iter().product();
             let size = |d: usize| if part.rows == Some(d) { total } else { part.dims[d] };
@@ -98,13 +100,14 @@ impl Coordinates {
                 start.extend((0..whole).map(|i| part.start.get(i).copied().unwrap_or(0.0)));
                 decays.extend(std::iter::repeat_n(part.decays, whole));
                 drawn.extend(std::iter::repeat_n(part.kind == Kind::Drawn, whole));
+                log_sds.extend(std::iter::repeat_n(part.log_sd, whole));
             }
         }
         let dim = parts.iter().map(|p| p.dims.iter().product::<usize>()).sum();
         let logs = start.len();
         // Log sds stand behind the means; those of points are never read.
         if drawn.contains(&true) {
-            start.extend(std::iter::repeat_n(FIRST_LOG_SD, logs));
+            start.extend(log_sds);
             decays.extend(std::iter::repeat_n(false, logs));
         }
         Coordinates { places, dim, start, logs, decays }
@@ -156,6 +159,40 @@ impl Coordinates {
         for (kind, place, z) in self.split_mut(z) {
             if let (Kind::Drawn | Kind::Noise, Place::Shared(..)) = (kind, place) {
                 z.iter_mut().for_each(|z| *z = stream.normal());
+            }
+        }
+    }
+
+    /// Standard normal numbers from a stream per row of the batch: the same for a row whatever stands beside it. What no row
+    /// has to itself stays as it is.
+    pub fn row_noise(&self, streams: &mut [Stream], z: &mut [f64]) {
+        for (kind, place, z) in self.split_mut(z) {
+            if let (Kind::Drawn | Kind::Noise, Place::Rows(own)) = (kind, place) {
+                z.iter_mut().zip(own).for_each(|(z, o)| *z = streams[o.row].normal());
+            }
+        }
+    }
+
+    /// Add minus the log density of each row's own draws from `z`.
+    pub fn row_surprise(&self, psi: &[f64], rows: &[usize], z: &[f64], out: &mut [f64]) {
+        for (kind, place, z) in self.split(z) {
+            let Place::Rows(own) = place else { continue };
+            let log_sd = |o: &Own| if kind == Kind::Drawn { psi[self.logs + o.at(rows)] } else { 0.0 };
+            if kind != Kind::Point {
+                z.iter().zip(own).for_each(|(z, o)| out[o.row] += 0.5 * (z * z + TAU.ln()) + log_sd(o));
+            }
+        }
+    }
+
+    /// Take over each row's params from `from` where `take` says so.
+    pub fn take_rows(&self, psi: &mut [f64], from: &[f64], rows: &[usize], take: &[bool]) {
+        for (kind, place) in self.places.iter().filter(|p| p.0 != Kind::Noise) {
+            let Place::Rows(own) = place else { continue };
+            for at in own.iter().filter(|o| take[o.row]).map(|o| o.at(rows)) {
+                psi[at] = from[at];
+                if *kind == Kind::Drawn {
+                    psi[self.logs + at] = from[self.logs + at];
+                }
             }
         }
     }

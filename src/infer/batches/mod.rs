@@ -14,9 +14,9 @@ mod train;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use coordinates::{Coordinates, Kind, Part};
+pub use coordinates::{Coordinates, FIRST_LOG_SD, Kind, Part};
 pub use order::{Batch, shuffle};
-pub use step::{Optimizer, Rule, Schedule};
+pub use step::{Moments, Optimizer, Rule, Schedule};
 
 use super::kept::{Checkpoint, CheckpointError};
 use super::options::Progress;

@@ -1,0 +1,48 @@
+//! `vic score MODEL DIR [FILE]`
+
+use super::args::ScoreArgs;
+use super::rows::{Made, hand_out, load, mean, threads};
+use super::terminal::Terminal;
+use crate::driver::Session;
+use crate::driver::rows::{Question, score};
+use crate::simulate::{Csv, number};
+
+pub fn run(args: &ScoreArgs, terminal: &Terminal) -> u8 {
+    let mut session = Session::default();
+    let made = make(args, &mut session);
+    hand_out(&args.rows, made, &session, terminal)
+}
+
+fn make(args: &ScoreArgs, session: &mut Session) -> Option<Made> {
+    let asked = &args.rows;
+    let loaded = load(session, &asked.model, &asked.fit, &asked.data)?;
+    let question = Question {
+        hir: &loaded.checked.hir,
+        fitted: &loaded.fitted,
+        new: &loaded.new,
+        posterior: &loaded.fit.draws,
+        refine: args.refine as usize,
+        holes: false,
+        seed: asked.seed,
+        threads: threads(asked),
+    };
+    let scored = score(&question, args.samples.map(|n| n as usize), &mut session.diags)?;
+    let n = scored.scores.len();
+    let what = match args.samples {
+        None => "lower bound".to_string(),
+        Some(k) => format!("log likelihood by {k} importance weights"),
+    };
+    let spread = (scored.scores.iter().map(|s| (s - mean(&scored.scores)).powi(2)).sum::<f64>() / n as f64).sqrt();
+    let mut said = format!("{n} rows, {what}: {:.3} nats per row (sd {spread:.3} between rows)", mean(&scored.scores));
+    if let Some(before) = &scored.before {
+        said += &format!(", {:.3} before refinement", mean(before));
+    }
+    said += ".\n";
+    let bad = scored.scores.iter().filter(|s| !s.is_finite()).count();
+    if bad > 0 {
+        said += &format!("{bad} of them are impossible under the model, or their density is not finite.\n");
+    }
+    let row = |(l, s): (&String, &f64)| vec![l.clone(), number(*s)];
+    let rows = scored.labels.iter().zip(&scored.scores).map(row).collect();
+    Some(Made { csv: Csv { header: vec!["row".into(), "score".into()], rows }, sheet: None, said })
+}

@@ -1,0 +1,348 @@
+//! After a fit: what it says of rows, those that were fitted or new ones, each by itself.
+//!
+//! What all rows share (params, weights, latents of no row) is given by the fit; what is left is the log joint of the latents of
+//! each row, whose guide is known. A row's log weight, log p(x, z) − log q(z | x) at a draw z of the guide, is what everything
+//! here is made of: its average is the lower bound, the log of its exponential's average the likelihood (Burda, Grosse and
+//! Salakhutdinov 2016), and it weighs the draws themselves.
+
+mod encode;
+mod evaluate;
+mod generate;
+mod given;
+mod impute;
+mod refine;
+mod score;
+
+use std::collections::HashMap;
+
+use super::batches::{Batches, Small};
+use crate::data::{self, Bound, DataFile, Inputs, Values};
+use crate::derive::batch::{Batched, batched};
+use crate::derive::joint::{BinOp, Def, Fold, Joint, Node, Slot, SlotId, SlotKind};
+use crate::derive::{self, Purpose};
+use crate::diag::{Code, Diagnostic, Diags};
+use crate::hir::{AxisId, Constraint, Hir, PlateId, Ty, Var, VarId, VarKind};
+use crate::infer::batches::{Coordinates, Kind};
+use crate::lower::{self, Layout};
+use crate::run::Model;
+use crate::simulate::{Together, together};
+use crate::source::Span;
+pub use encode::{Encoded, encode};
+pub use generate::{Source, generate};
+use given::Given;
+pub use impute::{Imputed, ImputedColumn, impute};
+pub use score::{Score, score};
+
+/// Rows that are evaluated together.
+const ROWS: usize = 64;
+
+/// What is asked about which rows.
+pub struct Question<'a> {
+    pub hir: &'a Hir,
+    /// The data of the fit.
+    pub fitted: &'a Inputs,
+    /// A file with new rows; without any, the fitted rows are meant.
+    pub new: &'a [DataFile],
+    /// The draws of the fit: by the name of a cell, one number per draw, or one for all.
+    pub posterior: &'a HashMap<String, Vec<f64>>,
+    /// Steps by which each row's guide is refined from where the encoder puts it.
+    pub refine: usize,
+    /// Whether cells of observed columns may be empty.
+    pub holes: bool,
+    pub seed: u64,
+    pub threads: usize,
+}
+
+/// The log joint of some rows given a fit, compiled.
+pub struct RowModel {
+    pub hir: Hir,
+    /// The rows in question; other plates as in the fit.
+    pub bound: Bound,
+    pub plate: PlateId,
+    /// The latents of rows.
+    pub latents: Vec<VarId>,
+    /// Observed columns with the variable that is their expected value given the latents, if there is one.
+    pub columns: Vec<(VarId, Option<VarId>)>,
+    /// Of the observed columns, 1 for a cell that is known and 0 for one that is not.
+    masks: Vec<(VarId, VarId)>,
+    /// Of each row: terms of its log joint.
+    scores: Vec<VarId>,
+    shared: Given,
+    layout: Layout,
+    model: Model,
+    batches: Batches,
+    refine: usize,
+    seed: u64,
+    threads: usize,
+}
+
+impl Question<'_> {
+    /// Compile, or say in `diags` why the rows cannot be looked at one by one.
+    pub fn compile(&self, diags: &mut Diags) -> Option<RowModel> {
+        let mut hir = self.hir.clone();
+        let observed: Vec<VarId> = crate::simulate::observed(&hir).into_iter().map(|o| o.0).collect();
+        if self.holes {
+            for id in &observed {
+                if let VarKind::Column(column) = &mut hir.vars[id.0 as usize].kind {
+                    column.optional = true;
+                }
+            }
+        }
+        let Together { inputs, first_new, found } = together(&hir, self.fitted, self.new, diags)?;
+        let plate = self.plate(&first_new, diags)?;
+        if !self.holes && !first_new.is_empty() {
+            let absent = observed.iter().find(|id| !found.contains(id) && has_axis(&hir, **id, plate));
+            if let Some(id) = absent {
+                let v = hir.var(*id);
+                diags.push(
+                    Code::ROWS_WITHOUT_COLUMN
+                        .at(v.span, format!("the rows have no column `{}`, which the model observes", v.name))
+                        .here("observed")
+                        .place(self.new.first().map_or(String::new(), |f| f.name.clone()))
+                        .help("add the column; `vic impute` fills in what is not known"),
+                );
+                return None;
+            }
+        }
+        let mut bound = data::bind(&hir, &inputs, diags)?;
+        let total = bound.size(plate);
+        let first = first_new.values().next().copied().unwrap_or(0);
+        let fitted: Vec<usize> = if first_new.is_empty() { (0..total).collect() } else { (0..first).collect() };
+        if self.holes {
+            for id in &observed {
+                if let VarKind::Column(column) = &mut hir.vars[id.0 as usize].kind {
+                    column.optional = false;
+                }
+            }
+            forget(&hir, &mut bound, plate, first, &observed, &found, !first_new.is_empty());
+        }
+        let shared = given::give(&mut hir, &mut bound, plate, self.posterior).map_err(|d| diags.push(d)).ok()?;
+        let masks = if self.holes { impute::mask(&mut hir, &mut bound, plate, &observed, diags)? } else { vec![] };
+        let columns = encode::expectations(&mut hir, plate);
+        let at = self.hir.plate(plate).span;
+        let mut whole = derive::joint_for(&mut hir, Purpose::Fit, &lower::known_size(&bound));
+        bound.add_derived(&hir);
+        let latents: Vec<VarId> = (0..hir.vars.len() as u32)
+            .map(VarId)
+            .filter(|v| matches!(hir.var(*v).kind, VarKind::Latent) && has_axis(&hir, *v, plate))
+            .filter(|v| hir.discrete(*v).is_none() && !hir.missing.iter().any(|m| m.cells == *v))
+            .collect();
+        let wanted = |d: &Def| !d.report_only || d.var.is_some_and(|v| latents.contains(&v) || is_mean(&columns, v));
+        whole.defs.retain(wanted);
+        if let Some(written) = &whole.written
+            && (written.switch.is_some() || !written.scored.is_empty() || !written.together.is_empty())
+        {
+            let span = hir.written.as_ref().map_or(at, |w| w.span);
+            diags.push(
+                Code::ROWS_TIED
+                    .at(span, "this guide draws latents of rows together, or discrete ones")
+                    .here("rows cannot be looked at one by one")
+                    .help("draw each row's latents by lines of their own, and leave discrete ones out: they are summed out"),
+            );
+            return None;
+        }
+        let batch = batched(&mut hir, &whole, plate, fitted.len(), at).map_err(|d| diags.push(tied(d))).ok()?;
+        let Batched { mut joint, statistics, weight, row } = batch;
+        // Statistics of columns are those of the fitted rows.
+        let mut of_fit = bound.clone();
+        of_fit.keep_rows(&hir, plate, &fitted);
+        let wanted: Vec<_> = statistics.iter().map(|s| (s.node, s.axes.as_slice())).collect();
+        let computed = lower::evaluate(&hir, &whole, &of_fit, &wanted);
+        joint.unconstrained.iter_mut().for_each(|u| u.start = None);
+        bound.keep_rows(&hir, plate, &(first..total).collect::<Vec<_>>());
+        let n = total - first;
+        for (s, numbers) in statistics.iter().zip(computed) {
+            let dims = s.axes.iter().map(|a| bound.size(hir.axis(*a).plate)).collect();
+            bound.values.insert(s.var, Values { dims, numbers: numbers.into() });
+        }
+        bound.values.insert(weight, Values { dims: vec![n], numbers: vec![1.0; n].into() });
+        bound.values.insert(row, Values { dims: vec![n], numbers: (0..n).map(|i| i as f64).collect() });
+        let scores = add_scores(&mut hir, &mut joint, plate);
+        let fed: Vec<VarId> = shared.changing().collect();
+        let rows = ROWS.min(n).max(1);
+        let small = Small { hir: &hir, joint: &joint, all: &bound, plate, rows, weight, given: &fed };
+        let (model, layout, batches) = small.lower(vec![vec![]; joint.unconstrained.len()], diags)?;
+        let (refine, seed, threads) = (self.refine, self.seed, self.threads);
+        let latents = latents.into_iter().filter(|v| layout.buffer(*v).is_some()).collect();
+        Some(RowModel {
+            hir,
+            bound,
+            plate,
+            latents,
+            columns,
+            masks,
+            scores,
+            shared,
+            layout,
+            model,
+            batches,
+            refine,
+            seed,
+            threads,
+        })
+    }
+
+    /// The table whose rows are meant.
+    fn plate(&self, first_new: &HashMap<usize, usize>, diags: &mut Diags) -> Option<PlateId> {
+        let new: Vec<usize> = first_new.keys().copied().collect();
+        let with_latents = |t: &crate::hir::Table| {
+            self.hir
+                .vars
+                .iter()
+                .any(|v| matches!(v.kind, VarKind::Latent) && v.axes.iter().any(|a| self.hir.axis(*a).plate == t.plate))
+        };
+        let tables = &self.hir.tables;
+        let candidates: Vec<&crate::hir::Table> = match (new.as_slice(), tables.as_slice()) {
+            ([one], _) => return Some(tables[*one].plate),
+            ([], [one]) => return Some(one.plate),
+            ([], _) => tables.iter().filter(|t| with_latents(t)).collect(),
+            _ => vec![],
+        };
+        if let [one] = candidates.as_slice() {
+            return Some(one.plate);
+        }
+        let names: Vec<String> = tables.iter().map(|t| format!("`{}`", t.name)).collect();
+        diags.push(
+            Code::DATA_UNKNOWN_TABLE
+                .plain("the rows of which table are meant?")
+                .note(format!("the model's tables are: {}", names.join(", ")))
+                .help("give one file with rows, and write its table before it: `TABLE=FILE`"),
+        );
+        None
+    }
+}
+
+impl RowModel {
+    /// How many rows are asked about.
+    pub fn rows(&self) -> usize {
+        self.bound.size(self.plate)
+    }
+
+    /// The rows as they are called: by the key of their table, or by number.
+    pub fn labels(&self) -> Vec<String> {
+        let table = self.hir.tables.iter().find(|t| t.plate == self.plate);
+        match table.and_then(|t| t.key) {
+            Some(_) => self.bound.plate(self.plate).labels.to_vec(),
+            None => (1..=self.rows()).map(|i| i.to_string()).collect(),
+        }
+    }
+
+    /// Whether the guide says how the latents of rows that it has not seen are drawn.
+    pub fn amortised(&self) -> bool {
+        self.batches.parts().iter().all(|p| p.kind == Kind::Noise)
+    }
+
+    /// What is missing for rows that were not fitted, if they are not refined.
+    pub fn not_amortised(&self) -> Option<Diagnostic> {
+        if self.amortised() || self.refine > 0 {
+            return None;
+        }
+        let latent = self.latents.first().map(|v| self.hir.var(*v));
+        let name = latent.map_or("", |v| v.name.as_str());
+        let text = format!("the guide has params of its own for each fitted row of `{name}`, and none for other rows");
+        let d = match (latent, &self.hir.written) {
+            (_, Some(w)) => Code::NOT_AMORTISED.at(w.span, text).here("not computed from the rows' data"),
+            (Some(v), None) => Code::NOT_AMORTISED.at(v.span, text).here("not computed from the rows' data"),
+            (None, None) => Code::NOT_AMORTISED.plain(text),
+        };
+        Some(d.help("fit each row's guide, `--refine 200`; or give the guide an encoder, `guide amortised`"))
+    }
+
+    /// The dimension of a variable that runs over the rows.
+    fn dim(&self, var: VarId) -> Option<usize> {
+        self.hir.var(var).axes.iter().position(|a| self.hir.axis(*a).plate == self.plate)
+    }
+
+    /// The coordinates of a batch by itself. With `free`, the guide of each row can be moved away from where its encoder puts
+    /// it: its noise gets a mean and an sd.
+    fn coordinates(&self, free: bool) -> Coordinates {
+        let mut parts = self.batches.parts().to_vec();
+        for p in parts.iter_mut().filter(|p| free && p.kind == Kind::Noise) {
+            (p.kind, p.log_sd) = (Kind::Drawn, 0.0);
+        }
+        Coordinates::new(&parts, self.batches.rows)
+    }
+}
+
+fn has_axis(hir: &Hir, var: VarId, plate: PlateId) -> bool {
+    hir.var(var).axes.iter().any(|a| hir.axis(*a).plate == plate)
+}
+
+fn is_mean(columns: &[(VarId, Option<VarId>)], var: VarId) -> bool {
+    columns.iter().any(|c| c.1 == Some(var))
+}
+
+/// Cells of new rows that stand in no file are not known.
+fn forget(hir: &Hir, bound: &mut Bound, plate: PlateId, first: usize, all: &[VarId], found: &[VarId], new: bool) {
+    for id in all.iter().filter(|id| new && !found.contains(id)) {
+        let Some(dim) = hir.var(*id).axes.iter().position(|a| hir.axis(*a).plate == plate) else { continue };
+        let Some(values) = bound.values.get_mut(id) else { continue };
+        let inner: usize = values.dims[..dim].iter().product();
+        let rows = values.dims[dim];
+        let number = |(i, x): (usize, &f64)| if i / inner % rows >= first { f64::NAN } else { *x };
+        values.numbers = values.numbers.iter().enumerate().map(number).collect();
+    }
+}
+
+/// Rows that depend on each other, said of rows and not of batches.
+fn tied(d: Diagnostic) -> Diagnostic {
+    let text = "this ties the rows together, so that none can be looked at by itself";
+    let d = match d.span {
+        Some(span) => Code::ROWS_TIED.at(span, text).here("takes several rows"),
+        None => Code::ROWS_TIED.plain(text),
+    };
+    d.help("what the fit says of its own rows is in `draws.csv`; new rows are predicted by `vic predict`")
+}
+
+/// What each row adds to the log joint, as variables over the rows: one per axis that terms run over the rows by.
+fn add_scores(hir: &mut Hir, joint: &mut Joint, plate: PlateId) -> Vec<VarId> {
+    let mut sums: Vec<(AxisId, crate::derive::joint::NodeId)> = vec![];
+    for i in 0..joint.terms.len() {
+        let term = joint.terms[i].clone();
+        let Some(&over) = term.axes.iter().find(|a| hir.axis(**a).plate == plate) else { continue };
+        let others: Vec<AxisId> = term.axes.iter().copied().filter(|a| *a != over).collect();
+        let value = match others.is_empty() {
+            true => term.value,
+            false => joint.intern(Node::Reduce { op: Fold::Sum, axes: others, filter: None, body: term.value }),
+        };
+        match sums.iter_mut().find(|s| s.0 == over) {
+            Some(sum) => sum.1 = joint.intern(Node::Binary(BinOp::Add, sum.1, value)),
+            None => sums.push((over, value)),
+        }
+    }
+    let mut out = vec![];
+    for (axis, value) in sums {
+        let var = hidden(hir, "log joint of a row", vec![axis], VarKind::Report);
+        joint.slots.push(Slot { name: "log joint of a row".into(), dims: vec![plate], kind: SlotKind::Defined });
+        let slot = SlotId(joint.slots.len() as u32 - 1);
+        joint.defs.push(Def {
+            var: Some(var),
+            report_only: true,
+            ..Def::new(slot, vec![axis], value, Span::default())
+        });
+        out.push(var);
+    }
+    out
+}
+
+/// A variable that the model does not name.
+fn hidden(hir: &mut Hir, name: &str, axes: Vec<AxisId>, kind: VarKind) -> VarId {
+    hir.vars.push(Var {
+        name: name.into(),
+        span: Span::default(),
+        kind,
+        axes,
+        joint: 0,
+        ty: Ty::Real,
+        constraint: Constraint::None,
+    });
+    VarId(hir.vars.len() as u32 - 1)
+}
+
+/// The axes of either, sorted.
+fn union(a: &[AxisId], b: &[AxisId]) -> Vec<AxisId> {
+    let mut all: Vec<AxisId> = a.iter().chain(b).copied().collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
