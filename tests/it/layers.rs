@@ -4,7 +4,7 @@ use vic::driver::{Compiled, FitRequest};
 use vic::infer::Target;
 use vic::infer::batches::Rows;
 
-use super::support::{compile, csv, fit, theta};
+use super::support::{checked_value, compile, csv, fit, theta};
 
 const DATA: &str = "y,a,b,g\n0.3,1,-0.5,u\n-1.2,0.2,0.4,v\n0.8,-0.7,1.1,u\n";
 
@@ -80,4 +80,165 @@ fit { batch: rows(2), optimizer: adam(0.01), epochs: 5 }";
     assert_eq!(of(&a), of(&b));
     let twice = a.vars.iter().find(|v| v.name == "twice").expect("reported");
     assert!((0..3).all(|c| twice.cell(c, a.draws).windows(2).all(|w| w[0] == w[1])));
+}
+
+/// Rows, columns, channels, and the values in that order, the channels fastest.
+#[derive(Clone)]
+struct Image {
+    sides: [usize; 3],
+    cells: Vec<f64>,
+}
+
+impl Image {
+    fn new(sides: [usize; 3], cells: Vec<f64>) -> Image {
+        assert_eq!(sides.iter().product::<usize>(), cells.len());
+        Image { sides, cells }
+    }
+
+    fn at(&mut self, r: usize, c: usize, k: usize) -> &mut f64 {
+        &mut self.cells[(r * self.sides[1] + c) * self.sides[2] + k]
+    }
+
+    fn map(mut self, f: impl Fn(f64) -> f64) -> Image {
+        self.cells.iter_mut().for_each(|x| *x = f(*x));
+        self
+    }
+}
+
+struct Weights<'w> {
+    names: &'w [String],
+    at: &'w [f64],
+}
+
+impl Weights<'_> {
+    fn get(&self, name: String) -> f64 {
+        self.at[self.names.iter().position(|n| *n == name).unwrap_or_else(|| panic!("{name} in {:?}", self.names))]
+    }
+
+    /// A convolution as loops, or what a transposed one adds to its result.
+    fn convolved(
+        &self,
+        layer: &str,
+        x: &Image,
+        outputs: usize,
+        kernel: usize,
+        stride: usize,
+        transposed: bool,
+    ) -> Image {
+        let [rows, columns, inputs] = x.sides;
+        let sides = match transposed {
+            true => [rows * stride, columns * stride, outputs],
+            false => [rows.div_ceil(stride), columns.div_ceil(stride), outputs],
+        };
+        let mut y = Image::new(sides, vec![0.0; sides.iter().product()]);
+        for r in 0..sides[0] {
+            for c in 0..sides[1] {
+                (0..outputs).for_each(|o| *y.at(r, c, o) = self.get(format!("{layer}.bias[{}]", o + 1)));
+            }
+        }
+        let pad = (kernel - 1) / 2;
+        let (small, large) = if transposed { (x.sides, sides) } else { (sides, x.sides) };
+        let mut x = x.clone();
+        for (r, c) in (0..small[0]).flat_map(|r| (0..small[1]).map(move |c| (r, c))) {
+            for (i, j) in (0..kernel).flat_map(|i| (0..kernel).map(move |j| (i, j))) {
+                let (p, q) = (r * stride + i, c * stride + j);
+                if p < pad || q < pad || p - pad >= large[0] || q - pad >= large[1] {
+                    continue;
+                }
+                for (o, k) in (0..outputs).flat_map(|o| (0..inputs).map(move |k| (o, k))) {
+                    let w = self.get(format!("{layer}.weight[{}, {}]", o + 1, (i * kernel + j) * inputs + k + 1));
+                    match transposed {
+                        true => *y.at(p - pad, q - pad, o) += w * *x.at(r, c, k),
+                        false => *y.at(r, c, o) += w * *x.at(p - pad, q - pad, k),
+                    }
+                }
+            }
+        }
+        y
+    }
+
+    fn affine(&self, layer: &str, x: &[f64], outputs: usize) -> Vec<f64> {
+        let of = |o: usize| {
+            let sum: f64 =
+                x.iter().enumerate().map(|(i, x)| x * self.get(format!("{layer}.weight[{o}, {}]", i + 1))).sum();
+            sum + self.get(format!("{layer}.bias[{o}]"))
+        };
+        (1..=outputs).map(of).collect()
+    }
+}
+
+fn images(rows: usize, pixels: usize) -> (String, Vec<Vec<f64>>) {
+    let x: Vec<Vec<f64>> =
+        (0..rows).map(|r| (0..pixels).map(|p| ((r * 31 + p * 17) % 13) as f64 / 6.0 - 1.0).collect()).collect();
+    let header: Vec<String> = (1..=pixels).map(|p| format!("p{p}")).collect();
+    let line = |r: &Vec<f64>| r.iter().map(f64::to_string).collect::<Vec<_>>().join(",") + "\n";
+    (format!("{}\n{}", header.join(","), x.iter().map(line).collect::<String>()), x)
+}
+
+fn log_normals(x: &[f64], m: &[f64]) -> f64 {
+    x.iter().zip(m).map(|(x, m)| -0.5 * ((x - m) * (x - m) + std::f64::consts::TAU.ln())).sum()
+}
+
+/// Convolutions with strides and kernels, odd and even, and their transposes are those of naive loops; gradients those of
+/// finite differences.
+#[test]
+fn convolutions_are_their_loops() {
+    let (text, x) = images(2, 24);
+    for (kernel, stride) in [(3, 2), (2, 2), (3, 1), (1, 1)] {
+        let model = format!(
+            "data rows {{ x: real[pixel] from \"p*\" }}
+net f(x: real[pixel]) -> real[pixel] = image(4, 6) |> conv(3, {kernel}, tanh, stride: {stride}) |> conv_transpose(2, {kernel}, stride: {stride}) |> softplus |> head(conv(3))
+observe x ~ Normal(f(x), 1)"
+        );
+        let compiled = compile(&model, &csv(&text));
+        let names: Vec<String> = compiled.model.names().iter().map(|n| n.replace(" unconstrained", "")).collect();
+        let at: Vec<f64> = theta(names.len()).iter().map(|x| 0.5 * x).collect();
+        let w = Weights { names: &names, at: &at };
+        let mut expected = 0.0;
+        for row in &x {
+            let y = w.convolved("f.2", &Image::new([4, 6, 1], row.clone()), 3, kernel, stride, false).map(f64::tanh);
+            let y = w.convolved("f.3", &y, 2, kernel, stride, true).map(|x| x.exp().ln_1p());
+            expected += log_normals(row, &w.convolved("f.head", &y, 1, 3, 1, false).cells);
+        }
+        let value = checked_value(&compiled, &at);
+        assert!((value - expected).abs() < 1e-10 * expected.abs(), "{kernel}, {stride}: {value} and {expected}");
+    }
+}
+
+/// Units become an image of several channels, windows are pooled, and an image becomes units again.
+#[test]
+fn units_are_images_and_images_units() {
+    let (text, x) = images(2, 5);
+    for pool in ["max_pool", "mean_pool"] {
+        let model = format!(
+            "data rows {{ x: real[pixel] from \"p*\" }}
+net f(x: real[pixel]) -> (mu: real[pixel], sigma: real > 0) = dense(12, tanh) |> image(3, 2) |> conv_transpose(2, 3, tanh, stride: 2) |> {pool}(2) |> head
+let q = f(x)
+observe x ~ Normal(q.mu, 1)
+factor log(q.sigma)"
+        );
+        let compiled = compile(&model, &csv(&text));
+        let names: Vec<String> = compiled.model.names().iter().map(|n| n.replace(" unconstrained", "")).collect();
+        let at: Vec<f64> = theta(names.len()).iter().map(|x| 0.5 * x).collect();
+        let w = Weights { names: &names, at: &at };
+        let mut expected = 0.0;
+        for row in &x {
+            let units = w.affine("f.1", row, 12).into_iter().map(f64::tanh).collect();
+            let mut y = w.convolved("f.3", &Image::new([3, 2, 2], units), 2, 3, 2, true).map(f64::tanh);
+            assert_eq!(y.sides, [6, 4, 2]);
+            let mut small = vec![];
+            for (r, c, k) in (0..3).flat_map(|r| (0..2).flat_map(move |c| (0..2).map(move |k| (r, c, k)))) {
+                let window: Vec<f64> = (0..4).map(|i| *y.at(2 * r + i / 2, 2 * c + i % 2, k)).collect();
+                small.push(match pool {
+                    "max_pool" => window.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+                    _ => window.iter().sum::<f64>() / 4.0,
+                });
+            }
+            expected += log_normals(row, &w.affine("f.mu", &small, 5));
+            let sum: f64 = small.iter().enumerate().map(|(i, x)| x * w.get(format!("f.sigma.weight[{}]", i + 1))).sum();
+            expected += sum + w.get("f.sigma.bias".into());
+        }
+        let value = checked_value(&compiled, &at);
+        assert!((value - expected).abs() < 1e-10 * expected.abs(), "{pool}: {value} and {expected}");
+    }
 }

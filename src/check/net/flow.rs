@@ -98,10 +98,7 @@ impl<'a> Checker<'a, '_> {
                     for _ in 0..layers {
                         let k = flow.bends.len();
                         let instance = format!("{}.{}", v.name, k + 1);
-                        let cells = match &width {
-                            Width::Cells(cells) => cells.clone(),
-                            Width::Plate(axis) => at.size(self.plate_of(*axis)),
-                        };
+                        let cells = self.count(&width, at);
                         let units = self.units(&instance, e.span, cells);
                         let mut run = Run { instance, next: 1, bound: vec![] };
                         let input = self.flow_input(v, k);
@@ -168,7 +165,7 @@ impl<'a> Checker<'a, '_> {
             let value = self.expr(e, env);
             let value = self.numeric(value, "put this into a flow");
             let features = minus(&value.axes, &mapped);
-            (!is_bad(&value)).then(|| Signal { name: (i + 1).to_string(), value, features })
+            (!is_bad(&value)).then(|| Signal { name: (i + 1).to_string(), value, features, image: false })
         });
         each.collect()
     }
@@ -195,7 +192,7 @@ impl<'a> Checker<'a, '_> {
         let label = format!("{instance}.own");
         let other = self.input_axis(&label, v.cell);
         let (inputs, outputs) = ([vec![other]], [units]);
-        let start = Start::Draw { inputs: &inputs, outputs: &outputs, rectified: false };
+        let start = Start::Draw { inputs: &inputs, outputs: &outputs, rectified: false, spread: 1.0 };
         let weight = self.weight(&label, span, &[units, other], start);
         let weight = self.read_weight(weight, vec![Index::Axis(units), Index::Axis(other)], &[units, other], span);
         let masked = at.mul(weight, mask(at.position(units), at.position(other)));

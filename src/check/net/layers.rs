@@ -3,6 +3,8 @@
 use super::super::expr::{binary, is_bad, number, unary};
 use super::super::*;
 use super::activation::Activation;
+use super::formula::Formula;
+use super::image::{Convolution, Pool};
 use super::weights::Start;
 use crate::diag::Code;
 
@@ -16,6 +18,8 @@ pub(super) struct Signal {
     pub name: String,
     pub value: Expr,
     pub features: Vec<AxisId>,
+    /// Whether these are the rows, columns and channels of an image that a layer has made.
+    pub image: bool,
 }
 
 pub(super) enum Layer {
@@ -29,7 +33,15 @@ pub(super) enum Layer {
     Residual(Vec<Layer>, Span),
     /// The share of units that is dropped.
     Dropout(f64, Span),
-    Head(Span),
+    /// How many rows and columns.
+    Image(Expr, Expr, Span),
+    Conv {
+        channels: Width,
+        convolution: Convolution,
+        activation: Option<Activation>,
+    },
+    Pool(Pool, f64, Span),
+    Head(Option<Convolution>, Span),
 }
 
 /// How many units a layer has.
@@ -46,7 +58,10 @@ impl Layer {
             | Layer::Norm(span)
             | Layer::Residual(_, span)
             | Layer::Dropout(_, span)
-            | Layer::Head(span) => *span,
+            | Layer::Image(_, _, span)
+            | Layer::Pool(_, _, span)
+            | Layer::Head(_, span) => *span,
+            Layer::Conv { convolution, .. } => convolution.span,
         }
     }
 }
@@ -62,7 +77,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    fn layer(&mut self) -> String {
+    pub fn layer(&mut self) -> String {
         self.next += 1;
         format!("{}.{}", self.instance, self.next - 1)
     }
@@ -87,9 +102,9 @@ impl Checker<'_, '_> {
                         (None, Width::Plate(axis)) => *axis,
                         (None, Width::Cells(cells)) => self.units(&name, *span, cells.clone()),
                     };
-                    let next =
-                        layers.get(i + 1).and_then(|l| if let Layer::Activate(a, _) = l { Some(*a) } else { None });
-                    let rectified = activation.or(next).is_some_and(Activation::is_rectifier);
+                    let rectified = is_rectified(*activation, layers.get(i + 1));
+                    let signals =
+                        signals.into_iter().map(|s| self.flat_image(run, &name, s, *span)).collect::<Vec<_>>();
                     let x = self.affine(&name, &signals, &[axis], rectified, *span)?;
                     let x = self.keep(run, x, vec![axis]);
                     match activation {
@@ -103,7 +118,7 @@ impl Checker<'_, '_> {
                 Layer::Activate(a, _) => {
                     let each = signals.into_iter().map(|s| {
                         let y = a.of(s.value.clone());
-                        Signal { name: s.name, ..self.keep(run, y, s.features) }
+                        Signal { name: s.name, image: s.image, ..self.keep(run, y, s.features) }
                     });
                     each.collect()
                 }
@@ -111,7 +126,7 @@ impl Checker<'_, '_> {
                     let x = self.single(&signals, "layer_norm", *span)?;
                     let name = run.layer();
                     let y = self.normalised(&name, &x, *span);
-                    vec![self.keep(run, y, x.features)]
+                    vec![Signal { image: x.image, ..self.keep(run, y, x.features) }]
                 }
                 Layer::Residual(inner, span) => {
                     let x = self.single(&signals, "residual", *span)?;
@@ -131,11 +146,29 @@ impl Checker<'_, '_> {
                     }
                     let each = signals.into_iter().map(|s| {
                         let kept = self.dropped(&run.instance, &s.value, *rate, *span);
-                        Signal { name: s.name, ..self.keep(run, kept, s.features) }
+                        Signal { name: s.name, image: s.image, ..self.keep(run, kept, s.features) }
                     });
                     each.collect()
                 }
-                Layer::Head(span) => {
+                Layer::Image(rows, columns, span) => {
+                    let x = self.single(&signals, "image(28, 28)", *span)?;
+                    vec![self.image(run, x, (rows.clone(), columns.clone()), *span)?]
+                }
+                Layer::Conv { channels, convolution, activation } => {
+                    let name = run.layer();
+                    let rectified = is_rectified(*activation, layers.get(i + 1));
+                    let count = self.count(channels, Formula(convolution.span));
+                    let x = self.convolved(run, &name, &signals, convolution, &|_, _, _| count.clone(), rectified)?;
+                    match activation {
+                        Some(a) => {
+                            let y = a.of(x.value.clone());
+                            vec![Signal { image: true, ..self.keep(run, y, x.features) }]
+                        }
+                        None => vec![x],
+                    }
+                }
+                Layer::Pool(pool, size, span) => vec![self.pooled(run, &signals, *pool, *size, *span)?],
+                Layer::Head(_, span) => {
                     self.diags.push(
                         Code::HEAD_MISPLACED
                             .at(*span, "`head` is the last layer of a net")
@@ -154,7 +187,7 @@ impl Checker<'_, '_> {
         let id = self.fresh_local();
         let read = Expr { kind: ExprKind::Local(id), ty: Ty::Real, axes: value.axes.clone(), span: value.span };
         run.bound.push((id, value));
-        Signal { name: String::new(), value: read, features }
+        Signal { name: String::new(), value: read, features, image: false }
     }
 
     fn single(&mut self, signals: &[Signal], layer: &str, span: Span) -> Option<Signal> {
@@ -245,7 +278,7 @@ impl Checker<'_, '_> {
                 *axis = second;
             }
             let axes: Vec<AxisId> = outputs.iter().chain(&over).copied().collect();
-            let start = Start::Draw { inputs: &inputs, outputs, rectified };
+            let start = Start::Draw { inputs: &inputs, outputs, rectified, spread: 1.0 };
             let weight = self.weight(&label, span, &axes, start);
             let part = if let Ty::Index(_) = value.ty {
                 // A category is a column of weights: the product with its indicator.
@@ -315,18 +348,26 @@ impl Checker<'_, '_> {
     pub(super) fn head(
         &mut self,
         run: &mut Run,
-        signals: &[Signal],
+        (signals, by): (&[Signal], Option<&Convolution>),
         name: Option<&Ident>,
         ty: &ast::Type,
         constraint: Constraint,
         axes: &[AxisId],
     ) -> Option<Expr> {
         let span = ty.span;
+        let instance = format!("{}.head", run.instance);
         let layer = match name {
             Some(n) => format!("{}.{}", run.instance, n.name),
-            None => format!("{}.head", run.instance),
+            None => instance.clone(),
         };
-        let x = self.affine(&layer, signals, axes, false, span)?;
+        let x = match by {
+            Some(convolution) => self.image_head(run, &layer, signals, convolution, axes)?,
+            None => {
+                let signals: Vec<Signal> =
+                    signals.iter().map(|s| self.flat_image(run, &instance, s.clone(), span)).collect();
+                self.affine(&layer, &signals, axes, false, span)?
+            }
+        };
         let of = |op, a: Expr, b: Expr| binary(op, a, b, Ty::Real, span);
         let exp = |x: Expr| unary(UnOp::Exp, x, Ty::Real, span);
         Some(match constraint {
@@ -356,4 +397,10 @@ impl Checker<'_, '_> {
             }
         })
     }
+}
+
+/// Whether the activation that follows a layer loses about half of its inputs.
+fn is_rectified(own: Option<Activation>, next: Option<&Layer>) -> bool {
+    let next = next.and_then(|l| if let Layer::Activate(a, _) = l { Some(*a) } else { None });
+    own.or(next).is_some_and(Activation::is_rectifier)
 }

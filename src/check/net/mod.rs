@@ -3,6 +3,7 @@
 mod activation;
 mod flow;
 mod formula;
+mod image;
 mod layers;
 mod pipeline;
 mod spline;
@@ -287,7 +288,7 @@ impl<'a> Checker<'a, '_> {
         let value = Expr { kind: ExprKind::Local(local.id), ty: v.ty, axes: v.axes.clone(), span: v.span };
         let id = local.id;
         inner.locals.push((param.name.name.clone(), local));
-        Some(Input { local: id, signal: Signal { name: param.name.name.clone(), value, features } })
+        Some(Input { local: id, signal: Signal { name: param.name.name.clone(), value, features, image: false } })
     }
 
     /// A parameter of a net that is looked at without a call.
@@ -295,7 +296,7 @@ impl<'a> Checker<'a, '_> {
         let local = env.locals.iter().find(|l| l.0 == param.name.name).expect("the signature binds every parameter");
         let kind = ExprKind::Local(local.1.id);
         let value = Expr { kind, ty: local.1.ty, axes: local.1.axes.clone(), span: param.name.span };
-        Signal { name: param.name.name.clone(), value, features: local.1.axes.clone() }
+        Signal { name: param.name.name.clone(), value, features: local.1.axes.clone(), image: false }
     }
 
     /// Whether every result has a type that a head can give.
@@ -332,7 +333,7 @@ impl<'a> Checker<'a, '_> {
             Some(e) => vec![self.source(net, e, &inputs, env)?],
         };
         let mut run = layers::Run { instance, next: 1, bound: vec![] };
-        let Some((Layer::Head(_), body)) = layers.split_last() else {
+        let Some((Layer::Head(by, _), body)) = layers.split_last() else {
             let last = layers.last().map_or(net.body.span, Layer::span);
             self.diags.push(
                 Code::HEAD_MISPLACED
@@ -347,7 +348,7 @@ impl<'a> Checker<'a, '_> {
         for (name, ty) in net.results() {
             let constraint = self.constraint(ty, env);
             let axes: Option<Vec<AxisId>> = ty.axes.iter().map(|a| self.axis_named(&a.plate, env)).collect();
-            results.push(self.head(&mut run, &signals, name, ty, constraint, &axes?)?);
+            results.push(self.head(&mut run, (&signals, by.as_ref()), name, ty, constraint, &axes?)?);
         }
         let wrap = |r: Expr| run.bound.iter().rev().fold(r, |body, (l, v)| bind(*l, v.clone(), body));
         let results: Vec<Expr> = results.into_iter().map(wrap).collect();
@@ -368,7 +369,7 @@ impl<'a> Checker<'a, '_> {
         let kind = ExprKind::Local(id);
         let signal = Expr { kind, ty: value.ty, axes: value.axes.clone(), span: e.span };
         let bound = bind(id, value, signal);
-        Some(Signal { name: net.name.name.clone(), value: bound, features })
+        Some(Signal { name: net.name.name.clone(), value: bound, features, image: false })
     }
 }
 

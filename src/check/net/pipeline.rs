@@ -4,11 +4,14 @@ use super::super::expr::is_bad;
 use super::super::*;
 use super::NetDecl;
 use super::activation::{ACTIVATIONS, Activation};
+use super::formula::Formula;
+use super::image::{Convolution, Pool};
 use super::layers::{Layer, Width};
 use crate::diag::{Code, nearest};
 use crate::syntax::ast::{Arg, ExprKind as A};
 
-const LAYERS: [&str; 5] = ["dense", "dropout", "head", "layer_norm", "residual"];
+const LAYERS: [&str; 10] =
+    ["conv", "conv_transpose", "dense", "dropout", "head", "image", "layer_norm", "max_pool", "mean_pool", "residual"];
 
 /// What other libraries call a layer.
 const FOREIGN: &[(&str, &str)] = &[
@@ -16,6 +19,10 @@ const FOREIGN: &[(&str, &str)] = &[
     ("affine", "write `dense(50)`"),
     ("fully_connected", "write `dense(50)`"),
     ("mlp", "write the layers: `dense(50, tanh) |> dense(50, tanh) |> head`"),
+    ("conv2d", "write `conv(16, 3)`: 16 channels, by a kernel of 3 × 3"),
+    ("deconv", "write `conv_transpose(16, 3, stride: 2)`"),
+    ("flatten", "leave it out: `dense` and `head` take all values of an image"),
+    ("reshape", "write `image(28, 28)`"),
     ("batch_norm", "write `layer_norm`: it treats every row alike, whatever the batch"),
     ("split", "declare the results, `-> (mu: real[code], sigma: real[code] > 0)`, and end with `head`"),
     ("softmax", "declare the result `simplex[class]` and end with `head`"),
@@ -70,7 +77,23 @@ impl<'a> Checker<'a, '_> {
             return self.without_arguments(name, args, e, Layer::Activate(a, e.span));
         }
         match name {
-            "head" => self.without_arguments(name, args, e, Layer::Head(e.span)),
+            "head" => match args {
+                [Arg { name: None, value, .. }] => self.convolution_head(value, e.span),
+                _ => self.without_arguments(name, args, e, Layer::Head(None, e.span)),
+            },
+            "image" => self.image_layer(args, e, env),
+            "conv" | "conv_transpose" => self.convolution_layer(name, args, e, env),
+            "max_pool" | "mean_pool" => {
+                let pool = if name == "max_pool" { Pool::Max } else { Pool::Mean };
+                match args {
+                    [Arg { name: None, value, .. }] => self.side(value).map(|n| Layer::Pool(pool, n, e.span)),
+                    _ => self.layer_arguments(
+                        e,
+                        &format!("`{name}` takes the side of its windows"),
+                        &format!("{name}(2)"),
+                    ),
+                }
+            }
             "layer_norm" => self.without_arguments(name, args, e, Layer::Norm(e.span)),
             "dense" => self.dense(args, e, env),
             "dropout" => self.dropout(args, e),
@@ -97,16 +120,23 @@ impl<'a> Checker<'a, '_> {
                 return self.layer_arguments(e, "`dense` takes a number of units and an activation", "dense(50, tanh)");
             }
         };
-        let activation = match activation.map(|a| (&a.value.kind, a.value.span)) {
-            None => None,
-            Some((A::Name(n), span)) => match Activation::named(n) {
-                Some(a) => Some(a),
-                None => {
+        let activation = self.activation(activation)?;
+        let width = self.width(&width.value, env)?;
+        Some(Layer::Dense { width, activation, span: e.span })
+    }
+
+    /// The activation that an argument names, if there is one; outer `None`: reported.
+    fn activation(&mut self, arg: Option<&'a Arg>) -> Option<Option<Activation>> {
+        match arg.map(|a| (&a.value.kind, a.value.span)) {
+            None => Some(None),
+            Some((A::Name(n), span)) => {
+                let known = Activation::named(n);
+                if known.is_none() {
                     self.unknown_activation(n, span);
-                    return None;
                 }
-            },
-            Some((A::Error, _)) => return None,
+                known.map(Some)
+            }
+            Some((A::Error, _)) => None,
             Some((_, span)) => {
                 self.diags.push(
                     Code::UNKNOWN_LAYER
@@ -114,11 +144,91 @@ impl<'a> Checker<'a, '_> {
                         .here("not a name")
                         .help("write `dense(50, tanh)`"),
                 );
-                return None;
+                None
+            }
+        }
+    }
+
+    /// `image(28, 28)`
+    fn image_layer(&mut self, args: &'a [Arg], e: &'a ast::Expr, env: &Env) -> Option<Layer> {
+        let [Arg { name: None, value: rows, .. }, Arg { name: None, value: columns, .. }] = args else {
+            return self.layer_arguments(e, "`image` takes the numbers of rows and columns", "image(28, 28)");
+        };
+        let at = Formula(e.span);
+        let (rows, columns) = (self.width(rows, env)?, self.width(columns, env)?);
+        Some(Layer::Image(self.count(&rows, at), self.count(&columns, at), e.span))
+    }
+
+    /// `conv(16, 3, relu, stride: 2)`
+    fn convolution_layer(&mut self, name: &str, args: &'a [Arg], e: &'a ast::Expr, env: &Env) -> Option<Layer> {
+        let (named, places): (Vec<&'a Arg>, Vec<&'a Arg>) = args.iter().partition(|a| a.name.is_some());
+        let (channels, kernel, activation) = match places.as_slice() {
+            [channels, kernel] => (channels, kernel, None),
+            [channels, kernel, activation] => (channels, kernel, Some(*activation)),
+            _ => {
+                let said = format!("`{name}` takes a number of channels, the side of its kernel, and an activation");
+                return self.layer_arguments(e, &said, &format!("{name}(16, 3, relu, stride: 2)"));
             }
         };
-        let width = self.width(&width.value, env)?;
-        Some(Layer::Dense { width, activation, span: e.span })
+        let convolution = self.convolution(name, &kernel.value, &named, e)?;
+        let activation = self.activation(activation)?;
+        let channels = self.width(&channels.value, env)?;
+        Some(Layer::Conv { channels, convolution, activation })
+    }
+
+    /// `head(conv(3))`
+    fn convolution_head(&mut self, e: &'a ast::Expr, span: Span) -> Option<Layer> {
+        if let A::Call { callee, args } = &e.kind
+            && let A::Name(name) = &callee.kind
+            && matches!(name.as_str(), "conv" | "conv_transpose")
+        {
+            let (named, places): (Vec<&'a Arg>, Vec<&'a Arg>) = args.iter().partition(|a| a.name.is_some());
+            if let [kernel] = places.as_slice() {
+                let convolution = self.convolution(name, &kernel.value, &named, e)?;
+                return Some(Layer::Head(Some(convolution), span));
+            }
+            let said = format!("a `{name}` as head takes the side of its kernel: its channels are those of the result");
+            return self.layer_arguments(e, &said, &format!("head({name}(3))"));
+        }
+        self.layer_arguments(e, "`head` takes no arguments, or a convolution", "head(conv(3))")
+    }
+
+    fn convolution(
+        &mut self,
+        name: &str,
+        kernel: &'a ast::Expr,
+        named: &[&'a Arg],
+        e: &'a ast::Expr,
+    ) -> Option<Convolution> {
+        let mut stride = 1.0;
+        for arg in named {
+            match &arg.name {
+                Some(n) if n.name == "stride" => stride = self.side(&arg.value)?,
+                _ => {
+                    let said = format!("`{name}` has one argument with a name, `stride`");
+                    return self.layer_arguments(e, &said, &format!("{name}(16, 3, relu, stride: 2)")).and(None);
+                }
+            }
+        }
+        let kernel = self.side(kernel)?;
+        Some(Convolution { kernel, stride, transposed: name == "conv_transpose", span: e.span })
+    }
+
+    /// A whole number from 1 on, as written.
+    fn side(&mut self, e: &'a ast::Expr) -> Option<f64> {
+        match e.kind {
+            A::Number { value, .. } if value.fract() == 0.0 && (1.0..=1e4).contains(&value) => Some(value),
+            A::Error => None,
+            _ => {
+                self.diags.push(
+                    Code::LAYER_SIZE
+                        .at(e.span, "the side of a kernel or a window, and a stride, is a whole number")
+                        .here("not such a number")
+                        .help("write `conv(16, 3, stride: 2)`: 16 channels, a kernel of 3 × 3, every second row and column"),
+                );
+                None
+            }
+        }
     }
 
     fn dropout(&mut self, args: &'a [Arg], e: &'a ast::Expr) -> Option<Layer> {

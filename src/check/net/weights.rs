@@ -16,6 +16,8 @@ pub(super) enum Start<'s> {
         inputs: &'s [Vec<AxisId>],
         outputs: &'s [AxisId],
         rectified: bool,
+        /// How many places of the result each input goes to, per output.
+        spread: f64,
     },
 }
 
@@ -38,8 +40,8 @@ impl Checker<'_, '_> {
         }
         let init = match start {
             Start::Number(v) => number(v, Ty::Real, span),
-            Start::Draw { inputs, outputs, rectified } => {
-                self.drawn_weight(name, span, axes, inputs, outputs, rectified)
+            Start::Draw { inputs, outputs, rectified, spread } => {
+                self.drawn_weight(name, span, axes, (inputs, outputs), rectified, spread)
             }
         };
         let var = self.add_var(Var {
@@ -62,9 +64,9 @@ impl Checker<'_, '_> {
         name: &str,
         span: Span,
         axes: &[AxisId],
-        inputs: &[Vec<AxisId>],
-        outputs: &[AxisId],
+        (inputs, outputs): (&[Vec<AxisId>], &[AxisId]),
         rectified: bool,
+        spread: f64,
     ) -> Expr {
         let of = |v| number(v, Ty::Real, span);
         let size = |a: &AxisId| Expr { kind: ExprKind::Size(self.hir.axis(*a).plate), ty: Ty::Int, axes: vec![], span };
@@ -72,7 +74,8 @@ impl Checker<'_, '_> {
         let into = inputs.iter().map(|i| cells(i)).reduce(|a, b| binary(BinOp::Add, a, b, Ty::Real, span));
         let mut fan = into.unwrap_or(of(1.0));
         if !rectified {
-            fan = binary(BinOp::Add, fan, cells(outputs), Ty::Real, span);
+            let out = binary(BinOp::Mul, of(spread), cells(outputs), Ty::Real, span);
+            fan = binary(BinOp::Add, fan, out, Ty::Real, span);
         }
         let variance = binary(BinOp::Div, of(2.0), fan, Ty::Real, span);
         let sd = unary(UnOp::Sqrt, variance, Ty::Real, span);
