@@ -5,6 +5,7 @@ mod calibrate;
 mod discrete;
 mod fit;
 mod mode;
+pub(crate) mod parts;
 mod plan;
 mod posterior;
 pub mod rows;

@@ -29,6 +29,8 @@ pub const MOST_STORED: f64 = (1u64 << 28) as f64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     Fit,
+    /// The same, with an input per coordinate along which the derivative is the sum of the terms that depend on it.
+    Parts,
     /// Each discrete latent has a probe: an input, 0, added to the log joint per value. The derivative along it is the
     /// value's probability given the rest.
     Probabilities,
@@ -137,7 +139,7 @@ impl Translator<'_> {
                 Some(f) => factors.push(f),
             }
         }
-        if self.purpose != Purpose::Fit {
+        if !matches!(self.purpose, Purpose::Fit | Purpose::Parts) {
             for z in all {
                 let probe = self.probe(z, together.iter().find(|t| t.cell.slot == z.slot));
                 factors.push(probe);

@@ -12,6 +12,7 @@ pub mod joint;
 mod matrix;
 mod missing;
 pub mod ode;
+mod parts;
 mod print;
 pub use discrete::{MOST_ENTRIES, MOST_STORED, Purpose, too_many_values};
 pub use print::print;
@@ -151,6 +152,9 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose, known_size: &dyn Fn(&Hir, Plat
     }
     t.settle_draws(draws);
     t.sum_out();
+    if purpose == Purpose::Parts {
+        t.part();
+    }
     let mut joint = t.joint;
     joint.mark_report_only();
     joint

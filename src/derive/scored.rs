@@ -141,6 +141,20 @@ impl Translator<'_> {
     /// The cells of a scored latent that an expression depends on, itself or through definitions; more than those where
     /// they are not plain to see, which costs variance and nothing else. `None`: it does not.
     fn depends_on(&self, node: NodeId, bound: &[AxisId], z: &Scored, defined: &Known) -> Option<Cells> {
+        self.depends_in(node, bound, z, defined, &mut HashMap::new())
+    }
+
+    fn depends_in(
+        &self,
+        node: NodeId,
+        bound: &[AxisId],
+        z: &Scored,
+        defined: &Known,
+        done: &mut HashMap<(NodeId, Vec<AxisId>), Option<Cells>>,
+    ) -> Option<Cells> {
+        if let Some(known) = done.get(&(node, bound.to_vec())) {
+            return known.clone();
+        }
         let visible = |ix: &Ix| match ix {
             Ix::Axis(a) => !bound.contains(a),
             Ix::At(n) => bound.iter().all(|a| !self.joint.varies_over(*n, *a)) && !self.depends_on_discrete(*n),
@@ -172,10 +186,11 @@ impl Translator<'_> {
             inner.extend(axes);
         }
         for operand in self.joint.operands(node) {
-            if let Some(cells) = self.depends_on(operand, &inner, z, defined) {
+            if let Some(cells) = self.depends_in(operand, &inner, z, defined, done) {
                 add(if whole { vec![None; cells.len()] } else { cells });
             }
         }
+        done.insert((node, bound.to_vec()), found.clone());
         found
     }
 }

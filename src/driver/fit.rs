@@ -9,7 +9,7 @@ use super::posterior::{check_draws, noncentred, points, report_vars};
 use super::trouble::{
     Scene, explain_nonfinite, gave_up, of_checkpoint, refusal, sampler_keeps_nothing, undetermined, unsaved,
 };
-use super::{Compiled, REPORT_DRAWS, Session, discrete, mode};
+use super::{Compiled, REPORT_DRAWS, Session, discrete, mode, parts};
 use crate::diag::{Code, Diagnostic};
 use crate::infer::{
     self, Approximation, Bent, Draws, Fit, FitError, FitOptions, GuideKind, Method, Mixing, NutsPlan, Origin, Progress,
@@ -128,6 +128,9 @@ fn by_guide(
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<FitReport, FitError> {
     let started = Instant::now();
+    if options.method == Method::Score {
+        parts::prepare(compiled);
+    }
     let fit = infer::fit(target, options, progress)?;
     let options = &match plan::after(compiled, options, &fit) {
         After::Report(options) => options,

@@ -57,7 +57,7 @@ struct Work {
     thetas: Vec<f64>,
     directions: Vec<f64>,
     values: Vec<f64>,
-    /// Gradients, or products.
+    /// Gradients, products or parts.
     vectors: Vec<f64>,
 }
 
@@ -68,6 +68,8 @@ enum Task {
     Gradient,
     /// The Hessian times the row's direction; the value says whether it is finite.
     Product,
+    /// The log joint, and the sums of the terms of each coordinate.
+    Parts,
 }
 
 /// Rows, as slices of what the caller gave.
@@ -128,6 +130,17 @@ impl<'t> Pool<'t> {
     pub fn value(&mut self, thetas: &[f64], values: &mut [f64]) {
         self.values += values.len();
         self.run(Rows { task: Task::Value, thetas, directions: &[], values, vectors: &mut [] });
+    }
+
+    /// Log joint of every row, and for each coordinate that is not a point the sum of the terms that depend on it.
+    pub fn parts(&mut self, thetas: &[f64], values: &mut [f64], parts: &mut [f64]) {
+        self.values += values.len();
+        self.run(Rows { task: Task::Parts, thetas, directions: &[], values, vectors: parts });
+    }
+
+    /// Whether the log joint is taken apart.
+    pub fn has_parts(&self) -> bool {
+        self.target.has_parts()
     }
 
     /// The model's latents at one row.
@@ -293,6 +306,7 @@ impl<'t> Local<'t> {
             match all.task {
                 Task::Value => *value = self.evaluator.value(&self.theta),
                 Task::Gradient => *value = self.evaluator.value_grad(&self.theta, &mut self.gradient),
+                Task::Parts => *value = self.evaluator.value_parts(&self.theta, &mut self.gradient),
                 Task::Product => {
                     self.product(&all.directions[row.clone()]);
                     *value = 0.0;
@@ -304,7 +318,7 @@ impl<'t> Local<'t> {
                     *g = self.gradient[i];
                 }
                 // A finite value with a gradient that is not would lead the search astray.
-                if out.iter().any(|g| !g.is_finite()) {
+                if all.task != Task::Parts && out.iter().any(|g| !g.is_finite()) {
                     *value = f64::NAN;
                 }
             }

@@ -46,6 +46,10 @@ pub trait Target: Sync {
     fn has_products(&self) -> bool {
         false
     }
+    /// Whether evaluators take the log joint apart by coordinates.
+    fn has_parts(&self) -> bool {
+        false
+    }
     /// For each coordinate those that it interacts with (where the Hessian may differ from 0), itself included, ascending;
     /// `None` if all may interact with all.
     fn interactions(&self) -> Option<&[Vec<u32>]> {
@@ -60,6 +64,13 @@ pub trait Evaluator: Send {
     fn value_grad(&mut self, theta: &[f64], grad: &mut [f64]) -> f64;
     /// Log joint alone.
     fn value(&mut self, theta: &[f64]) -> f64;
+    /// Log joint, and for each coordinate that is not a point the sum of the terms that depend on it: all of them, where
+    /// [`Target::has_parts`] is not so.
+    fn value_parts(&mut self, theta: &[f64], parts: &mut [f64]) -> f64 {
+        let value = self.value(theta);
+        parts.fill(value);
+        value
+    }
     /// The Hessian of the log joint at `theta` times `direction`, for about the price of two gradients. `false`, with
     /// `out` as it was, where [`Target::has_products`] is not so.
     fn hessian_times(&mut self, _theta: &[f64], _direction: &[f64], _out: &mut [f64]) -> bool {

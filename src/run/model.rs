@@ -20,6 +20,8 @@ pub struct Model {
     second: OnceLock<Option<Second>>,
     /// Found when they are first asked for.
     interactions: OnceLock<Option<Vec<Vec<u32>>>>,
+    /// The log joint with an input per coordinate that is not a point, after all others: see `derive::parts`.
+    parts: OnceLock<Box<Model>>,
     names: Vec<String>,
     points: Vec<bool>,
     start: Vec<f64>,
@@ -42,6 +44,7 @@ impl Model {
             kernels,
             second: OnceLock::new(),
             interactions: OnceLock::new(),
+            parts: OnceLock::new(),
             names,
             points,
             start,
@@ -53,6 +56,11 @@ impl Model {
     pub fn with_guide(mut self, roles: Vec<Role>, latents: Vec<BufId>) -> Model {
         self.written = Some((roles, latents));
         self
+    }
+
+    /// Take the log joint apart by `parts` from now on; the first that are given stay.
+    pub fn give_parts(&self, parts: Model) {
+        self.parts.get_or_init(|| Box::new(parts));
     }
 
     pub fn graph(&self) -> &Graph {
@@ -87,7 +95,7 @@ impl Model {
             Ok(kernels) => First::Compiled(kernels, Workspace::new(&self.graph)),
             Err(_) => First::Interpreted(Interp::new(&self.graph)),
         };
-        Engine { model: self, first, products: None }
+        Engine { model: self, first, products: None, parts: None }
     }
 
     fn second(&self) -> Option<&Second> {
@@ -106,6 +114,8 @@ struct Engine<'m> {
     first: First<'m>,
     /// None until asked for.
     products: Option<Products<'m>>,
+    /// None until asked for: what runs the parts, its theta and its gradient.
+    parts: Option<(Box<Engine<'m>>, Vec<f64>, Vec<f64>)>,
 }
 
 /// Runs the programs of the graph itself.
@@ -182,6 +192,10 @@ impl Target for Model {
         self.graph.second.is_some()
     }
 
+    fn has_parts(&self) -> bool {
+        self.parts.get().is_some()
+    }
+
     fn roles(&self) -> Option<Vec<Role>> {
         self.written.as_ref().map(|w| w.0.clone())
     }
@@ -216,6 +230,25 @@ impl Evaluator for Engine<'_> {
             }
             First::Interpreted(interp) => interp.value(theta),
         }
+    }
+
+    fn value_parts(&mut self, theta: &[f64], parts: &mut [f64]) -> f64 {
+        if self.parts.is_none() {
+            let whole = self.model.parts.get();
+            self.parts = whole.map(|m| (Box::new(m.engine()), vec![0.0; m.dim()], vec![0.0; m.dim()]));
+        }
+        let Some((engine, inputs, gradient)) = &mut self.parts else {
+            let value = self.value(theta);
+            parts.fill(value);
+            return value;
+        };
+        inputs[..theta.len()].copy_from_slice(theta);
+        let value = engine.value_grad(inputs, gradient);
+        let mut probes = gradient[theta.len()..].iter();
+        for (part, point) in parts.iter_mut().zip(&self.model.points) {
+            *part = if *point { value } else { *probes.next().expect("an input per coordinate that is not a point") };
+        }
+        value
     }
 
     fn hessian_times(&mut self, theta: &[f64], direction: &[f64], out: &mut [f64]) -> bool {

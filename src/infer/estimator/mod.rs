@@ -44,6 +44,9 @@ pub struct Batch<'a> {
     pub gradients: &'a [f64],
     /// s = T⁻ᵀ z, `rows × noisy`.
     pub scores: &'a [f64],
+    /// Per coordinate the terms of log p that depend on it, less the log density of this coordinate alone, `rows × noisy`; empty
+    /// where coordinates are not independent under the guide, or the log joint is not taken apart.
+    pub parts: &'a [f64],
 }
 
 /// What an estimator says of a batch.
@@ -66,6 +69,10 @@ pub trait Estimator {
     fn draws(&self) -> usize;
     /// Whether it uses the gradients of the log joint by latents.
     fn uses_gradients(&self) -> bool;
+    /// Whether it weighs each coordinate by its own terms, where those are known.
+    fn uses_parts(&self) -> bool {
+        false
+    }
     /// Whether a replicate is made of draws z and their mirror images −z, which must not be where draws are taken for
     /// independent of each other.
     fn mirrored(&self) -> bool {

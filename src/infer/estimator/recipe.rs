@@ -47,7 +47,7 @@ impl Recipe {
         match self.kind {
             Kind::Entropy => Box::new(ClosedEntropy { draws }),
             Kind::Sticking => Box::new(StickingTheLanding { draws }),
-            Kind::Score => Box::new(Score { draws, baseline: Baseline::LeaveOneOut }),
+            Kind::Score => Box::new(Score { draws, baseline: Baseline::LeaveOneOut, apart: true }),
             Kind::Iwae => Box::new(Iwae { draws, gradient: IwaeGradient::Doubly }),
             Kind::ForwardKl => Box::new(ForwardKl { draws }),
         }

@@ -16,6 +16,9 @@ pub enum Baseline {
 pub struct Score {
     pub draws: usize,
     pub baseline: Baseline,
+    /// Weigh each coordinate by the terms that depend on it, where the log joint is taken apart: the others have mean 0 there
+    /// (section 3.1 of the paper).
+    pub apart: bool,
 }
 
 impl Score {
@@ -47,6 +50,10 @@ impl Estimator for Score {
         false
     }
 
+    fn uses_parts(&self) -> bool {
+        self.apart
+    }
+
     fn weigh(&self, batch: &Batch, scratch: &mut Scratch, pull: &mut Pull) -> f64 {
         let share = 1.0 / batch.rows() as f64;
         let (dim, noisy) = (batch.dim, batch.noisy);
@@ -58,9 +65,24 @@ impl Estimator for Score {
             if !self.weights(ratios, weights) {
                 return f64::INFINITY;
             }
+            if !batch.parts.is_empty() {
+                for i in 0..noisy {
+                    ratios.clear();
+                    ratios.extend((first..first + self.draws).map(|k| batch.parts[k * noisy + i]));
+                    if !self.weights(ratios, weights) {
+                        return f64::INFINITY;
+                    }
+                    for (k, w) in (first..).zip(weights.iter()) {
+                        pull.add(k, dim, i, -share * w, &batch.score(k)[i..=i]);
+                        pull.logs[i] += share * w;
+                    }
+                }
+            }
             for (k, w) in (first..).zip(weights.iter()) {
-                pull.add(k, dim, 0, -share * w, batch.score(k));
-                pull.add_to_logs(share * w);
+                if batch.parts.is_empty() {
+                    pull.add(k, dim, 0, -share * w, batch.score(k));
+                    pull.add_to_logs(share * w);
+                }
                 if batch.log_p[k].is_finite() {
                     // A point has no density: the path is the only way.
                     pull.add(k, dim, noisy, -share, &batch.gradient(k)[noisy..]);

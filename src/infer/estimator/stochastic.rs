@@ -33,6 +33,7 @@ impl<'p> Stochastic<'p> {
         let phi = tape.parameters();
         let draws = tape.constant(z);
         let theta = tape.node(&[phi, draws], all * dim, GuideNode::new(frame.clone(), mirrored));
+        let apart = estimator.uses_parts() && frame.is_diagonal() && pool.borrow().has_parts();
         let node = DivergenceNode {
             pool,
             estimator,
@@ -43,6 +44,8 @@ impl<'p> Stochastic<'p> {
             log_q: vec![0.0; all],
             gradients: vec![0.0; all * dim],
             scores: vec![0.0; all * noisy],
+            parts: vec![0.0; if apart { all * noisy } else { 0 }],
+            terms: vec![0.0; if apart { all * dim } else { 0 }],
             pull: vec![0.0; all * dim],
             logs: vec![0.0; noisy],
             scratch: Scratch::default(),
@@ -79,6 +82,9 @@ struct DivergenceNode<'p, 't> {
     log_q: Vec<f64>,
     gradients: Vec<f64>,
     scores: Vec<f64>,
+    /// Of each coordinate, empty where they are not told apart: its terms less its log density, and its terms.
+    parts: Vec<f64>,
+    terms: Vec<f64>,
     pull: Vec<f64>,
     logs: Vec<f64>,
     scratch: Scratch,
@@ -103,6 +109,10 @@ impl DivergenceNode<'_, '_> {
             self.log_q[k] = constant - 0.5 * zk.iter().map(|z| z * z).sum::<f64>();
             if self.frame.is_diagonal() {
                 s.iter_mut().zip(&self.scale.t).for_each(|(s, t)| *s /= t);
+                for (i, part) in self.parts.iter_mut().skip(k * n).take(n).enumerate() {
+                    let log_q = -0.5 * (zk[i] * zk[i] + TAU.ln()) - self.scale.t[i].ln();
+                    *part = self.terms[k * self.frame.dim() + i] - log_q;
+                }
             } else {
                 solve_lower_transposed(&self.scale.t, n, s);
             }
@@ -116,8 +126,11 @@ impl Node for DivergenceNode<'_, '_> {
         let (dim, noisy) = (self.frame.dim(), self.frame.noisy());
         if self.estimator.uses_gradients() || dim > noisy {
             self.pool.borrow_mut().value_grad(theta, &mut self.log_p, &mut self.gradients);
-        } else {
+        } else if self.parts.is_empty() {
             self.pool.borrow_mut().value(theta, &mut self.log_p);
+        }
+        if !self.parts.is_empty() {
+            self.pool.borrow_mut().parts(theta, &mut self.log_p, &mut self.terms);
         }
         self.densities(phi, z);
         self.pull.fill(0.0);
@@ -129,6 +142,7 @@ impl Node for DivergenceNode<'_, '_> {
             log_q: &self.log_q,
             gradients: &self.gradients,
             scores: &self.scores,
+            parts: &self.parts,
         };
         let mut pull = Pull { theta: &mut self.pull, logs: &mut self.logs };
         out[0] = self.estimator.weigh(&batch, &mut self.scratch, &mut pull);

@@ -82,7 +82,7 @@ fn single() -> (Frame, Vec<f64>) {
 
 /// Mean gradient of `batches × per` replicates and the standard error of each component.
 fn replicates(
-    target: &Closed,
+    target: &dyn Target,
     (frame, phi): &(Frame, Vec<f64>),
     estimator: Box<dyn Estimator>,
     batches: usize,
@@ -94,7 +94,7 @@ fn replicates(
     let mut z = vec![0.0; rows * n];
     let mut sums = vec![(0.0, 0.0); phi.len()];
     std::thread::scope(|scope| {
-        let pool = RefCell::new(Pool::new(target, (0..target.dim).collect(), 1, scope));
+        let pool = RefCell::new(Pool::new(target, (0..target.dim()).collect(), 1, scope));
         let mut objective = Stochastic::new(frame, &z, rows, estimator, &pool);
         let mut gradient = vec![0.0; phi.len()];
         for batch in 0..batches {
@@ -183,11 +183,61 @@ fn gradients_of_the_lower_bound_are_unbiased_and_baselines_help() {
     assert_unbiased("closed-form entropy", &entropy, &exact);
     let sticking = replicates(&target, &guide, Box::new(StickingTheLanding { draws: 1 }), 1000, 1000);
     assert_unbiased("sticking the landing", &sticking, &exact);
-    let score = |baseline| replicates(&target, &guide, Box::new(Score { draws: 4, baseline }), 1000, 1000);
+    let score =
+        |baseline| replicates(&target, &guide, Box::new(Score { draws: 4, baseline, apart: false }), 1000, 1000);
     let (plain, rloo) = (score(Baseline::None), score(Baseline::LeaveOneOut));
     assert_unbiased("REINFORCE", &plain, &exact);
     assert_unbiased("leave one out", &rloo, &exact);
     assert!(variance(&rloo) < variance(&plain), "{} {}", variance(&rloo), variance(&plain));
+}
+
+/// A group effect per group, each with data of its own, and a mean: of the terms, each effect needs its own and no other's.
+#[test]
+fn coordinates_are_weighed_by_their_own_terms() {
+    let text = "data rows { y: real, g: category }\nlatent mu ~ Normal(0, 2)\nlatent b[g] ~ Normal(mu, 1) @centered\n\
+                observe y ~ Normal(b[g], 0.5)\nobserve y ~ StudentT(4, mu, 1)\n";
+    let mut session = crate::driver::Session::default();
+    let checked = crate::driver::check(&mut session, "m.vi", text);
+    let rows: String =
+        (0..12).map(|i| format!("{},{}\n", 0.7 * (i % 5) as f64 - 1.0, "abcdef".as_bytes()[i / 2] as char)).collect();
+    let file = crate::data::DataFile { table: None, name: "d.csv".into(), bytes: format!("y,g\n{rows}").into_bytes() };
+    let inputs = crate::data::Inputs { files: vec![file], sets: vec![] };
+    let compiled = crate::driver::compile(&mut session, checked, &inputs).expect("the data fit");
+    crate::driver::parts::prepare(&compiled);
+    let model = &compiled.model;
+    assert_eq!((model.dim(), model.has_parts()), (7, true));
+    // The terms of mu: its prior, all effects', the second likelihood. Of an effect: its prior and its two rows.
+    let at: Vec<f64> = (0..7).map(|i| 0.3 * i as f64 - 0.8).collect();
+    let mut parts = vec![0.0; 7];
+    let whole = model.evaluator().value_parts(&at, &mut parts);
+    assert!((whole - model.evaluator().value(&at)).abs() < 1e-12);
+    let log_normal = |x: f64, m: f64, s: f64| -0.5 * ((x - m) / s).powi(2) - s.ln() - 0.918_938_533_204_672_8;
+    let mu = model.names().iter().position(|n| n == "mu").expect("a latent");
+    let effects: Vec<usize> = (0..7).filter(|i| *i != mu).collect();
+    let y = |i: usize| 0.7 * (i % 5) as f64 - 1.0;
+    let mut rest = 0.0;
+    for (k, &i) in effects.iter().enumerate() {
+        let own = log_normal(y(2 * k), at[i], 0.5) + log_normal(y(2 * k + 1), at[i], 0.5);
+        assert!((parts[i] - own - log_normal(at[i], at[mu], 1.0)).abs() < 1e-12, "{i}: {}", parts[i]);
+        rest += own;
+    }
+    assert!((parts[mu] - (whole - rest)).abs() < 1e-12);
+    let diagonal = || Basis::Diagonal(vec![0.6; 7]);
+    let frame = Frame { centre: vec![0.1; 7], mean: diagonal().into(), noise: diagonal(), shape: Shape::Diagonal };
+    let guide = (frame, (0..14).map(|i| 0.1 * (i % 4) as f64 - 0.1).collect::<Vec<f64>>());
+    let score = |apart| Box::new(Score { draws: 4, baseline: Baseline::LeaveOneOut, apart });
+    let entropy = replicates(model, &guide, Box::new(ClosedEntropy { draws: 2 }), 200, 100);
+    let (together, apart) =
+        (replicates(model, &guide, score(false), 200, 100), replicates(model, &guide, score(true), 200, 100));
+    // Both are unbiased: they agree with the gradient along the paths within four standard errors of the differences.
+    for estimate in [&together, &apart] {
+        for i in 0..14 {
+            let se = (entropy.1[i].powi(2) + estimate.1[i].powi(2)).sqrt();
+            assert!((entropy.0[i] - estimate.0[i]).abs() < 4.0 * se, "{i}: {} {} {se}", entropy.0[i], estimate.0[i]);
+        }
+    }
+    // Six groups: an effect's weight has a sixth of the terms.
+    assert!(variance(&apart) < 0.5 * variance(&together), "{} {}", variance(&apart), variance(&together));
 }
 
 /// E log (w₁ + w₂ + w₃)/3 over three draws of one dimension.
@@ -281,7 +331,7 @@ fn variances_vanish_at_the_posterior() {
     let estimators: [Box<dyn Estimator>; 4] = [
         Box::new(StickingTheLanding { draws: 1 }),
         Box::new(Iwae { draws: 5, gradient: IwaeGradient::Doubly }),
-        Box::new(Score { draws: 4, baseline: Baseline::LeaveOneOut }),
+        Box::new(Score { draws: 4, baseline: Baseline::LeaveOneOut, apart: false }),
         Box::new(ForwardKl { draws: 16 }),
     ];
     for estimator in estimators {
@@ -334,7 +384,7 @@ fn the_score_of_discrete_draws_is_unbiased_and_its_baseline_helps() {
     let mut q = Categorical::default();
     q.set(&LOGITS);
     let by = |baseline| {
-        let score = Score { draws: 3, baseline };
+        let score = Score { draws: 3, baseline, apart: false };
         let mut weights = vec![];
         averaged(|stream, g| {
             let drawn: [usize; 3] = std::array::from_fn(|_| q.draw(stream.uniform()));
