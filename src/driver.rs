@@ -1,5 +1,6 @@
 //! The pipeline as functions, top to bottom: what every command calls.
 
+mod activity;
 mod batches;
 mod calibrate;
 mod discrete;

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::activity;
 use super::batches;
 use super::discrete::cut_short;
 use super::plan::{self, After};
@@ -324,14 +325,11 @@ fn latent_of(name: &str) -> &str {
 /// A report with the draws and what the options say.
 fn described(compiled: &Compiled, options: &FitOptions, theta: &[f64], draws: usize) -> FitReport {
     let (weights, guide_params) = points(compiled, &theta[..compiled.layout.dim()]);
-    FitReport {
-        draws,
-        vars: report_vars(compiled, theta, draws, options.seed),
-        weights,
-        guide_params,
-        discrete: discrete(compiled, theta),
-        ..heading(compiled, options)
-    }
+    let vars = report_vars(compiled, theta, draws, options.seed);
+    let units = activity::units(compiled, &vars);
+    let mut heading = heading(compiled, options);
+    heading.doubts.extend(units.iter().filter_map(activity::collapse));
+    FitReport { draws, vars, units, weights, guide_params, discrete: discrete(compiled, theta), ..heading }
 }
 
 /// What the options and the data say, without draws.

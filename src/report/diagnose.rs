@@ -61,6 +61,7 @@ pub fn diagnosis(fit: &Value) -> String {
             100.0 * share
         ));
     }
+    units(fit, &mut say);
     starts(figures, &mut say);
     modes(fit, &mut say);
     weights(figures, &mut say);
@@ -76,6 +77,20 @@ pub fn diagnosis(fit: &Value) -> String {
 fn concerned(fault: &Value) -> String {
     let names: Vec<&str> = fault["names"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if names.is_empty() { String::new() } else { format!(" Concerned: {}.", names.join(", ")) }
+}
+
+fn units(fit: &Value, say: &mut impl FnMut(String)) {
+    let Some(units) = fit["units"].as_array().filter(|u| !u.is_empty()) else { return };
+    say("\nActive units\n  Of each unit of a row's latents: how much the mean that the guide gives it varies over the rows. Up to 0.01 the unit says\n  \
+         nothing about its row: it has collapsed to its prior, and the model does without it."
+        .into());
+    for u in units {
+        let variances: Vec<f64> = u["variances"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+        let shown: Vec<String> = variances.iter().take(20).map(|v| format!("{v:.3}")).collect();
+        let more = if variances.len() > shown.len() { ", …" } else { "" };
+        let name = u["latent"].as_str().unwrap_or("?");
+        say(format!("  {name}: {} of {} active (variances {}{more})", u["active"], u["of"], shown.join(", ")));
+    }
 }
 
 fn starts(figures: &Value, say: &mut impl FnMut(String)) {

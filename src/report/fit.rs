@@ -24,6 +24,8 @@ pub struct FitReport {
     pub weights: Vec<ReportVar>,
     /// Params of a written guide, which are no part of the model; likewise.
     pub guide_params: Vec<ReportVar>,
+    /// Of latents of rows that a written guide draws: how many units say anything about their rows.
+    pub units: Vec<Units>,
     /// Discrete latents, which were summed out.
     pub discrete: Vec<ReportDiscrete>,
     /// How many draws every variable has.
@@ -67,6 +69,16 @@ pub struct FitReport {
     /// Sentences that the reader should see before the numbers: non-finite evaluations, starts that disagree.
     pub doubts: Vec<String>,
     pub trace: Trace,
+}
+
+/// The cells that one row has of a latent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Units {
+    pub latent: String,
+    pub active: usize,
+    pub of: usize,
+    /// Of each unit: the variance over the rows of its mean given the row.
+    pub variances: Vec<f64>,
 }
 
 /// A mode of the posterior, and where it lies.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::discrete::{self, DiscreteJson};
 use super::verdict::{self, VerdictJson};
-use super::{FitReport, ReportMode, Summary, summaries};
+use super::{FitReport, ReportMode, Summary, Units, summaries};
 use crate::infer::Choice;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -29,6 +29,8 @@ struct SummaryJson<'a> {
     verdict: Option<VerdictJson<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     modes: &'a [ReportMode],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    units: &'a [Units],
     elbo: Option<f64>,
     elbo_se: Option<f64>,
     k_hat: f64,
@@ -64,6 +66,8 @@ struct FitJson<'a> {
     verdict: Option<VerdictJson<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     modes: &'a [ReportMode],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    units: &'a [Units],
     elbo: Option<f64>,
     elbo_se: Option<f64>,
     k_hat: f64,
@@ -93,6 +97,7 @@ pub fn summary_json(fit: &FitReport) -> String {
         doubts: &fit.doubts,
         verdict: verdict::json(fit),
         modes: &fit.modes,
+        units: &fit.units,
         elbo: fit.elbo.map(|e| e.0),
         elbo_se: fit.elbo.map(|e| e.1),
         k_hat: fit.k_hat,
@@ -126,6 +131,7 @@ pub fn fit_json(fit: &FitReport) -> String {
         doubts: &fit.doubts,
         verdict: verdict::json(fit),
         modes: &fit.modes,
+        units: &fit.units,
         elbo: fit.elbo.map(|e| e.0),
         elbo_se: fit.elbo.map(|e| e.1),
         k_hat: fit.k_hat,

@@ -21,7 +21,7 @@ pub use compare::{Difference, compare, comparison};
 pub use contact::contact_sheet;
 pub use diagnose::diagnosis;
 pub use discrete::ReportDiscrete;
-pub use fit::{Dim, FileHash, FitReport, ModeAt, ReportKind, ReportMode, ReportVar, Trace};
+pub use fit::{Dim, FileHash, FitReport, ModeAt, ReportKind, ReportMode, ReportVar, Trace, Units};
 pub use hash::sha256;
 pub use json::{fit_json, summary_json};
 pub use out::OutDir;

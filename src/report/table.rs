@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{FitReport, Summary, summaries, verdict};
+use super::{FitReport, Summary, Units, summaries, verdict};
 use crate::infer::Trust;
 
 /// How much to print, and whether with colour.
@@ -117,6 +117,10 @@ fn heading(fit: &FitReport, style: TableStyle) -> String {
     if !fit.noncentred.is_empty() {
         let names: Vec<String> = fit.noncentred.iter().map(|(name, why)| format!("{name} ({why})")).collect();
         push(format!("Noncentred: {}", names.join(", ")));
+    }
+    if !fit.units.is_empty() {
+        let of = |u: &Units| format!("{} of {} of {}", u.active, u.of, u.latent);
+        push(format!("Active units: {}", fit.units.iter().map(of).collect::<Vec<_>>().join(", ")));
     }
     for doubt in &fit.doubts {
         push(paint(style, "33", &format!("Doubt: {doubt}")));

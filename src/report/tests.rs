@@ -33,6 +33,7 @@ fn fit() -> FitReport {
         ],
         weights: vec![],
         guide_params: vec![],
+        units: vec![],
         discrete: vec![],
         draws: 3,
         guide: "fullrank".into(),

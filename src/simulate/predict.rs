@@ -144,6 +144,18 @@ impl Predictor<'_> {
             let cells: Vec<Option<&Vec<f64>>> =
                 cell_names(self.hir, bound, id).iter().map(|n| self.posterior.get(n)).collect();
             let missing = cells.iter().any(Option::is_none);
+            if self.new.is_empty()
+                && !cells.is_empty()
+                && cells.iter().all(Option::is_none)
+                && self.hir.discrete(id).is_none()
+            {
+                diags.push(
+                    Code::CANNOT_PREDICT
+                        .at(v.span, format!("the fit has kept no draws of `{}`", v.name))
+                        .here("too many cells")
+                        .help("`vic encode --reconstruct` gives what is expected of the fitted rows"),
+                );
+            }
             // Cells of one joint draw are all fitted or all new.
             let apart = v.axes.len() - v.joint;
             let size = |a: &crate::hir::AxisId| bound.size(self.hir.axis(*a).plate);

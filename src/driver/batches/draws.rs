@@ -3,14 +3,18 @@
 use super::Batches;
 use super::feed::Feeding;
 use crate::driver::posterior::{described, points, shown};
-use crate::driver::{Compiled, REPORT_DRAWS};
+use crate::driver::{Compiled, REPORT_DRAWS, activity};
 use crate::hir::VarId;
 use crate::infer::batches::{Batch, Coordinates, Plan, Rows};
-use crate::report::FitReport;
+use crate::report::{FitReport, ReportVar};
 
 /// Numbers that a report keeps per draw before it keeps fewer draws.
 const MOST_NUMBERS: usize = 1_000_000;
 const FEWEST_DRAWS: usize = 100;
+/// Cells of what rows have to themselves whose draws are kept: a hundred million numbers would be gigabytes of text.
+const MOST_CELLS: usize = 200_000;
+/// Rows by which the activity of the others' units is judged.
+const SAMPLED_ROWS: usize = 1000;
 
 /// Draws of everything that is reported, batch after batch in the order of the rows.
 pub(super) fn describe_draws(
@@ -24,6 +28,15 @@ pub(super) fn describe_draws(
     let hir = &compiled.hir;
     let vars: Vec<VarId> = shown(compiled).into_iter().filter(|v| compiled.layout.buffer(*v).is_some()).collect();
     let mut out: Vec<_> = vars.iter().map(|v| described(compiled, *v)).collect();
+    let dim = |v: &VarId| hir.var(*v).axes.iter().position(|a| hir.axis(*a).plate == batches.plate);
+    // Of what each of many rows has, the first rows show which units are active; the rest is left to `vic encode`.
+    let mut left_out = vec![];
+    for (v, var) in vars.iter().zip(&mut out).filter(|(_, var)| var.cells() > MOST_CELLS) {
+        let Some(d) = dim(v) else { continue };
+        left_out.push((*v, var.cells()));
+        let labels = &mut var.dims[d].labels;
+        *labels = labels[..labels.len().min(SAMPLED_ROWS)].into();
+    }
     let cells: usize = out.iter().map(|v| v.cells()).sum();
     let draws = (MOST_NUMBERS / cells.max(1)).clamp(FEWEST_DRAWS, REPORT_DRAWS);
     out.iter_mut().for_each(|v| v.draws = vec![0.0; v.cells() * draws]);
@@ -31,9 +44,10 @@ pub(super) fn describe_draws(
     let (mut theta, mut z) = (vec![0.0; coordinates.dim()], vec![0.0; coordinates.dim()]);
     let mut feeding = Feeding::new(compiled.model.fed(), batches);
     let mut batch = Batch::default();
-    let dim = |v: &VarId| hir.var(*v).axes.iter().position(|a| hir.axis(*a).plate == batches.plate);
     // What all rows share is the same in every batch.
-    let all = if vars.iter().any(|v| dim(v).is_some()) { batches.total.div_ceil(plan.batch) } else { 1 };
+    let rows = |(v, var): (&VarId, &ReportVar)| dim(v).map_or(1, |d| var.dims[d].labels.len());
+    let rows = vars.iter().zip(&out).map(rows).max().unwrap_or(1);
+    let all = rows.div_ceil(plan.batch);
     for k in 0..all {
         batch.set(plan, &order, k);
         feeding.take(&batch.rows, &batch.weights);
@@ -57,7 +71,14 @@ pub(super) fn describe_draws(
             });
         }
     }
-    report.vars = out;
+    report.units = activity::units(compiled, &out);
+    report.doubts.extend(report.units.iter().filter_map(activity::collapse));
+    for (v, cells) in &left_out {
+        let name = &hir.var(*v).name;
+        report.doubts.push(format!("`{name}` has {cells} cells, too many to keep draws of: `vic encode` gives them."));
+    }
+    report.vars =
+        vars.iter().zip(out).filter(|(v, _)| left_out.iter().all(|l| l.0 != **v)).map(|(_, var)| var).collect();
     report.draws = draws;
     (report.weights, report.guide_params) = points(compiled, &theta);
 }
@@ -72,7 +93,7 @@ fn put(numbers: &[f64], dims: &[usize], dim: Option<usize>, batch: &Batch, draw:
     let of = batch.rows.len();
     for (i, x) in numbers.iter().enumerate() {
         let (low, r, high) = (i % inner, i / inner % of, i / inner / of);
-        if batch.weights[r] > 0.0 {
+        if batch.weights[r] > 0.0 && batch.rows[r] < dims[dim] {
             let cell = low + inner * (batch.rows[r] + dims[dim] * high);
             out[cell * draws + draw] = *x;
         }

@@ -245,7 +245,7 @@ impl RowModel {
             (Some(v), None) => Code::NOT_AMORTISED.at(v.span, text).here("not computed from the rows' data"),
             (None, None) => Code::NOT_AMORTISED.plain(text),
         };
-        Some(d.help("fit each row's guide, `--refine 200`; or give the guide an encoder, `guide amortised`"))
+        Some(d.help("fit each row's guide, `--refine 200`; or write a guide that reads the row's data"))
     }
 
     /// The dimension of a variable that runs over the rows.
