@@ -188,7 +188,7 @@ pub fn options(compiled: &Compiled, request: &FitRequest) -> FitOptions {
                 };
             }
             // Of batches, which take them by themselves.
-            ("batch" | "epochs" | "optimizer" | "schedule" | "warmup" | "clip", _) => {}
+            ("batch" | "epochs" | "optimizer" | "schedule" | "warmup" | "clip" | "binarise", _) => {}
             (name, value) => unreachable!("check admits no fit option `{name}` with {value:?}"),
         }
     }

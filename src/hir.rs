@@ -42,6 +42,8 @@ pub struct Hir {
     pub weights: Vec<VarId>,
     /// Values bound inside expressions that are stored whole, since sums read each of their cells many times.
     pub stored: HashSet<LocalId>,
+    /// Columns of conditions whose cells in the file are probabilities: drawn once, and anew in each step of a fit in batches.
+    pub binarised: Vec<VarId>,
     /// What the user asked to see besides the latents, in order.
     pub reports: Vec<VarId>,
     /// Columns whose empty cells are latents, because something beside their own `observe` reads them.
@@ -670,4 +672,5 @@ pub enum FitValue {
     Batch(TableId, usize),
     /// Its name and first rate.
     Optimizer(String, f64),
+    Column(VarId),
 }

@@ -36,10 +36,11 @@ const OPTIONS: &[(&str, Kind)] = &[
     ("schedule", Kind::Word(&["linear", "cosine", "constant"])),
     ("warmup", Kind::Whole),
     ("clip", Kind::Positive),
+    ("binarise", Kind::Condition),
 ];
 
 /// Options that mean something for batches only.
-const OF_BATCHES: [&str; 5] = ["epochs", "optimizer", "schedule", "warmup", "clip"];
+const OF_BATCHES: [&str; 6] = ["epochs", "optimizer", "schedule", "warmup", "clip", "binarise"];
 /// Options that batches have no use for.
 const NOT_OF_BATCHES: [&str; 6] = ["draws", "starts", "max_steps", "learning_rate", "tolerance", "method"];
 
@@ -61,6 +62,8 @@ enum Kind {
     Batch,
     /// `adam(1e-3)`
     Optimizer,
+    /// A `bool` column.
+    Condition,
 }
 
 impl<'a> Checker<'a, '_> {
@@ -270,6 +273,13 @@ impl<'a> Checker<'a, '_> {
         None
     }
 
+    /// The `bool` column of this name.
+    fn condition_column(&self, name: &str) -> Option<VarId> {
+        let var = self.names.get(name)?.var?;
+        let condition = |k: &VarKind| matches!(k, VarKind::Column(c) if c.content == Content::Bool);
+        condition(&self.hir.var(var).kind).then_some(var)
+    }
+
     fn fit_item(&mut self, item: &'a FitItem) {
         let name = item.name.name.as_str();
         let Some((_, kind)) = OPTIONS.iter().find(|(n, _)| *n == name) else {
@@ -301,6 +311,7 @@ impl<'a> Checker<'a, '_> {
             (A::Number { value, .. }, Kind::Whole) if name == "seed" && *value == 0.0 => Some(FitValue::Number(0.0)),
             (A::Number { value, .. }, Kind::Positive) if *value > 0.0 => Some(FitValue::Number(*value)),
             (A::Name(w), Kind::Word(words)) if words.contains(&w.as_str()) => Some(FitValue::Word(w.clone())),
+            (A::Name(column), Kind::Condition) => self.condition_column(column).map(FitValue::Column),
             (A::Call { callee, args }, Kind::Batch) => match self.batch_of(callee, args) {
                 Some(value) => value,
                 None => return,
@@ -317,7 +328,12 @@ impl<'a> Checker<'a, '_> {
             _ => None,
         };
         match value {
-            Some(value) => self.hir.fit.push(FitOption { name: name.to_string(), span: item.span, value }),
+            Some(value) => {
+                if let FitValue::Column(column) = value {
+                    self.hir.binarised.push(column);
+                }
+                self.hir.fit.push(FitOption { name: name.to_string(), span: item.span, value });
+            }
             None => {
                 let wanted = match kind {
                     Kind::Whole => "a whole number, 1 or more".to_string(),
@@ -325,6 +341,7 @@ impl<'a> Checker<'a, '_> {
                     Kind::Word(w) => one_of(w),
                     Kind::Batch => "a table and a number of its rows".to_string(),
                     Kind::Optimizer => "`adam`, `adamw` or `sgd` with a rate".to_string(),
+                    Kind::Condition => "a column of type `bool`".to_string(),
                 };
                 if matches!(item.value.kind, A::Error) {
                     return;
@@ -335,6 +352,7 @@ impl<'a> Checker<'a, '_> {
                     Kind::Word(w) => w[0],
                     Kind::Batch => "rows(128)",
                     Kind::Optimizer => "adam(0.001)",
+                    Kind::Condition => "x",
                 };
                 self.diags.push(
                     Code::FIT_OPTION_VALUE

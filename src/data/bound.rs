@@ -14,6 +14,8 @@ pub struct Bound {
     pub plates: Vec<PlateData>,
     /// Columns, data scalars and constants.
     pub values: HashMap<VarId, Values>,
+    /// Of binarised columns: the probabilities of their cells.
+    pub shades: HashMap<VarId, Values>,
     /// Why no guide can be fitted: ends of what the data can be that may pass a datum.
     pub edges: Vec<Diagnostic>,
 }
@@ -110,7 +112,7 @@ impl Bound {
         own.size = rows.len();
         own.labels = rows.iter().filter_map(|r| own.labels.get(*r).cloned()).collect();
         own.lines = rows.iter().filter_map(|r| own.lines.get(*r).copied()).collect();
-        for (var, values) in &mut self.values {
+        for (var, values) in self.values.iter_mut().chain(&mut self.shades) {
             let over = hir.var(*var).axes.iter().position(|a| hir.axis(*a).plate == plate);
             let Some(dim) = over else { continue };
             let mut dims = values.dims.clone();

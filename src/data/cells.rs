@@ -33,6 +33,14 @@ pub fn bool(text: &str) -> Cell {
     }
 }
 
+/// A probability.
+pub fn share(text: &str) -> Cell {
+    match real(text) {
+        Cell::Number(x) if !(0.0..=1.0).contains(&x) => Cell::Bad,
+        cell => cell,
+    }
+}
+
 /// A date `2024-02-29` as days since 1970-01-01.
 pub fn date(text: &str) -> Cell {
     if is_missing(text) {

@@ -1,6 +1,7 @@
 //! Data in: CSV, JSON, Parquet and Arrow files, checked against what the model declares, bound to its plates.
 
 mod assign;
+pub mod binarised;
 pub mod bound;
 mod cells;
 pub mod columnar;
@@ -67,6 +68,7 @@ pub fn bind(hir: &Hir, inputs: &Inputs, diags: &mut Diags) -> Option<Bound> {
         return None;
     }
     let edges = edges::edges(hir, &known);
-    let bound = known.finish(hir, diags)?;
+    let mut bound = known.finish(hir, diags)?;
+    binarised::draw(hir, &mut bound);
     Some(Bound { edges, ..bound })
 }

@@ -79,6 +79,8 @@ struct Reader {
     column: usize,
     content: Content,
     optional: bool,
+    /// Probabilities of what the column holds.
+    shades: bool,
     part: Part,
 }
 
@@ -256,7 +258,8 @@ fn readers(
                 Content::Key | Content::Index(_) => Part::Words(Words::default()),
             };
             let (content, optional) = (column.content, column.optional);
-            readers.push(Reader { field, column: columns.len(), content, optional, part });
+            let shades = hir.binarised.contains(&id);
+            readers.push(Reader { field, column: columns.len(), content, optional, shades, part });
         }
         columns.push((id, found));
     }
@@ -282,7 +285,7 @@ fn finish(
         while let Some(reader) = readers.next_if(|r| r.column == i) {
             parts.push(reader.part);
         }
-        report(hir.var(id), &trouble[i], file, &sheet.origin, diags);
+        report(hir.var(id), hir.binarised.contains(&id), &trouble[i], file, &sheet.origin, diags);
         if let Some(found) = found {
             sheet.columns.insert(id, SheetColumn { found, parts });
         }
@@ -379,6 +382,7 @@ impl Reader {
                 Cell::Missing
             }
             Part::Numbers(_) => match self.content {
+                Content::Bool if self.shades => cells::share(raw.trim_ascii()),
                 Content::Bool => cells::bool(raw.trim_ascii()),
                 Content::Date => cells::date(raw.trim_ascii()),
                 Content::Real | Content::Int | Content::Key | Content::Index(_) => cells::real(raw.trim_ascii()),
@@ -417,7 +421,7 @@ impl Reader {
     }
 }
 
-fn report(var: &Var, trouble: &Trouble, file: &str, origin: &Origin, diags: &mut Diags) {
+fn report(var: &Var, shades: bool, trouble: &Trouble, file: &str, origin: &Origin, diags: &mut Diags) {
     let VarKind::Column(column) = &var.kind else { return };
     let name = &var.name;
     if !trouble.missing.is_empty() {
@@ -438,7 +442,7 @@ fn report(var: &Var, trouble: &Trouble, file: &str, origin: &Origin, diags: &mut
     }
     if !trouble.unreadable.is_empty() {
         let p = &trouble.unreadable;
-        let (what, help) = unreadable(column.content, &p.first[0].text);
+        let (what, help) = unreadable(column.content, shades, &p.first[0].text);
         let verb = if p.count == 1 { "is not" } else { "are not" };
         let what = if p.count == 1 { what.0 } else { what.1 };
         let d = Code::DATA_NOT_NUMBER
@@ -470,10 +474,11 @@ fn word(content: Content) -> &'static str {
 }
 
 /// What the cells are not (one, several), and what may help, judging by the first of them.
-fn unreadable(content: Content, text: &str) -> ((&'static str, &'static str), String) {
+fn unreadable(content: Content, shades: bool, text: &str) -> ((&'static str, &'static str), String) {
     let text = text.trim();
     let missing = ["nan", "null", "none", "n/a", "na", "#n/a", "missing", ".", "?", "-"];
     let what = match content {
+        Content::Bool if shades => ("a probability", "probabilities"),
         Content::Bool => ("true or false", "true or false"),
         Content::Date => ("a date", "dates"),
         Content::Real | Content::Int => ("a number", "numbers"),
@@ -483,6 +488,7 @@ fn unreadable(content: Content, text: &str) -> ((&'static str, &'static str), St
         format!("if {} stands for a missing value, fill the cells, or leave the rows out of the file", quoted(text))
     } else {
         match content {
+            Content::Bool if shades => "a column that is binarised holds numbers from 0 to 1".into(),
             Content::Bool => "a `bool` cell is 0 or 1, true or false, yes or no".into(),
             Content::Date => "a date is written as year-month-day: 2024-02-29".into(),
             _ if text.contains(',') && text.replace(',', ".").parse::<f64>().is_ok() => {

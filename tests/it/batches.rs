@@ -220,3 +220,22 @@ fn rows_that_are_tied_together_are_refused() {
     }
     assert_eq!(said(&format!("{head}observe y ~ Normal(x, s)\nfit {{ batch: rows(4) }}"), data), ["V0851"]);
 }
+
+/// Cells that are drawn anew in each step have the mean of their probability, which no single draw of these ten rows can
+/// have: 0.35. What is left of the noise of 800 steps with a falling rate is below 0.02.
+#[test]
+fn binarised_cells_are_drawn_anew() {
+    let model = "data rows { x: bool[pixel] from \"p*\" }
+param q: real in (0, 1) = 0.5
+observe x ~ Bernoulli(q)
+fit { batch: rows(5), binarise: x, optimizer: adam(0.02), epochs: 400 }";
+    let data = format!("p1\n{}", "0.35\n".repeat(10));
+    let compiled = compile(model, &csv(&data));
+    let drawn = &compiled.bound.values.values().find(|v| v.dims == [10, 1]).expect("the column").numbers;
+    assert!(drawn.iter().all(|x| *x == 0.0 || *x == 1.0));
+    let report = fit(&compiled, &FitRequest::default());
+    let q = summaries(&report)["q"].0;
+    assert!((q - 0.35).abs() < 0.04, "{q}");
+    let again = fit(&compiled, &FitRequest::default());
+    assert_eq!(summaries(&again)["q"].0, q);
+}

@@ -111,6 +111,7 @@ impl Small<'_> {
                 feed,
                 index: matches!(graph.buffers[feed.buf.0 as usize].kind, lower::graph::BufKind::Index(_)),
                 values: all.values.get(&feed.var).cloned().filter(|_| feed.var != self.weight),
+                shades: all.shades.get(&feed.var).cloned(),
                 dim: over(&feed.var).filter(|_| rate(feed.var).is_none())?,
             })
         };

@@ -2,6 +2,7 @@
 
 use super::Batches;
 use crate::data::Values;
+use crate::data::binarised::binary;
 use crate::hir::VarId;
 use crate::infer::Stream;
 use crate::infer::batches::{Coordinates, Part, Rows};
@@ -13,6 +14,8 @@ pub(super) struct Whole {
     pub feed: Feed,
     pub index: bool,
     pub values: Option<Values>,
+    /// Of a binarised column: the probabilities of its cells.
+    pub shades: Option<Values>,
     /// The dimension that runs over the rows.
     pub dim: usize,
 }
@@ -29,12 +32,13 @@ pub(super) struct Mask {
 pub struct Feeding<'m> {
     pub fed: Fed<'m>,
     batches: &'m Batches,
+    rows: Vec<usize>,
     numbers: Vec<f64>,
 }
 
 impl<'m> Feeding<'m> {
     pub fn new(fed: Fed<'m>, batches: &'m Batches) -> Feeding<'m> {
-        let mut feeding = Feeding { fed, batches, numbers: vec![] };
+        let mut feeding = Feeding { fed, batches, rows: vec![], numbers: vec![] };
         feeding.drop_out(None);
         feeding
     }
@@ -54,6 +58,8 @@ impl<'m> Feeding<'m> {
 
 impl Rows for Feeding<'_> {
     fn take(&mut self, rows: &[usize], weights: &[f64]) {
+        self.rows.clear();
+        self.rows.extend_from_slice(rows);
         for whole in &self.batches.whole {
             let Some(values) = &whole.values else {
                 self.fed.numbers(whole.feed.buf, |out| out.copy_from_slice(weights));
@@ -82,6 +88,27 @@ impl Rows for Feeding<'_> {
                     out.fill_with(|| if stream.uniform() < mask.rate { 0.0 } else { kept });
                 }
             });
+        }
+    }
+
+    fn binarise(&mut self, seed: u64, step: usize) {
+        for whole in &self.batches.whole {
+            let Some(shades) = &whole.shades else { continue };
+            let (numbers, rows) = (&mut self.numbers, &self.rows);
+            let mut stream = Stream::numbered(seed, "binarise", step);
+            let mut draw = |p: f64| if p <= 0.0 || p >= 1.0 { p } else { binary(p, stream.uniform()) };
+            if whole.index {
+                self.fed.positions(whole.feed.buf, |out| {
+                    numbers.resize(out.len(), 0.0);
+                    shades.gather(whole.dim, rows, numbers);
+                    out.iter_mut().zip(numbers).for_each(|(o, p)| *o = draw(*p) as u32);
+                });
+            } else {
+                self.fed.numbers(whole.feed.buf, |out| {
+                    shades.gather(whole.dim, rows, out);
+                    out.iter_mut().for_each(|x| *x = draw(*x));
+                });
+            }
         }
     }
 

@@ -29,6 +29,8 @@ pub trait Rows {
     fn take(&mut self, rows: &[usize], weights: &[f64]);
     /// Drop units of nets at random, those of this seed and step; `None`: none.
     fn drop_out(&mut self, step: Option<(u64, usize)>);
+    /// Draw the cells of binarised columns of the rows taken anew, those of this seed and step.
+    fn binarise(&mut self, seed: u64, step: usize);
     fn value_grad(&mut self, theta: &[f64], grad: &mut [f64]) -> f64;
     fn value(&mut self, theta: &[f64]) -> f64;
 }

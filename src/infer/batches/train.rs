@@ -84,6 +84,7 @@ impl<'a> Training<'a> {
         self.batch.set(plan, &self.order, s.batch);
         self.target.take(&self.batch.rows, &self.batch.weights);
         self.target.drop_out(Some((plan.seed, s.steps)));
+        self.target.binarise(plan.seed, s.steps);
         self.coordinates.noise(plan.seed, "step", s.steps, &mut self.z);
         self.coordinates.place(&s.psi, &self.batch.rows, &self.z, &mut self.theta);
         let value = self.target.value_grad(&self.theta, &mut self.by_theta);
