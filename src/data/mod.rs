@@ -24,6 +24,7 @@ mod values;
 
 pub use bound::{Bound, PlateData, Values};
 pub use inputs::{DataFile, Inputs};
+pub use json::is_json;
 
 use crate::diag::{Diags, Severity};
 use crate::hir::Hir;

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::tables::{cell_names, fields, write};
-use super::{Csv, Given, Together, draw, observed, together};
+use super::{Csv, Given, Together, draw, needed, observed, together};
 use crate::check::walk;
 use crate::data::{self, DataFile, Inputs, Values};
 use crate::diag::{Code, Diags};
-use crate::hir::{Column, Expr, ExprKind, From, Hir, PlateId, Step, VarId, VarKind};
+use crate::hir::{AxisId, Column, Expr, ExprKind, From, GuideLine, Hir, PlateId, Step, VarId, VarKind};
 
 /// Everything that rows are generated from.
 pub struct Generator<'a> {
@@ -35,6 +35,11 @@ pub struct Generated {
 impl Generator<'_> {
     /// Generate, or say in `diags` why not.
     pub fn generate(&self, diags: &mut Diags) -> Option<Generated> {
+        let fitted = needed(self.hir, self.fitted);
+        Generator { fitted: &fitted, ..*self }.from_needed(diags)
+    }
+
+    fn from_needed(&self, diags: &mut Diags) -> Option<Generated> {
         let hir = self.hir;
         super::undrawable(hir).into_iter().for_each(|d| diags.push(d));
         if diags.has_errors() {
@@ -234,11 +239,18 @@ fn declared(hir: &Hir, table: usize, csv: &Csv) -> Csv {
 }
 
 /// Whether the model looks at several rows at once, or at their number.
-fn looks_across(hir: &Hir, plate: PlateId) -> bool {
-    let mut found = !hir.recurrences.is_empty() || !hir.walks.is_empty();
+pub(super) fn looks_across(hir: &Hir, plate: PlateId) -> bool {
+    let rows = |a: &AxisId| hir.axis(*a).plate == plate;
+    let joint = |s: &Step| match s {
+        Step::Latent { var, .. } => hir.var(*var).axes.iter().rev().take(hir.var(*var).joint).any(rows),
+        Step::Observe { over, .. } => over.iter().any(rows),
+        Step::Param { .. } | Step::Let { .. } | Step::Factor { .. } => false,
+    };
+    let mut found = !hir.recurrences.is_empty() || !hir.walks.is_empty() || hir.steps.iter().any(joint);
     let mut look = |e: &Expr| {
         walk(e, &mut |e| match &e.kind {
             ExprKind::Reduce { axes, .. } => found |= axes.iter().any(|a| hir.axis(*a).plate == plate),
+            ExprKind::Matrix { axes, .. } => found |= axes.iter().any(|a| hir.axis(*a).plate == plate),
             ExprKind::Size(p) => found |= *p == plate,
             ExprKind::Position(a) => found |= hir.axis(*a).plate == plate,
             _ => {}
@@ -253,7 +265,15 @@ fn looks_across(hir: &Hir, plate: PlateId) -> bool {
                 filter.iter().for_each(&mut look);
                 super::draw::dist_expressions(dist, &mut look);
             }
-            Step::Param { .. } | Step::Factor { .. } => {}
+            Step::Factor { value, .. } => look(value),
+            Step::Param { .. } => {}
+        }
+    }
+    for line in hir.written.iter().flat_map(|w| &w.lines) {
+        match line {
+            GuideLine::Own(Step::Let { value, .. }) => look(value),
+            GuideLine::Draw { dist, .. } => super::draw::dist_expressions(dist, &mut look),
+            GuideLine::Own(_) | GuideLine::Family { .. } => {}
         }
     }
     found

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
+use super::generate::looks_across;
 use super::tables::{fill, unobserved};
 use super::{Csv, observed};
-use crate::data::{self, DataFile, Inputs};
+use crate::data::{self, DataFile, Inputs, columnar, is_json};
 use crate::diag::{Code, Diags};
-use crate::hir::{Hir, VarId};
+use crate::hir::{Content, Hir, VarId, VarKind};
 
 /// The fitted rows with the new ones below them.
 pub struct Together {
@@ -15,6 +16,34 @@ pub struct Together {
     pub first_new: HashMap<usize, usize>,
     /// Observed columns that a new file holds; in the others its rows hold anything.
     pub found: Vec<VarId>,
+}
+
+/// The data of a fit as far as new rows need them: where rows have nothing in common, the first row shows the columns, and the
+/// others need not be read again.
+pub fn needed(hir: &Hir, fitted: &Inputs) -> Inputs {
+    let named = |id: &VarId| match &hir.var(*id).kind {
+        VarKind::Column(c) => matches!(c.content, Content::Key | Content::Index(_)),
+        _ => false,
+    };
+    let mut out = fitted.clone();
+    let ([table], [file]) = (hir.tables.as_slice(), out.files.as_mut_slice()) else { return out };
+    if table.columns.iter().any(named) || looks_across(hir, table.plate) {
+        return out;
+    }
+    if let Some(end) = first_record(&file.bytes).filter(|_| !columnar::is_columnar(file) && !is_json(file)) {
+        file.bytes.truncate(end);
+    }
+    out
+}
+
+/// Where the first record below the header ends.
+fn first_record(bytes: &[u8]) -> Option<usize> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
+    let mut record = csv::ByteRecord::new();
+    for _ in 0..2 {
+        reader.read_byte_record(&mut record).ok().filter(|more| *more)?;
+    }
+    Some(reader.position().byte() as usize)
 }
 
 /// Put them together; `diags` says why they do not belong to each other.
@@ -67,9 +96,10 @@ pub fn together(hir: &Hir, old: &Inputs, new: &[DataFile], diags: &mut Diags) ->
         let bytes = new.text().into_bytes();
         alone.push((place, DataFile { table: Some(table.name.clone()), name: file.name.clone(), bytes }));
         first_new.insert(at, fitted.rows.len());
+        let places: Vec<Option<usize>> = fitted.header.iter().map(|h| new.place(h)).collect();
         let cells = |row: &Vec<String>| {
-            let cell = |h: &String| new.place(h).map_or(String::new(), |at| row[at].clone());
-            fitted.header.iter().map(cell).collect::<Vec<_>>()
+            let cell = |at: &Option<usize>| at.map_or(String::new(), |at| row[at].clone());
+            places.iter().map(cell).collect::<Vec<_>>()
         };
         let rows: Vec<Vec<String>> = new.rows.iter().map(cells).collect();
         fitted.rows.extend(rows);

@@ -13,19 +13,19 @@ mod impute;
 mod refine;
 mod score;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::batches::{Batches, Small};
 use crate::data::{self, Bound, DataFile, Inputs, Values};
 use crate::derive::batch::{Batched, batched};
-use crate::derive::joint::{BinOp, Def, Fold, Joint, Node, Slot, SlotId, SlotKind};
+use crate::derive::joint::{BinOp, Def, Fold, Joint, Node, NodeId, Slot, SlotId, SlotKind};
 use crate::derive::{self, Purpose};
 use crate::diag::{Code, Diagnostic, Diags};
 use crate::hir::{AxisId, Constraint, Hir, PlateId, Ty, Var, VarId, VarKind};
 use crate::infer::batches::{Coordinates, Kind};
 use crate::lower::{self, Layout};
 use crate::run::Model;
-use crate::simulate::{Together, together};
+use crate::simulate::{Together, needed, together};
 use crate::source::Span;
 pub use encode::{Encoded, encode};
 pub use generate::{Source, generate};
@@ -88,7 +88,8 @@ impl Question<'_> {
                 }
             }
         }
-        let Together { inputs, first_new, found } = together(&hir, self.fitted, self.new, diags)?;
+        let cut = if self.new.is_empty() { self.fitted.clone() } else { needed(&hir, self.fitted) };
+        let Together { inputs, first_new, found } = together(&hir, &cut, self.new, diags)?;
         let plate = self.plate(&first_new, diags)?;
         if !self.holes && !first_new.is_empty() {
             let absent = observed.iter().find(|id| !found.contains(id) && has_axis(&hir, **id, plate));
@@ -147,6 +148,7 @@ impl Question<'_> {
         let mut of_fit = bound.clone();
         of_fit.keep_rows(&hir, plate, &fitted);
         let wanted: Vec<_> = statistics.iter().map(|s| (s.node, s.axes.as_slice())).collect();
+        keep_needed(&mut whole, statistics.iter().map(|s| s.node).collect());
         let computed = lower::evaluate(&hir, &whole, &of_fit, &wanted);
         joint.unconstrained.iter_mut().for_each(|u| u.start = None);
         bound.keep_rows(&hir, plate, &(first..total).collect::<Vec<_>>());
@@ -264,6 +266,25 @@ impl RowModel {
     }
 }
 
+/// Leave the definitions that these values are computed from: with weights given, what an encoder makes of every fitted row depends
+/// on data only, and would be computed too.
+fn keep_needed(joint: &mut Joint, nodes: Vec<NodeId>) {
+    let (mut seen, mut stack, mut slots) = (HashSet::new(), nodes, HashSet::new());
+    while let Some(node) = stack.pop() {
+        if !seen.insert(node) {
+            continue;
+        }
+        if let Node::Read { slot, .. } = joint.node(node)
+            && slots.insert(*slot)
+        {
+            let own = joint.defs.iter().filter(|d| d.slot == *slot);
+            stack.extend(own.map(|d| d.value));
+        }
+        stack.extend(joint.operands(node));
+    }
+    joint.defs.retain(|d| slots.contains(&d.slot));
+}
+
 fn has_axis(hir: &Hir, var: VarId, plate: PlateId) -> bool {
     hir.var(var).axes.iter().any(|a| hir.axis(*a).plate == plate)
 }
@@ -296,7 +317,7 @@ fn tied(d: Diagnostic) -> Diagnostic {
 
 /// What each row adds to the log joint, as variables over the rows: one per axis that terms run over the rows by.
 fn add_scores(hir: &mut Hir, joint: &mut Joint, plate: PlateId) -> Vec<VarId> {
-    let mut sums: Vec<(AxisId, crate::derive::joint::NodeId)> = vec![];
+    let mut sums: Vec<(AxisId, NodeId)> = vec![];
     for i in 0..joint.terms.len() {
         let term = joint.terms[i].clone();
         let Some(&over) = term.axes.iter().find(|a| hir.axis(**a).plate == plate) else { continue };
