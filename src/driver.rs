@@ -50,7 +50,9 @@ pub struct Session {
 pub struct Checked {
     pub file: FileId,
     pub ast: Ast,
-    /// The files that it imports.
+    /// With the declarations of the files that it imports.
+    pub whole: Ast,
+    /// Those files.
     pub imports: Vec<FileId>,
     pub hir: Hir,
 }
@@ -97,7 +99,7 @@ pub fn check(session: &mut Session, name: &str, text: &str) -> Checked {
     let whole = imports::resolve(file, &ast, &mut session.sources, &mut session.diags);
     // A file with syntax errors is checked all the same: what was recovered can have errors of its own.
     let hir = check::check(&whole.ast, &library, &mut session.diags);
-    Checked { file, ast, imports: whole.files, hir }
+    Checked { file, ast, whole: whole.ast, imports: whole.files, hir }
 }
 
 /// The log joint and the guide of a program without errors.

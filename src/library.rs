@@ -1,9 +1,11 @@
 //! The library that every model sees: distributions and functions, written in `.vi`.
 
+use std::sync::OnceLock;
+
 use crate::check::{BUILTINS, Builtin, CONSTANTS};
 use crate::diag::Diags;
 use crate::source::Sources;
-use crate::syntax::ast::{Ast, DeclKind, DistItem};
+use crate::syntax::ast::{Ast, DeclKind, DistItem, Param};
 use crate::syntax::parse;
 
 /// Name and text of each file.
@@ -12,6 +14,87 @@ pub const LIBRARY: &[(&str, &str)] = &[
     ("stdlib/continuous.vi", include_str!("../stdlib/continuous.vi")),
     ("stdlib/discrete.vi", include_str!("../stdlib/discrete.vi")),
 ];
+
+/// One form of a distribution, a function or a constant, for those who look it up.
+pub struct Entry {
+    pub name: String,
+    /// The call as declared: `Normal(mu: real, sigma: real > 0) on real`.
+    pub signature: String,
+    /// Names of the arguments, each with what is written for it.
+    pub arguments: Vec<(String, String)>,
+    pub doc: String,
+    /// The log density of a distribution.
+    pub density: Option<String>,
+}
+
+impl Entry {
+    pub fn is_distribution(&self) -> bool {
+        self.density.is_some()
+    }
+}
+
+/// Everything that every model may call, read once.
+pub fn entries() -> &'static [Entry] {
+    static ENTRIES: OnceLock<Vec<Entry>> = OnceLock::new();
+    ENTRIES.get_or_init(|| {
+        let mut sources = Sources::default();
+        let mut entries = vec![];
+        for (name, text) in LIBRARY {
+            let ast = parse(sources.add(*name, *text), text, &mut Diags::default());
+            for decl in &ast.decls {
+                let (name, params, items) = match &decl.kind {
+                    DeclKind::Dist { name, params, items, .. } => (name, params, items.as_slice()),
+                    DeclKind::Fn { name, params, .. } => (name, params, &[][..]),
+                    _ => continue,
+                };
+                let whole = sources.slice(decl.span);
+                let is_dist = matches!(decl.kind, DeclKind::Dist { .. });
+                let signature = match is_dist {
+                    true => whole.split(" {").next().unwrap_or(whole).trim_start_matches("dist "),
+                    false => whole
+                        .split(" = ")
+                        .next()
+                        .unwrap_or(whole)
+                        .split(" {")
+                        .next()
+                        .unwrap_or(whole)
+                        .trim_start_matches("fn "),
+                };
+                let argument = |p: &Param| (p.name.name.clone(), sources.slice(p.name.span.to(p.ty.span)).to_owned());
+                let density = items.iter().find(|i| i.name.name == "logpdf");
+                entries.push(Entry {
+                    name: name.name.clone(),
+                    signature: signature.to_owned(),
+                    arguments: params.iter().map(argument).collect(),
+                    doc: decl.doc.clone().unwrap_or_default(),
+                    density: is_dist.then(|| {
+                        density.map_or(String::new(), |i| sources.slice(i.name.span.to(i.value.span)).to_owned())
+                    }),
+                });
+            }
+        }
+        let noise = |b: &Builtin| matches!(b, Builtin::Noise(_));
+        for (name, _, call, gives) in BUILTINS.iter().filter(|b| !noise(&b.1)) {
+            let inside = call.split_once('(').map_or("", |(_, rest)| rest.trim_end_matches(')'));
+            let arguments = inside.split(", ").filter(|a| !a.is_empty()).map(|a| (a.to_owned(), a.to_owned()));
+            entries.push(Entry {
+                name: (*name).to_owned(),
+                signature: (*call).to_owned(),
+                arguments: arguments.collect(),
+                doc: (*gives).to_owned(),
+                density: None,
+            });
+        }
+        entries.extend(CONSTANTS.iter().map(|c| Entry {
+            name: c.0.to_owned(),
+            signature: c.0.to_owned(),
+            arguments: vec![],
+            doc: "a constant".to_owned(),
+            density: None,
+        }));
+        entries
+    })
+}
 
 /// The reference of the library, in Markdown: every distribution and function with its signature and text.
 /// `docs/library.md` is this.

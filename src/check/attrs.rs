@@ -14,7 +14,7 @@ impl<'a> Checker<'a, '_> {
                     .at(a.span, format!("there is no attribute called `@{name}`"))
                     .here("not an attribute");
                 self.diags.push(match crate::diag::nearest(name, known) {
-                    Some(n) => d.help(format!("did you mean `@{n}`?")),
+                    Some(n) => d.help(format!("did you mean `@{n}`?")).edit(a.name.span, n),
                     None => d.help("the attributes are `@centered`, `@noncentered` and `@allow(CODE)`"),
                 });
                 continue;

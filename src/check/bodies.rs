@@ -85,7 +85,7 @@ impl<'a> Checker<'a, '_> {
                     .at(item.name.span, format!("a distribution has no `{n}`"))
                     .here("it would be ignored");
                 self.diags.push(match nearest(n, ITEMS) {
-                    Some(x) => e.help(format!("did you mean `{x}`?")),
+                    Some(x) => e.meant(x),
                     None => e.help("the items are `logpdf(x)`, `cdf(x)`, `logcdf(x)`, `logccdf(x)`, `sample()`, `mean`, `variance` and `most`"),
                 });
             }

@@ -95,7 +95,7 @@ impl<'a> Checker<'a, '_> {
             );
         }
         self.diags.push(match nearest(name, self.function_names()) {
-            Some(n) => d.help(format!("did you mean `{n}`?")),
+            Some(n) => d.meant(n),
             None => match nearest(name, self.dist_names()) {
                 Some(n) => d.help(format!("`{n}` is a distribution; it stands to the right of `~`")),
                 None => d.help(format!("define it: `fn {name}(x: real) -> real = …`")),

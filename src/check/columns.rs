@@ -235,7 +235,7 @@ impl<'a> Checker<'a, '_> {
         let near = foreign.or_else(|| crate::diag::nearest(name, known.iter().copied())).filter(|_| !later);
         let types = known[..known.len().min(5)].join("`, `");
         d = match near {
-            Some(n) => d.help(format!("did you mean `{n}`?")),
+            Some(n) => d.meant(n),
             None if what == "a column" => d.help(format!(
                 "the types of columns are `{types}`; the name of a table or plate makes the column a key into it"
             )),

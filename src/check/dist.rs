@@ -295,7 +295,9 @@ impl<'a> Checker<'a, '_> {
         let names = self.dist_names();
         let same = names.iter().find(|n| n.to_lowercase() == lower.replace('_', "")).map(|n| n.to_string());
         d = match same.or(foreign).or_else(|| nearest(name, names).map(str::to_string)) {
-            Some(n) => d.help(format!("did you mean `{n}`?")),
+            // Another parametrisation is no mere name.
+            Some(n) if n.contains('(') => d.help(format!("did you mean `{n}`?")),
+            Some(n) => d.meant(n),
             None if self.function(name, &Env::default()).is_some() || builtins::builtin(name).is_some() => {
                 d.help(format!("`{name}` is a function; a value that is computed is a `let`: `let x = {name}(…)`"))
             }
@@ -339,7 +341,7 @@ impl<'a> Checker<'a, '_> {
                     .at(n.span, format!("`{name}` has no argument called `{}`", n.name))
                     .here("unknown argument");
                 d = match nearest(&n.name, all) {
-                    Some(x) => d.help(format!("did you mean `{x}:`?")),
+                    Some(x) => d.help(format!("did you mean `{x}:`?")).edit(n.span, x),
                     None => d.help(format!("write `{}`", self.forms_text(name))),
                 };
                 self.diags.push(d);

@@ -252,7 +252,7 @@ impl<'a> Checker<'a, '_> {
         };
         let mut d = Code::UNKNOWN_NAME.at(span, format!("there is no value called `{name}`")).here("not declared");
         d = match near {
-            Some(n) => d.help(format!("did you mean `{n}`?")),
+            Some(n) => d.meant(n),
             None if env.closed() => d.help(format!("add a parameter: `{name}: real`")),
             None if env.scope == Scope::Constant => d.help(format!("declare it above: `const {name} = 3`")),
             None => d.help(format!("declare it above: a column of a table, `latent {name} ~ …`, or `let {name} = …`")),
@@ -583,7 +583,7 @@ impl<'a> Checker<'a, '_> {
             };
             let d = d.here("not a table");
             self.diags.push(match near {
-                Some(n) => d.help(format!("did you mean `{n}.{}`?", name.name)),
+                Some(n) => d.help(format!("did you mean `{n}.{}`?", name.name)).edit(base.span, n),
                 None => d.help("before `.` stands the name of a table"),
             });
             return bad(e.span);
@@ -598,7 +598,7 @@ impl<'a> Checker<'a, '_> {
             .here("not a column")
             .label(table.span, "declared here");
         d = match crate::diag::nearest(&name.name, columns.iter().copied()) {
-            Some(n) => d.help(format!("did you mean `{table_name}.{n}`?")),
+            Some(n) => d.help(format!("did you mean `{table_name}.{n}`?")).edit(name.span, n),
             None => {
                 let first: Vec<String> = columns.iter().take(6).map(|c| format!("`{c}`")).collect();
                 let more = if columns.len() > 6 { ", …" } else { "" };

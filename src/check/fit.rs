@@ -66,6 +66,11 @@ enum Kind {
     Condition,
 }
 
+/// The names of the options of a `fit` block.
+pub fn fit_options() -> impl Iterator<Item = &'static str> {
+    OPTIONS.iter().map(|o| o.0)
+}
+
 impl<'a> Checker<'a, '_> {
     pub(super) fn guide_and_fit(&mut self, model: &'a Ast) {
         let mut guide_at: Option<Span> = None;
@@ -288,7 +293,7 @@ impl<'a> Checker<'a, '_> {
                 .here("not an option");
             let known: Vec<&str> = OPTIONS.iter().map(|o| o.0).collect();
             d = match nearest(name, known.iter().copied()) {
-                Some(n) => d.help(format!("did you mean `{n}`?")),
+                Some(n) => d.meant(n),
                 None => d.help(format!("the options are {}", known.join(", "))),
             };
             self.diags.push(d);

@@ -334,7 +334,7 @@ impl<'a> Checker<'a, '_> {
                             .at(n.span, format!("`{name}` has no argument called `{}`", n.name))
                             .here("unknown argument");
                         self.diags.push(match near {
-                            Some(x) => d.help(format!("did you mean `{x}:`?")),
+                            Some(x) => d.help(format!("did you mean `{x}:`?")).edit(n.span, x),
                             None => d.help(format!("write `{}`", signature())),
                         });
                         return None;

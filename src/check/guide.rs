@@ -142,7 +142,7 @@ impl<'a> Checker<'a, '_> {
                 self.hir.vars.iter().filter(|v| matches!(v.kind, VarKind::Latent)).map(|v| v.name.as_str()).collect();
             let d = unknown(format!("the model has no latent called `{}`", name.name));
             let d = match nearest(&name.name, latents.iter().copied()) {
-                Some(n) => d.help(format!("did you mean `{n}`?")),
+                Some(n) => d.meant(n),
                 None => d.help(match latents.as_slice() {
                     [] => "declare it: `latent x ~ …`".into(),
                     some => format!("the latents are {}", some.join(", ")),

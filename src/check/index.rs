@@ -327,7 +327,7 @@ impl<'a> Checker<'a, '_> {
         // Among numbers every label is near every other.
         let near = crate::diag::nearest(text, labels.iter().map(String::as_str)).filter(|_| !numbers);
         match (near, labels.as_slice()) {
-            (Some(n), _) => d.help(format!("did you mean \"{n}\"?")),
+            (Some(n), _) => d.help(format!("did you mean \"{n}\"?")).edit(at, format!("\"{n}\"")),
             (None, [first, .., last]) if numbers && labels.len() > 2 => {
                 d.help(format!("its labels run from {first} to {last}"))
             }

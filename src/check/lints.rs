@@ -11,6 +11,7 @@ impl<'a> Checker<'a, '_> {
         self.unused_columns();
         self.shared_by_all_rows();
         self.no_data(model);
+        self.idioms(model);
     }
 
     /// Drop the warnings that the declarations they stand in allow.

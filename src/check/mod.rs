@@ -17,6 +17,7 @@ mod fit;
 mod function;
 mod guide;
 mod head;
+mod idioms;
 mod index;
 mod jumps;
 mod latent;
@@ -47,7 +48,8 @@ use names::Names;
 
 pub use builtins::{BUILTINS, Builtin, CONSTANTS};
 pub use centering::{LocationScale, is_joint_gaussian, location_scale};
-pub use print::print;
+pub use fit::fit_options;
+pub use print::{describe, plates, print};
 pub(crate) use {expr::walk, support::reads};
 
 /// A function of the library or the model.

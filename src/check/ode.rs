@@ -144,7 +144,7 @@ impl<'a> Checker<'a, '_> {
                 let d = Code::UNKNOWN_FUNCTION.at(at, format!("there is no function called `{name}`"));
                 let d = d.here("unknown function");
                 self.diags.push(match nearest(name, self.own.fns.keys().copied()) {
-                    Some(n) => d.help(format!("did you mean `{n}`?")),
+                    Some(n) => d.meant(n),
                     None => d.help(format!("declare it: `fn {name}(t: real, z: real[part], …) -> real[part] = […]`")),
                 });
             }

@@ -39,7 +39,7 @@ impl<'a> Checker<'a, '_> {
         let own = env.plates.iter().map(|(n, _)| n.as_str());
         let plates: Vec<&str> = own.chain(self.hir.plates.iter().map(|p| p.name.as_str())).collect();
         let d = match nearest(&name.name, plates) {
-            Some(n) => d.help(format!("did you mean `{n}`?")),
+            Some(n) => d.meant(n),
             None if env.closed() => d.help(format!(
                 "name a plate of the model, or take one as a parameter: `fn f[{0}](x: real[{0}]) -> …`",
                 name.name

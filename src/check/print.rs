@@ -25,26 +25,9 @@ pub fn print(hir: &Hir) -> String {
         let _ = writeln!(out, "plate {}: {kind}", p.name);
     }
     for v in &hir.vars {
-        let kind = match &v.kind {
-            VarKind::Column(c) => format!("data {}.", hir.table(c.table).name),
-            VarKind::DataValue { .. } => "data ".into(),
-            VarKind::Const { .. } => "const ".into(),
-            VarKind::Latent => "latent ".into(),
-            VarKind::Param { .. } => "param ".into(),
-            VarKind::Let => "let ".into(),
-            VarKind::Report => "report ".into(),
-            VarKind::Order { .. } | VarKind::Start { .. } | VarKind::Mask { .. } => continue,
-        };
-        let (independent, joint) = v.axes.split_at(v.axes.len() - v.joint);
-        let names = |axes: &[AxisId]| axes.iter().map(|a| hir.axis(*a).name.clone()).collect::<Vec<_>>().join(", ");
-        let mut plates = String::new();
-        if !independent.is_empty() {
-            plates = format!("[{}]", names(independent));
+        if let Some(line) = describe(hir, v) {
+            let _ = writeln!(out, "{line}");
         }
-        if !joint.is_empty() {
-            plates += &format!(" over {}", names(joint));
-        }
-        let _ = writeln!(out, "{kind}{}{plates}: {}{}", v.name, ty(hir, v.ty), constraint(&v.constraint));
     }
     for s in &hir.steps {
         if let Step::Observe { name, axes, dist, .. } = s {
@@ -60,6 +43,35 @@ pub fn print(hir: &Hir) -> String {
         }
     }
     out
+}
+
+/// `latent theta[schools]: real`: what a value is, with its plates, type and support. None for what no user names.
+pub fn describe(hir: &Hir, v: &Var) -> Option<String> {
+    let kind = match &v.kind {
+        VarKind::Column(c) => format!("data {}.", hir.table(c.table).name),
+        VarKind::DataValue { .. } => "data ".into(),
+        VarKind::Const { .. } => "const ".into(),
+        VarKind::Latent => "latent ".into(),
+        VarKind::Param { .. } => "param ".into(),
+        VarKind::Let => "let ".into(),
+        VarKind::Report => "report ".into(),
+        VarKind::Order { .. } | VarKind::Start { .. } | VarKind::Mask { .. } => return None,
+    };
+    Some(format!("{kind}{}{}: {}{}", v.name, plates(hir, v), ty(hir, v.ty), constraint(&v.constraint)))
+}
+
+/// `[days, t] over k`: the plates of a value, and those that it is joint over.
+pub fn plates(hir: &Hir, v: &Var) -> String {
+    let (independent, joint) = v.axes.split_at(v.axes.len() - v.joint);
+    let names = |axes: &[AxisId]| axes.iter().map(|a| hir.axis(*a).name.clone()).collect::<Vec<_>>().join(", ");
+    let mut plates = String::new();
+    if !independent.is_empty() {
+        plates = format!("[{}]", names(independent));
+    }
+    if !joint.is_empty() {
+        plates += &format!(" over {}", names(joint));
+    }
+    plates
 }
 
 fn ty(hir: &Hir, ty: Ty) -> String {

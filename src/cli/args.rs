@@ -31,7 +31,7 @@ pub struct Cli {
 pub enum Command {
     /// Fit a model to data and print the posterior
     Fit(FitArgs),
-    /// Report errors and warnings of models, without data
+    /// Report errors and warnings of models, and of data files given with one
     Check(CheckArgs),
     /// Print what the compiler makes of a model
     Show(ShowArgs),
@@ -57,6 +57,8 @@ pub enum Command {
     Fmt(FmtArgs),
     /// Explain a diagnostic code, such as V0301
     Explain(ExplainArgs),
+    /// Serve an editor: the language server, over standard input and output
+    Lsp(LspArgs),
 }
 
 /// The model with its data.
@@ -130,12 +132,36 @@ pub struct FitArgs {
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub struct CheckArgs {
-    /// Models, .vi files
-    #[arg(required = true, value_name = "MODEL")]
-    pub models: Vec<String>,
-    /// Print the diagnostics as one JSON object
+    /// Models, .vi files; after a single one also its data, as for `vic fit`, which are then checked against it
+    #[arg(required = true, value_name = "MODEL|DATA")]
+    pub files: Vec<String>,
+    /// Give a constant or a data value of the model
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
+    /// How the diagnostics are printed
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+    /// Make the suggested edits that can only be what was meant, and say what is left
     #[arg(long)]
-    pub json: bool,
+    pub fix: bool,
+    /// Check again whenever a file changes, until interrupted
+    #[arg(long, conflicts_with = "fix")]
+    pub watch: bool,
+    /// Take a warning as an error: its code, or `warnings` for all
+    #[arg(long, value_name = "CODE", value_delimiter = ',')]
+    pub deny: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For a terminal
+    Human,
+    /// One JSON object
+    Json,
+    /// SARIF 2.1.0, which code hosts and editors read
+    Sarif,
+    /// Annotations of GitHub Actions
+    Github,
 }
 
 #[derive(Args, Debug)]
@@ -447,6 +473,13 @@ fn rows(text: &str) -> Result<(Option<String>, usize), String> {
         Ok(n @ 1..=100_000_000) => Ok((table, n)),
         _ => Err("write a number of rows, for instance `--rows 100` or `--rows houses=100`".into()),
     }
+}
+
+#[derive(Args, Debug)]
+pub struct LspArgs {
+    /// What editors say by habit; it is the only way to talk to the server
+    #[arg(long)]
+    pub stdio: bool,
 }
 
 #[cfg(test)]

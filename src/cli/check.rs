@@ -1,95 +1,193 @@
-//! `vic check MODEL…`: errors and warnings, without data.
+//! `vic check MODEL… [DATA…]`: errors and warnings of models, and of the data given with one.
 
-use serde::Serialize;
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
-use super::args::CheckArgs;
+use super::args::{self, CheckArgs, Format};
+use super::findings::{Finding, to_github, to_json, to_sarif};
 use super::terminal::{Terminal, counts};
-use super::{ERROR, OK, files};
-use crate::diag::{Diagnostic, Severity};
+use super::{ERROR, INTERRUPTED, OK, files, interrupt};
+use crate::data;
+use crate::diag::{ALL, Code, Diagnostic, Severity, nearest};
 use crate::driver::{self, Session};
-use crate::source::{Sources, Span};
+use crate::source::{FileId, Sources};
+
+/// How often files are looked at.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Edits can make room for others; that many rounds, then what is left is left.
+const ROUNDS: usize = 10;
 
 pub fn run(args: &CheckArgs, terminal: &Terminal) -> u8 {
+    let (models, data): (Vec<&String>, Vec<&String>) = args.files.iter().partition(|f| is_model(f));
+    if let Some(d) = misused(args, &models, &data) {
+        terminal.complain(&d, &Sources::default());
+        return ERROR;
+    }
+    // Without a name that ends in `.vi`, the first is the model.
+    let (models, data) = if models.is_empty() { (data[..1].to_vec(), data[1..].to_vec()) } else { (models, data) };
+    if !args.watch {
+        return once(args, &models, &data, terminal);
+    }
+    let stopped = interrupt::watch();
+    let mut seen = None;
+    while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+        let now = stamps(&args.files);
+        if seen.as_ref() != Some(&now) {
+            seen = Some(now);
+            if terminal.color_err {
+                // Clear the screen, as a person expects of a view that is kept up to date.
+                terminal.note("\x1b[2J\x1b[H");
+            }
+            once(args, &models, &data, terminal);
+            terminal.note("Waiting for a change; Ctrl-C ends.\n");
+        }
+        std::thread::sleep(PAUSE);
+    }
+    INTERRUPTED
+}
+
+fn is_model(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|e| e == "vi")
+}
+
+fn misused(args: &CheckArgs, models: &[&String], data: &[&String]) -> Option<Diagnostic> {
+    if models.len() > 1 && !data.is_empty() {
+        let d = Code::DATA_EXTRA_FILE.plain(format!(
+            "{} models are to be checked, and `{}` belongs to one",
+            models.len(),
+            data[0]
+        ));
+        return Some(d.help(format!("check one model with its data: `vic check {} {}`", models[0], data[0])));
+    }
+    let known = |code: &str| code == "warnings" || ALL.iter().any(|c| c.id == code && c.warning);
+    let unknown = args.deny.iter().find(|c| !known(c))?;
+    let d = match ALL.iter().find(|c| c.id == unknown) {
+        Some(_) => Code::UNKNOWN_CODE.plain(format!("{unknown} is an error already")),
+        None => Code::UNKNOWN_CODE.plain(format!("there is no warning `{unknown}`")),
+    };
+    let warnings = ALL.iter().filter(|c| c.warning).map(|c| c.id);
+    Some(match nearest(unknown, warnings) {
+        Some(near) => d.help(format!("did you mean {near}?")),
+        None => d.help("name the code of a warning, such as V1002, or `warnings` for all"),
+    })
+}
+
+/// When each file was last written.
+fn stamps(files: &[String]) -> HashMap<String, Option<SystemTime>> {
+    let of = |name: &str| std::fs::metadata(name).and_then(|m| m.modified()).ok();
+    files.iter().map(|f| (f.clone(), of(files::table_and_file(f).1))).collect()
+}
+
+/// One look at every file.
+fn once(args: &CheckArgs, models: &[&String], data: &[&String], terminal: &Terminal) -> u8 {
     let mut code = OK;
     let mut all = vec![];
-    for model in &args.models {
-        let mut session = Session::default();
-        match files::model(model, &[]) {
-            Ok(text) => _ = driver::check(&mut session, model, &text),
-            Err(d) => session.diags.push(d),
-        }
+    for model in models {
+        let mended = if args.fix { fix(model, terminal) } else { 0 };
+        let mut session = check(args, model, data);
+        deny(args, &mut session);
         if session.diags.has_errors() {
             code = ERROR;
         }
-        if args.json {
+        if args.format != Format::Human {
             all.extend(session.diags.sorted().into_iter().map(|d| Finding::new(d, &session.sources, model)));
             continue;
         }
         terminal.complain_all(&session.diags, &session.sources);
+        if mended > 0 {
+            terminal.note(&format!("{model}: {mended} place{} mended\n", if mended == 1 { "" } else { "s" }));
+        }
         if !session.diags.has_errors() && terminal.print(&format!("{model}: {}\n", counts(&session.diags))) != OK {
             return ERROR;
         }
     }
-    if args.json {
-        let text = serde_json::to_string_pretty(&Findings { vic: env!("CARGO_PKG_VERSION"), diagnostics: all })
-            .expect("text and numbers always have a JSON form");
-        code = code.max(terminal.print(&format!("{text}\n")));
+    let text = match args.format {
+        Format::Human => return code,
+        Format::Json => to_json(all),
+        Format::Sarif => to_sarif(&all),
+        Format::Github => to_github(&all),
+    };
+    code.max(terminal.print(&text))
+}
+
+fn check(args: &CheckArgs, model: &str, data: &[&String]) -> Session {
+    let mut session = Session::default();
+    let text = match files::model(model, &[]) {
+        Ok(text) => text,
+        Err(d) => {
+            session.diags.push(d);
+            return session;
+        }
+    };
+    let checked = driver::check(&mut session, model, &text);
+    if data.is_empty() || session.diags.has_errors() {
+        return session;
     }
-    code
+    let inputs = args::Inputs {
+        model: model.to_owned(),
+        data: data.iter().map(|d| (*d).clone()).collect(),
+        set: args.set.clone(),
+    };
+    match files::inputs(&inputs) {
+        Ok(inputs) => {
+            if let Some(bound) = data::bind(&checked.hir, &inputs, &mut session.diags) {
+                data::contract(&checked.hir, &bound, &mut session.diags);
+            }
+        }
+        Err(errors) => errors.into_iter().for_each(|d| session.diags.push(d)),
+    }
+    session
 }
 
-/// What `--json` prints. Field names are stable; `docs/output.md` describes them.
-#[derive(Serialize)]
-struct Findings {
-    vic: &'static str,
-    diagnostics: Vec<Finding>,
-}
-
-#[derive(Serialize)]
-struct Finding {
-    model: String,
-    code: &'static str,
-    severity: &'static str,
-    title: &'static str,
-    message: String,
-    place: Option<Place>,
-    labels: Vec<Place>,
-    notes: Vec<String>,
-    help: Option<String>,
-}
-
-/// Lines and columns count from 1, columns in characters; the end is the place after the last character.
-#[derive(Serialize)]
-struct Place {
-    file: String,
-    line: usize,
-    column: usize,
-    end_line: usize,
-    end_column: usize,
-    text: String,
-}
-
-impl Finding {
-    fn new(d: &Diagnostic, sources: &Sources, model: &str) -> Finding {
-        let place = |span: Span, text: &str| {
-            let (line, column) = sources.line_column(span.file, span.start);
-            let (end_line, end_column) = sources.line_column(span.file, span.end);
-            let file = sources.get(span.file).name.clone();
-            Place { file, line, column, end_line, end_column, text: text.to_owned() }
-        };
-        Finding {
-            model: model.to_owned(),
-            code: d.code.id,
-            severity: match d.severity {
-                Severity::Error => "error",
-                Severity::Warning => "warning",
-            },
-            title: d.code.title,
-            message: d.message.clone(),
-            place: d.span.map(|s| place(s, &d.label)),
-            labels: d.labels.iter().map(|l| place(l.span, &l.text)).collect(),
-            notes: d.places.iter().chain(&d.notes).cloned().collect(),
-            help: d.help.clone(),
+/// Warnings that were to be errors.
+fn deny(args: &CheckArgs, session: &mut Session) {
+    let denied = |d: &Diagnostic| args.deny.iter().any(|c| c == "warnings" || c == d.code.id);
+    for d in session.diags.list.iter_mut().filter(|d| d.severity == Severity::Warning) {
+        if denied(d) {
+            d.severity = Severity::Error;
         }
     }
+}
+
+/// Make the sure edits in a file until there are none; how many there were.
+fn fix(model: &str, terminal: &Terminal) -> usize {
+    let Ok(before) = files::model(model, &[]) else { return 0 };
+    let (mut text, mut made) = (before.clone(), 0);
+    for _ in 0..ROUNDS {
+        let mut session = Session::default();
+        let file = driver::check(&mut session, model, &text).file;
+        let edits = sure_edits(&session, file);
+        if edits.is_empty() {
+            break;
+        }
+        made += edits.len();
+        for (start, end, new) in edits.into_iter().rev() {
+            text.replace_range(start..end, &new);
+        }
+    }
+    if text != before
+        && let Err(e) = std::fs::write(model, &text)
+    {
+        let d = Code::CANNOT_WRITE.plain(format!("cannot write `{model}`: {e}"));
+        terminal.complain(&d.help("make the file writable, or make the edits by hand"), &Sources::default());
+        return 0;
+    }
+    made
+}
+
+/// In the order of their places; of two that overlap the first.
+fn sure_edits(session: &Session, file: FileId) -> Vec<(usize, usize, String)> {
+    let sure = session.diags.list.iter().filter(|d| d.sure && d.edits.iter().all(|e| e.span.file == file));
+    let mut edits: Vec<_> =
+        sure.flat_map(|d| &d.edits).map(|e| (e.span.start as usize, e.span.end as usize, e.text.clone())).collect();
+    edits.sort();
+    edits.dedup();
+    let mut end = 0;
+    edits.retain(|e| {
+        let apart = e.0 >= end;
+        end = end.max(e.1);
+        apart
+    });
+    edits
 }

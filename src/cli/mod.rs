@@ -8,11 +8,13 @@ mod diagnose;
 mod encode;
 mod explain;
 mod files;
+mod findings;
 mod fit;
 mod fmt;
 mod generate;
 mod impute;
 mod interrupt;
+mod lsp;
 mod predict;
 mod progress;
 mod rows;
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Impute(args) => impute::run(&args, &terminal),
         Command::Fmt(args) => fmt::run(&args, &terminal),
         Command::Explain(args) => explain::run(&args, &terminal),
+        Command::Lsp(_) => lsp::run(&terminal),
     };
     ExitCode::from(code)
 }

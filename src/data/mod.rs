@@ -5,6 +5,7 @@ pub mod binarised;
 pub mod bound;
 mod cells;
 pub mod columnar;
+mod contract;
 mod cuts;
 mod edges;
 mod eval;
@@ -23,6 +24,7 @@ mod tests;
 mod values;
 
 pub use bound::{Bound, PlateData, Values};
+pub use contract::contract;
 pub use inputs::{DataFile, Inputs};
 pub use json::is_json;
 

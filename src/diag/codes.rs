@@ -227,6 +227,8 @@ codes! {
     DATA_SHAPE "V0752" error "values whose number does not fit";
     DATA_NOT_COLUMNAR "V0753" error "a Parquet or Arrow file that cannot be read";
     DATA_COLUMN_TYPE "V0754" error "a column of a type that a cell does not have";
+    CONSTANT_COLUMN "V0761" warning "a column that does not vary";
+    LEVEL_NEVER_SEEN "V0762" warning "cells of a plate that no row names";
     // V08xx: numbers at run time
     NONFINITE_START "V0801" error "a log joint that is not finite where the fit starts";
     NONFINITE_GRADIENT "V0802" error "a gradient that is not finite where the fit starts";
@@ -265,6 +267,7 @@ codes! {
     CANNOT_IMPUTE "V0945" error "cells that cannot be filled in one by one";
     SHEET_WIDTH "V0946" error "images whose width does not divide their pixels";
     SHEET_OF_NUMBERS "V0947" error "a picture of what is no image";
+    NO_EDITOR "V0960" error "a conversation with an editor that broke off";
     // V1xxx: warnings
     LATENT_UNREACHED "V1001" warning "a latent that never reaches the data";
     UNUSED_COLUMN "V1002" warning "a column that is not used";
@@ -273,4 +276,5 @@ codes! {
     MAY_LEAVE_DOMAIN "V1005" warning "an argument that may leave its domain";
     MIXTURE_PER_CELL "V1010" warning "a mixture per cell";
     ONE_FOR_ALL_ROWS "V1011" warning "a discrete latent that all rows share";
+    UNSTABLE_IDIOM "V1012" warning "an expression that loses digits";
 }

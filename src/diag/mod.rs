@@ -36,6 +36,17 @@ pub struct Diagnostic {
     pub places: Vec<String>,
     pub notes: Vec<String>,
     pub help: Option<String>,
+    /// What `help` says, as replacements of places in the model.
+    pub edits: Vec<Edit>,
+    /// Whether the edits surely mean what the user meant: then `vic check --fix` makes them.
+    pub sure: bool,
+}
+
+/// A text that takes the place of another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edit {
+    pub span: Span,
+    pub text: String,
 }
 
 impl Code {
@@ -58,6 +69,8 @@ impl Code {
             places: vec![],
             notes: vec![],
             help: None,
+            edits: vec![],
+            sure: false,
         }
     }
 }
@@ -90,6 +103,28 @@ impl Diagnostic {
     pub fn help(mut self, text: impl Into<String>) -> Self {
         self.help = Some(text.into());
         self
+    }
+
+    /// The edit that `help` speaks of, for an editor to offer.
+    pub fn edit(mut self, span: Span, text: impl Into<String>) -> Self {
+        self.edits.push(Edit { span, text: text.into() });
+        self
+    }
+
+    /// The name that was probably meant instead of the one at the diagnostic's own place.
+    pub fn meant(self, name: impl AsRef<str>) -> Self {
+        let (span, name) = (self.span, name.as_ref());
+        let d = self.help(format!("did you mean `{name}`?"));
+        match span {
+            Some(span) => d.edit(span, name),
+            None => d,
+        }
+    }
+
+    /// An edit that can only be what the user meant.
+    pub fn mend(mut self, span: Span, text: impl Into<String>) -> Self {
+        self.sure = true;
+        self.edit(span, text)
     }
 }
 

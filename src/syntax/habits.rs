@@ -66,10 +66,12 @@ pub fn clean<'s>(file: FileId, text: &'s str, diags: &mut Diags) -> Clean<'s> {
                     Some(whole) => format!("write `{whole}.0`, or `{whole}`"),
                     None => format!("write `0{digits}`"),
                 };
+                let whole = digits.strip_suffix('.').map_or_else(|| format!("0{digits}"), |whole| format!("{whole}.0"));
                 diags.push(
                     Code::NUMBER_FORM
                         .at(span, format!("the number `{digits}` needs digits on both sides of its point"))
-                        .help(help),
+                        .help(help)
+                        .mend(span, whole),
                 );
                 Token::Number(digits)
             }
@@ -79,7 +81,7 @@ pub fn clean<'s>(file: FileId, text: &'s str, diags: &mut Diags) -> Clean<'s> {
                     .at(span, format!("the name `{name}` has a letter outside a-z"))
                     .note("names are made of a-z, A-Z, 0-9 and `_`");
                 diags.push(match plain {
-                    Some(plain) => d.help(format!("write `{plain}`")),
+                    Some(plain) => d.help(format!("write `{plain}`")).edit(span, plain),
                     None => d.help("spell it with plain letters; a label in quotes may hold any character"),
                 });
                 Token::Name(name)
@@ -177,6 +179,10 @@ impl<'s> Repeats<'s> {
                     .at(spans[0], "quoted text stands between straight double quotes")
                     .help(format!("write `\"{}\"`", sign.trim_matches(['\'', '“', '”']))),
             };
+            let d = spans.iter().fold(d, |d, &span| match self.instead(*habit, span) {
+                Some(text) => d.mend(span, text),
+                None => d,
+            });
             let lines = further_lines(self.text, spans);
             diags.push(match lines.len() {
                 0 => d,
@@ -189,6 +195,39 @@ impl<'s> Repeats<'s> {
                 n => d.note(format!("also on {n} further lines")),
             });
         }
+    }
+}
+
+impl Repeats<'_> {
+    /// Our sign for a foreign one, where that is all there is to change.
+    fn instead(&self, habit: Habit, span: Span) -> Option<String> {
+        let (start, end) = (span.start as usize, span.end as usize);
+        let sign = &self.text[start..end];
+        // A word needs a space on either side.
+        let word = |word: &str| {
+            let before = self.text[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            let after = self.text[end..].starts_with(|c: char| c.is_alphanumeric() || c == '_');
+            format!("{}{word}{}", if before { " " } else { "" }, if after { " " } else { "" })
+        };
+        Some(match habit {
+            Habit::Semicolon => {
+                let rest = self.text[end..].split('\n').next().unwrap_or("").trim_start();
+                let ends_line = rest.is_empty() || rest.starts_with('#') || rest.starts_with("//");
+                if ends_line { String::new() } else { "\n".to_owned() }
+            }
+            Habit::SlashComment => format!("#{}", &sign[2..]),
+            Habit::StarStar => "^".to_owned(),
+            Habit::Ampersand => word("and"),
+            Habit::Bar => word("or"),
+            Habit::Bang => word("not"),
+            Habit::Quotes => format!("\"{}\"", sign.trim_matches(['\'', '“', '”'])),
+            Habit::Unknown(c) => match meant_by(sign).0 {
+                Meant::Space if c == '\\' => String::new(),
+                Meant::Space => " ".to_owned(),
+                Meant::Token(_) => meant_by(sign).1?.strip_prefix("write `")?.strip_suffix('`')?.to_owned(),
+                Meant::Unknown => return None,
+            },
+        })
     }
 }
 

@@ -328,3 +328,47 @@ fn an_interrupted_fit_goes_on_from_its_checkpoint() {
     let draws = |fit: &str| fs::read(folder.path().join(fit).join("draws.csv")).expect("written");
     assert!(draws("pieces") == draws("whole"), "the draws differ");
 }
+
+#[test]
+fn sure_edits_are_made_and_the_rest_is_reported() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let model = dir.path().join("m.vi");
+    let wrong = "data rows { y: real, x: real }; // the data\nlatent a, b ~ Normal(0, 5.);\nlet r = 1 / (1 + exp(-a))\n\
+                 let m = if b > 0 && a > 0 then a + b * x ** 2 else r\ntarget += -a\nobserve y <- Normal(m, 1)\n";
+    fs::write(&model, wrong).expect("writable");
+    let run = |args: &[&str]| vic(args, dir.path());
+    let out = run(&["check", "--fix", "m.vi"]);
+    let mended = fs::read_to_string(&model).expect("still there");
+    let right = "data rows { y: real, x: real } # the data\nlatent a, b ~ Normal(0, 5.0)\nlet r = inv_logit(a)\n\
+                 let m = if b > 0 and a > 0 then a + b * x ^ 2 else r\nfactor -a\nobserve y ~ Normal(m, 1)\n";
+    assert_eq!(mended, right, "{}", String::from_utf8_lossy(&out.stderr));
+    // What it cannot know is left: the model jumps.
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(said.contains("m.vi: 8 places mended"), "{said}");
+    // A second run finds nothing to do.
+    let before = fs::metadata(&model).and_then(|m| m.modified()).expect("a time");
+    run(&["check", "--fix", "m.vi"]);
+    assert_eq!(fs::metadata(&model).and_then(|m| m.modified()).expect("a time"), before, "not written again");
+}
+
+#[test]
+fn a_watched_model_is_checked_again_when_it_changes() {
+    use std::io::{BufRead, BufReader};
+    let dir = tempfile::tempdir().expect("a folder");
+    let model = dir.path().join("m.vi");
+    fs::write(&model, "latent a ~ Norml(0, 1)\n").expect("writable");
+    let mut watching = Command::new(env!("CARGO_BIN_EXE_vic"))
+        .args(["check", "--watch", "m.vi"])
+        .current_dir(dir.path())
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let mut lines = BufReader::new(watching.stderr.take().expect("piped")).lines().map(|l| l.expect("text"));
+    let mut until_it_waits = || lines.by_ref().take_while(|l| !l.contains("Waiting")).collect::<Vec<_>>().join("\n");
+    assert!(until_it_waits().contains("there is no distribution called `Norml`"));
+    fs::write(&model, "data rows { y: real }\nlatent a ~ Normal(0, 1)\nobserve y ~ Normal(b, 1)\n").expect("writable");
+    assert!(until_it_waits().contains("there is no value called `b`"));
+    watching.kill().expect("it runs");
+    watching.wait().expect("it ends");
+}

@@ -132,7 +132,7 @@ fn check(model: &Model, seed: u64) {
         .iter()
         .map(|c| {
             let (ast, hir) = (checked.ast.clone(), checked.hir.clone());
-            let mut own = driver::Checked { file: checked.file, ast, imports: vec![], hir };
+            let mut own = driver::Checked { file: checked.file, ast, whole: Default::default(), imports: vec![], hir };
             let (_, graph, _) = driver::lower(&mut session, &mut own, &model.inputs(Some(c))).expect("it fits");
             Interp::new(&graph).value(&theta)
         })

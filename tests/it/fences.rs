@@ -18,6 +18,8 @@ const DOORS: &[(&str, &str)] = &[
     ("clap", "src/cli"),
     ("safetensors", "src/report"),
     ("png", "src/report"),
+    ("lsp_server", "src/lsp"),
+    ("lsp_types", "src/lsp"),
 ];
 
 fn sources(dir: &Path, out: &mut Vec<PathBuf>) {

@@ -31,6 +31,7 @@ mod layers;
 mod levels;
 mod library;
 mod logdensity;
+mod lsp;
 mod matrices;
 mod methods;
 mod missing;

@@ -313,7 +313,7 @@ impl<'a> Checker<'a, '_> {
         let foreign = FOREIGN.iter().find(|f| f.0 == lower || f.0.replace('_', "") == lower);
         self.diags.push(match (foreign, nearest(name, known)) {
             (Some((_, advice)), _) => d.help(*advice),
-            (None, Some(n)) => d.help(format!("did you mean `{n}`?")),
+            (None, Some(n)) => d.meant(n),
             (None, None) => d.help(format!("layers are `{}`, and activations such as `tanh`", LAYERS.join("`, `"))),
         });
     }
@@ -323,7 +323,7 @@ impl<'a> Checker<'a, '_> {
         let d =
             Code::UNKNOWN_LAYER.at(span, format!("there is no activation called `{name}`")).here("unknown activation");
         self.diags.push(match nearest(name, known.iter().copied()) {
-            Some(n) => d.help(format!("did you mean `{n}`?")),
+            Some(n) => d.meant(n),
             None => d.help(format!("activations are {}", known.join(", "))),
         });
     }

@@ -297,11 +297,7 @@ impl Place<'_, '_> {
                     [&["over", "then", "else", "where", "along", "from"], &["and", "or", "by", "in", "on"]];
                 let meant = words.iter().find_map(|w| nearest(n, w.iter().copied().filter(|w| self.wants(w))));
                 if let Some(meant) = meant {
-                    return Some(
-                        Code::UNEXPECTED_TOKEN
-                            .at(here, format!("`{n}` does not fit here"))
-                            .help(format!("did you mean `{meant}`?")),
-                    );
+                    return Some(Code::UNEXPECTED_TOKEN.at(here, format!("`{n}` does not fit here")).meant(meant));
                 }
                 self.after_value().then(|| self.side_by_side(last, word))
             }

@@ -11,12 +11,12 @@ impl Place<'_, '_> {
         let (found, keyword) = (self.found(), self.keyword());
         let head = self.words(self.first, self.at.saturating_sub(1));
         let assignment = |at: Span| {
-            Some(Code::FOREIGN_ASSIGNMENT.at(at, "a value is given with `=`, a distribution with `~`").help(
-                match keyword {
-                    Token::Latent | Token::Observe => "write `~` before the distribution",
-                    _ => "write `=`",
-                },
-            ))
+            let (sign, help) = match keyword {
+                Token::Latent | Token::Observe => ("~", "write `~` before the distribution"),
+                _ => ("=", "write `=`"),
+            };
+            let d = Code::FOREIGN_ASSIGNMENT.at(at, "a value is given with `=`, a distribution with `~`");
+            Some(d.help(help).mend(at, sign))
         };
         if found == Token::Equals && self.prev() == Some(Token::Colon) && self.touches_prev() {
             return assignment(self.span_of(self.at - 1).to(self.span_of(self.at)));
@@ -44,7 +44,8 @@ impl Place<'_, '_> {
                 Token::EqualEqual => Some(
                     Code::TILDE_OR_EQUALS
                         .at(self.here(), "`==` asks whether two values are equal")
-                        .help("write `=` to give a value"),
+                        .help("write `=` to give a value")
+                        .mend(self.here(), "="),
                 ),
                 _ if self.line_ends() && in_block => {
                     Some(Code::TILDE_OR_EQUALS.at(self.here(), "this line gives no value").help("add `= …`"))
@@ -64,7 +65,8 @@ impl Place<'_, '_> {
             return Some(
                 Code::EQUALS_SIGN
                     .at(self.here(), "an option and its value are separated by `:`")
-                    .help(format!("write `{option}: …`")),
+                    .help(format!("write `{option}: …`"))
+                    .mend(self.here(), ":"),
             );
         }
         let names_argument = matches!(self.prev(), Some(Token::Name(_)))
@@ -75,13 +77,15 @@ impl Place<'_, '_> {
             return Some(
                 Code::EQUALS_SIGN
                     .at(self.here(), "an argument is named with `:`")
-                    .help(format!("write `{name}: …`, or `==` to ask whether two values are equal")),
+                    .help(format!("write `{name}: …`, or `==` to ask whether two values are equal"))
+                    .edit(self.here(), ":"),
             );
         }
         self.after_value().then(|| {
             Code::EQUALS_SIGN
                 .at(self.here(), "this `=` stands inside an expression")
                 .help("write `==` to ask whether two values are equal")
+                .edit(self.here(), "==")
         })
     }
 
@@ -93,7 +97,8 @@ impl Place<'_, '_> {
                 Token::Equals => Some(
                     Code::TILDE_OR_EQUALS
                         .at(self.here(), "a latent of the guide takes a distribution, after `~`")
-                        .help(format!("write `{name} ~ …`, or `let {name} = …` for a computed value")),
+                        .help(format!("write `{name} ~ …`, or `let {name} = …` for a computed value"))
+                        .edit(self.here(), "~"),
                 ),
                 Token::LBracket => Some(
                     Code::AXIS_FORM
@@ -113,14 +118,16 @@ impl Place<'_, '_> {
             Token::Equals | Token::EqualEqual if observe => Some(
                 Code::TILDE_OR_EQUALS
                     .at(self.here(), "`observe` takes a distribution, after `~`")
-                    .help(format!("write `{head} ~ …`, with the distribution of the data")),
+                    .help(format!("write `{head} ~ …`, with the distribution of the data"))
+                    .edit(self.here(), "~"),
             ),
             Token::Equals | Token::EqualEqual => {
                 let name = self.words(self.first + 1, self.at - 1);
                 Some(
                     Code::TILDE_OR_EQUALS
                         .at(self.here(), "a `latent` takes its prior distribution, after `~`")
-                        .help(format!("write `{head} ~ …` for an unknown, `let {name} = …` for a computed value")),
+                        .help(format!("write `{head} ~ …` for an unknown, `let {name} = …` for a computed value"))
+                        .edit(self.here(), "~"),
                 )
             }
             _ if self.line_ends() => Some(if observe {
@@ -146,7 +153,7 @@ impl Place<'_, '_> {
             Token::Param => d.help(format!(
                 "a `param` has no prior: write `param {name} = …` with its initial value, or `latent {name} ~ …`"
             )),
-            _ => d.help("write `=`"),
+            _ => d.help("write `=`").mend(self.here(), "="),
         }
     }
 }

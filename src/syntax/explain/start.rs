@@ -2,6 +2,7 @@
 
 use super::Place;
 use crate::diag::{Code, Diagnostic, nearest};
+use crate::source::Span;
 use crate::syntax::token::{DECLARATION_WORDS, Token};
 
 /// Type words of Stan, BUGS and C, and what they are here.
@@ -97,6 +98,7 @@ impl Place<'_, '_> {
                 "a term is added to the log joint with `factor`"
             })
             .help(format!("write `factor {term}`"))
+            .mend(self.span_of(self.first).to(self.span_of((self.first + 2).min(self.tokens.len() - 1))), "factor")
     }
 
     /// `real<lower=0> sigma`, from token `at` on; whether it stands on a line of its own or in a table.
@@ -152,7 +154,7 @@ impl Place<'_, '_> {
             let meant = synonym.or_else(|| nearest(word, DECLARATION_WORDS.iter().copied()));
             let d = Code::NO_DECLARATION_WORD.at(here, format!("`{word}` does not start a declaration"));
             return match meant {
-                Some(meant) => d.help(format!("did you mean `{meant}`?")),
+                Some(meant) => d.meant(meant),
                 None => d.help(format!("every line starts with one of {}", word_list())),
             };
         }
@@ -174,10 +176,20 @@ impl Place<'_, '_> {
             Token::Tilde => Code::LATENT_OR_OBSERVE
                 .at(here, format!("is `{head}` to be estimated, or is it data?"))
                 .label(self.span_of(sign), "says how it is distributed")
-                .help(format!("write `latent {head} ~ …` for an unknown, `observe {head} ~ …` for data")),
+                .help(format!("write `latent {head} ~ …` for an unknown, `observe {head} ~ …` for data"))
+                .edit(Span { end: here.start, ..here }, "latent "),
             sign_token if sign_token == Token::Less || head_end + 2 == sign => Code::FOREIGN_ASSIGNMENT
                 .at(self.span_of(sign), "a value is given with `let` and `=`")
-                .help(format!("write `let {head} = …`")),
+                .help(format!("write `let {head} = …`"))
+                .edit(Span { end: here.start, ..here }, "let ")
+                .edit(
+                    self.span_of(head_end + 1).to(self.span_of(if sign_token == Token::Less {
+                        sign + 1
+                    } else {
+                        sign
+                    })),
+                    "=",
+                ),
             _ => {
                 Code::NO_DECLARATION_WORD.at(here, format!("`{head} = …` does not say what it declares")).help(format!(
                     "write `let {head} = …` for a computed value, `const {head} = …` for a fixed number, `param {head} \
