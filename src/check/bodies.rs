@@ -25,9 +25,9 @@ impl<'a> Checker<'a, '_> {
                     self.dist_body(DistDecl { name, plates, params, support, items });
                     name
                 }
-                DeclKind::Net { name, plates, params, result, body } => {
+                DeclKind::Net { name, plates, params, result, body, prior } => {
                     self.expanding.push(name.span);
-                    self.net_body(net::NetDecl { name, plates, params, result, body });
+                    self.net_body(net::NetDecl { name, plates, params, result, body, prior: prior.as_ref() });
                     self.expanding.pop();
                     name
                 }

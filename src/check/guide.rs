@@ -73,7 +73,19 @@ impl<'a> Checker<'a, '_> {
 
     /// Take what a line has declared (lets, params, the weights of nets) out of the model's steps, as lines of the guide.
     fn own_steps(&mut self, steps: usize, above: &mut Above) {
-        for step in self.hir.steps.split_off(steps) {
+        let made = self.hir.steps.split_off(steps);
+        let latent = |s: &Step| if let Step::Latent { span, .. } = s { Some(*span) } else { None };
+        if let Some(span) = made.iter().find_map(latent) {
+            self.diags.push(
+                Code::NET_PRIOR
+                    .at(span, "the weights of this net are latents, and a guide adds none to the model")
+                    .here("called in the guide only")
+                    .help("leave the prior of its weights out: those of a guide's nets are fitted to points"),
+            );
+            let own = |s: &Step| if let Step::Let { var, .. } = s { Some(*var) } else { None };
+            return above.own.extend(made.iter().filter_map(own));
+        }
+        for step in made {
             if let Step::Let { var, .. } | Step::Param { var, .. } = &step {
                 above.own.push(*var);
             }

@@ -267,13 +267,13 @@ impl<'a, 'd> Checker<'a, 'd> {
                     }
                     forms.push(new);
                 }
-                DeclKind::Net { name, plates, params, result, body } => {
+                DeclKind::Net { name, plates, params, result, body, prior } => {
                     if let Some(old) = self.nets.decls.get(name.name.as_str()) {
                         let old = old.name;
                         self.duplicate_callable(name, old, "net");
                         continue;
                     }
-                    let net = net::NetDecl { name, plates, params, result, body };
+                    let net = net::NetDecl { name, plates, params, result, body, prior: prior.as_ref() };
                     self.nets.decls.insert(&name.name, net);
                 }
                 _ => {}

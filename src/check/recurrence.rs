@@ -175,7 +175,9 @@ impl<'a> Checker<'a, '_> {
         for mut unit in components(&needs) {
             unit.sort_unstable();
             let walks = unit.len() > 1 || needs[unit[0]].contains(&unit[0]);
-            if walks {
+            // The states of nets are known to be recurrences.
+            let known = |i: &usize| self.hir.recurrences.iter().any(|r| step_var(&steps[*i]) == Some(r.vars[0]));
+            if walks && !unit.iter().all(known) {
                 self.recurrence(&unit, &steps, &uses);
             }
             units.push(unit);

@@ -41,7 +41,10 @@ impl Translator<'_> {
         for line in &written.lines {
             match line {
                 GuideLine::Own(Step::Param { var, span }) => self.param(*var, *span),
-                GuideLine::Own(Step::Let { var, value, span }) => self.let_(*var, value, *span),
+                GuideLine::Own(step @ Step::Let { var, value, span }) => match self.recurrence_of(step) {
+                    Some(r) => self.recurrence(&r, std::slice::from_ref(step)),
+                    None => self.let_(*var, value, *span),
+                },
                 GuideLine::Own(_) => unreachable!("check puts only params and lets into a guide"),
                 GuideLine::Draw { var, dist, gradient, span, .. } if self.hir.discrete(*var).is_some() => {
                     self.span = *span;

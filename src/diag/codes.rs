@@ -181,6 +181,7 @@ codes! {
     PIPE_OUTSIDE_NET "V0636" error "`|>` outside of a net";
     DROPOUT "V0637" error "a dropout that has no meaning";
     GUIDE_FLOW "V0638" error "a flow of a guide that cannot be";
+    NET_PRIOR "V0639" error "a prior of weights that cannot be";
     BATCH_TABLE "V0640" error "a batch that is not of rows of a table";
     BATCH_WITH "V0641" error "options that do not go with batches";
     // V062x: written guides

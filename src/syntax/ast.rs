@@ -113,6 +113,8 @@ pub enum DeclKind {
         params: Vec<Param>,
         result: NetResult,
         body: Expr,
+        /// Of each weight, if they are latents.
+        prior: Option<Expr>,
     },
     Fn {
         name: Ident,

@@ -114,8 +114,9 @@ impl fmt::Display for DeclKind {
             DeclKind::Factor { value } => write!(f, "factor {value}"),
             DeclKind::Report { names } => write!(f, "report {}", List(names)),
             DeclKind::ReportLet { head, value } => write!(f, "report {head} = {value}"),
-            DeclKind::Net { name, plates, params, result, body } => {
-                write!(f, "net {name}{}({}) -> {result} = {body}", Brackets(plates), List(params))
+            DeclKind::Net { name, plates, params, result, body, prior } => {
+                write!(f, "net {name}{}({}) -> {result} = {body}", Brackets(plates), List(params))?;
+                prior.iter().try_for_each(|p| write!(f, " ~ {p}"))
             }
             DeclKind::Fn { name, plates, params, result, body } => {
                 write!(f, "fn {name}{}({}) -> {result} = {body}", Brackets(plates), List(params))

@@ -242,3 +242,159 @@ factor log(q.sigma)"
         assert!((value - expected).abs() < 1e-10 * expected.abs(), "{pool}: {value} and {expected}");
     }
 }
+
+/// The states of a recurrent cell, day after day.
+fn states(w: &Weights, cell: &str, x: &[f64], units: usize) -> Vec<Vec<f64>> {
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let mut h = vec![0.0; units];
+    let mut all = vec![];
+    for x in x {
+        let part = |p: &str, u: usize| {
+            let given = w.get(format!("f.1.{p}.bias[{u}]")) + w.get(format!("f.1.{p}.weight[{u}]")) * x;
+            let own: f64 = (1..=units).map(|v| w.get(format!("f.1.{p}.recurrent[{u}, {v}]")) * h[v - 1]).sum();
+            (given, own)
+        };
+        let sum = |p: &str, u: usize| part(p, u).0 + part(p, u).1;
+        h = (1..=units)
+            .map(|u| match cell {
+                "rnn" => sum("state", u).tanh(),
+                _ => {
+                    let (reset, keep) = (sigmoid(sum("reset", u)), sigmoid(sum("keep", u)));
+                    let (given, own) = part("state", u);
+                    let new = (given + reset * own).tanh();
+                    keep * h[u - 1] + (1.0 - keep) * new
+                }
+            })
+            .collect();
+        all.push(h.clone());
+    }
+    all
+}
+
+/// Recurrent cells are their loops, forwards and backwards, day by day and at the end; gradients are those of finite
+/// differences.
+#[test]
+fn recurrent_cells_are_their_loops() {
+    let (text, x) = images(3, 5);
+    for cell in ["rnn", "gru"] {
+        for backwards in [false, true] {
+            let back = if backwards { ", backwards" } else { "" };
+            let end = if backwards { "first" } else { "last" };
+            let model = format!(
+                "data people {{ y: real[day] from \"p*\" }}
+net f(y: real[day]) -> (mu: real[day], sigma: real > 0) = {cell}(3, day{back}) |> head
+net g(y: real[day]) -> real = {cell}(2, day{back}) |> {end}(day) |> tanh |> head
+let q = f(y)
+observe y ~ Normal(q.mu, 1)
+let m = g(y)
+factor m"
+            );
+            let model = model.replace(", sigma: real > 0", "").replace("(mu: real[day])", "real[day]");
+            let model = model.replace("q.mu", "q");
+            let compiled = compile(&model, &csv(&text));
+            let names: Vec<String> = compiled.model.names().iter().map(|n| n.replace(" unconstrained", "")).collect();
+            let at: Vec<f64> = theta(names.len()).iter().map(|x| 0.7 * x).collect();
+            let w = Weights { names: &names, at: &at };
+            let renamed: Vec<String> = names.iter().map(|n| n.replace("g.1.", "f.1.")).collect();
+            let of_g: Vec<usize> = (0..names.len()).filter(|i| names[*i].starts_with("g.")).collect();
+            let (g_names, g_at): (Vec<String>, Vec<f64>) = of_g.iter().map(|&i| (renamed[i].clone(), at[i])).unzip();
+            let g = Weights { names: &g_names, at: &g_at };
+            let mut expected = 0.0;
+            for row in &x {
+                let mut order = row.clone();
+                if backwards {
+                    order.reverse();
+                }
+                let mut all = states(&w, cell, &order, 3);
+                if backwards {
+                    all.reverse();
+                }
+                let head = |h: &Vec<f64>| {
+                    let sum: f64 = (1..=3).map(|u| w.get(format!("f.head.weight[{u}]")) * h[u - 1]).sum();
+                    sum + w.get("f.head.bias".into())
+                };
+                expected += log_normals(row, &all.iter().map(head).collect::<Vec<_>>());
+                let last = states(&g, cell, &order, 2).pop().expect("there are days");
+                let sum: f64 = (1..=2).map(|u| g.get(format!("g.head.weight[{u}]")) * last[u - 1].tanh()).sum();
+                expected += sum + g.get("g.head.bias".into());
+            }
+            let value = checked_value(&compiled, &at);
+            assert!((value - expected).abs() < 1e-10 * expected.abs(), "{cell}{back}: {value} and {expected}");
+        }
+    }
+}
+
+/// A guide whose encoder goes along a series: local and global latents from it, and a gradient that is right.
+#[test]
+fn series_are_encoded() {
+    let (text, _) = images(3, 5);
+    let model = "data people { y: real[day] from \"p*\" }
+plate code = 2
+net encode(y: real[day]) -> (mu: real[code], sigma: real[code] > 0) = gru(3, day) |> last(day) |> head
+net smooth(y: real[day]) -> real[day] = gru(2, day, backwards) |> dense(2, tanh) |> head
+latent z[people, code] ~ Normal(0, 1)
+latent h[people, day] ~ Normal(sum(z over code), 1)
+observe y ~ Normal(h, 0.5)
+guide {
+  let q = encode(y)
+  z ~ Normal(q.mu, q.sigma)
+  let s = smooth(y)
+  param t: real > 0 = 0.5
+  h ~ Normal(s + sum(z over code), t)
+}";
+    let compiled = compile(model, &csv(&text));
+    let at: Vec<f64> = theta(compiled.model.dim()).iter().map(|x| 0.5 * x).collect();
+    checked_value(&compiled, &at);
+    let batched = format!("{model}\nfit {{ batch: people(2), optimizer: adam(0.01), epochs: 3 }}");
+    let report = fit(&compile(&batched, &csv(&text)), &FitRequest::default());
+    assert!(report.elbo.is_some_and(|e| e.0.is_finite()));
+}
+
+/// A net whose weights have a prior is a regression with latent coefficients; and a deep one has the priors of all its weights,
+/// each by the number of its layer's inputs.
+#[test]
+fn weights_can_be_latents() {
+    let of = |model: &str| {
+        let compiled = net(model);
+        let at = theta(compiled.model.dim());
+        assert!(compiled.model.points().iter().all(|p| !p));
+        (checked_value(&compiled, &at), compiled)
+    };
+    let by_net = of("net f(x: real[feature]) -> real = head ~ Normal(0, 2)\nobserve y ~ Normal(f(x), 1)").0;
+    let by_hand = of(
+        "latent b ~ Normal(0, 2)\nlatent w[feature] ~ Normal(0, 2)\nobserve y ~ Normal(b + sum(w * x over feature), 1)",
+    )
+    .0;
+    assert!((by_net - by_hand).abs() < 1e-12 * by_hand.abs(), "{by_net} and {by_hand}");
+    let model = "net f(x: real[feature], g: g) -> real = dense(3, tanh) |> head ~ Normal(0, s / sqrt(inputs))
+const s = 2
+observe y ~ Normal(f(x, g), 1)";
+    let (with, compiled) = of(model);
+    let points = model.replace(" ~ Normal(0, s / sqrt(inputs))", "");
+    let without = net(&points);
+    assert_eq!(without.model.dim(), compiled.model.dim());
+    let names = compiled.model.names();
+    let at = theta(names.len());
+    // The same coordinates, by name.
+    let plain: Vec<f64> = without
+        .model
+        .names()
+        .iter()
+        .map(|n| at[names.iter().position(|m| m == n).unwrap_or_else(|| panic!("{n} in {names:?}"))])
+        .collect();
+    let prior: f64 = names
+        .iter()
+        .zip(&at)
+        .map(|(n, x)| {
+            let inputs = match n {
+                n if n.contains("bias") => 1.0,
+                n if n.starts_with("f.1.") => 4.0,
+                _ => 3.0,
+            };
+            let s = 2.0 / f64::sqrt(inputs);
+            -0.5 * (x / s).powi(2) - s.ln() - 0.5 * std::f64::consts::TAU.ln()
+        })
+        .sum();
+    let expected = without.model.evaluator().value(&plain) + prior;
+    assert!((with - expected).abs() < 1e-10 * expected.abs(), "{with} and {expected}");
+}

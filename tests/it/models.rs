@@ -47,6 +47,7 @@ const ACCEPTED: &[&str] = &[
     "textbook/weibull_survival",
     "textbook/hierarchical_vae",
     "textbook/vae_mixture_prior",
+    "textbook/vae_vampprior",
 ];
 
 /// These are wrong, each for the reason that its name says.

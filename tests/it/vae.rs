@@ -252,21 +252,24 @@ fn two_stochastic_layers() {
     recovers(&report, &images, likelihood(&images, &logits));
 }
 
-#[test]
-fn a_mixture_as_prior() {
-    let model = read("tests/models/textbook/vae_mixture_prior.vi")
-        .replace("code = 10", "code = 2")
-        .replace("part = 20", "part = 3")
-        .replace("dense(200", "dense(8")
-        .replace("digits(128)", "digits(64)")
-        .replace("adam(1e-3), epochs: 50", "adam(2e-2), epochs: 120");
+/// Images of a mixture, fitted with this model: its bound, per row, and what the images are.
+fn of_a_mixture(model: &str) -> (FitReport, Vec<Vec<f64>>, f64) {
+    let small = |model: &str| {
+        model
+            .replace("code = 10", "code = 2")
+            .replace("part = 20", "part = 3")
+            .replace("dense(200", "dense(8")
+            .replace("digits(128)", "digits(64)")
+            .replace("adam(1e-3), epochs: 50", "adam(2e-2), epochs: 120")
+    };
+    let truth_model = small(&read("tests/models/textbook/vae_mixture_prior.vi"));
     let mut sets = decoder(8, 2);
     let centres = [[2.0, 0.5], [-2.0, 1.0], [0.5, -2.0]];
     for (k, centre) in centres.iter().enumerate() {
         sets.extend((0..2).map(|c| (format!("m[{}, {}]", k + 1, c + 1), centre[c])));
         sets.extend((0..2).map(|c| (format!("s[{}, {}]", k + 1, c + 1), 0.4)));
     }
-    let (images, truth) = made(&model, 400, &sets, 6);
+    let (images, truth) = made(&truth_model, 400, &sets, 6);
     let logits: Vec<Vec<f64>> = (0..3000)
         .map(|i| {
             let (e, centre) = (normals(2, 100 + i), centres[i as usize % 3]);
@@ -275,6 +278,20 @@ fn a_mixture_as_prior() {
         })
         .collect();
     let text: Vec<String> = (1..=PIXELS).map(|p| format!("p{p}")).collect();
-    let report = fit(&compile(&model, &csv(&table(&text.join(","), &images))), &FitRequest::default());
-    recovers(&report, &images, likelihood(&images, &logits));
+    let report = fit(&compile(&small(model), &csv(&table(&text.join(","), &images))), &FitRequest::default());
+    let truth = likelihood(&images, &logits);
+    (report, images, truth)
+}
+
+#[test]
+fn a_mixture_as_prior() {
+    let (report, images, truth) = of_a_mixture(&read("tests/models/textbook/vae_mixture_prior.vi"));
+    recovers(&report, &images, truth);
+}
+
+/// A prior made of the encoder itself.
+#[test]
+fn a_prior_of_pseudo_images() {
+    let (report, images, truth) = of_a_mixture(&read("tests/models/textbook/vae_vampprior.vi"));
+    recovers(&report, &images, truth);
 }

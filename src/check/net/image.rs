@@ -82,7 +82,7 @@ impl Checker<'_, '_> {
     }
 
     /// `value` at a position on one of its plates.
-    fn gathered(&self, value: Expr, axis: AxisId, mut position: Expr, at: Formula) -> Expr {
+    pub(super) fn gathered(&self, value: Expr, axis: AxisId, mut position: Expr, at: Formula) -> Expr {
         position.ty = Ty::Index(self.plate_of(axis));
         let axes = union(&minus(&value.axes, &[axis]), &position.axes);
         let kind = ExprKind::At { body: value.into(), axis, index: Box::new(Index::At(position.into())) };

@@ -5,6 +5,7 @@ use super::super::*;
 use super::activation::Activation;
 use super::formula::Formula;
 use super::image::{Convolution, Pool};
+use super::recurrent::Recurrent;
 use super::weights::Start;
 use crate::diag::Code;
 
@@ -41,6 +42,9 @@ pub(super) enum Layer {
         activation: Option<Activation>,
     },
     Pool(Pool, f64, Span),
+    Recurrent(Width, Recurrent),
+    /// The last cell of a plate that is walked, or the first.
+    End(AxisId, bool, Span),
     Head(Option<Convolution>, Span),
 }
 
@@ -62,6 +66,8 @@ impl Layer {
             | Layer::Pool(_, _, span)
             | Layer::Head(_, span) => *span,
             Layer::Conv { convolution, .. } => convolution.span,
+            Layer::Recurrent(_, cell) => cell.span,
+            Layer::End(_, _, span) => *span,
         }
     }
 }
@@ -168,6 +174,13 @@ impl Checker<'_, '_> {
                     }
                 }
                 Layer::Pool(pool, size, span) => vec![self.pooled(run, &signals, *pool, *size, *span)?],
+                Layer::Recurrent(width, cell) => {
+                    let name = run.layer();
+                    let count = self.count(width, Formula(cell.span));
+                    let units = self.units(&name, cell.span, count);
+                    vec![self.recurrent(run, &name, &signals, units, cell)?]
+                }
+                Layer::End(axis, last, span) => self.end_of_walk(run, signals, (*axis, *last), *span)?,
                 Layer::Head(_, span) => {
                     self.diags.push(
                         Code::HEAD_MISPLACED

@@ -6,6 +6,7 @@ mod formula;
 mod image;
 mod layers;
 mod pipeline;
+mod recurrent;
 mod spline;
 mod weights;
 
@@ -27,6 +28,8 @@ pub(super) struct NetDecl<'a> {
     pub params: &'a [ast::Param],
     pub result: &'a NetResult,
     pub body: &'a ast::Expr,
+    /// Of each weight; without one they are fitted to points.
+    pub prior: Option<&'a ast::Expr>,
 }
 
 /// The nets of a model, and what has been made for them.
@@ -34,6 +37,12 @@ pub(super) struct NetDecl<'a> {
 pub(super) struct Nets<'a> {
     pub decls: HashMap<&'a str, NetDecl<'a>>,
     made: Made,
+    /// Of the calls that are being expanded, outermost first: what stands for their parameters.
+    open: Vec<Vec<(LocalId, Expr)>>,
+    /// The priors of their weights.
+    priors: Vec<Option<&'a ast::Expr>>,
+    /// Where the outermost of them stands.
+    called: Option<Span>,
 }
 
 /// Weights and layers by name, shared by all calls of a net.
@@ -62,6 +71,7 @@ pub(super) struct Mark {
     vars: usize,
     steps: usize,
     weights: usize,
+    recurrences: usize,
     made: Made,
 }
 
@@ -98,6 +108,7 @@ impl<'a> Checker<'a, '_> {
             vars: self.hir.vars.len(),
             steps: self.hir.steps.len(),
             weights: self.hir.weights.len(),
+            recurrences: self.hir.recurrences.len(),
             made: self.nets.made.clone(),
         }
     }
@@ -108,6 +119,7 @@ impl<'a> Checker<'a, '_> {
         self.hir.vars.truncate(mark.vars);
         self.hir.steps.truncate(mark.steps);
         self.hir.weights.truncate(mark.weights);
+        self.hir.recurrences.truncate(mark.recurrences);
         self.nets.made = mark.made;
     }
 
@@ -256,7 +268,14 @@ impl<'a> Checker<'a, '_> {
             inputs.push(input.signal);
         }
         self.expanding.push(net.name.span);
+        if self.nets.open.is_empty() {
+            self.nets.called = Some(e.span);
+        }
+        self.nets.open.push(bound.clone());
+        self.nets.priors.push(net.prior);
         let results = self.forward(net, instance, inputs, &inner);
+        self.nets.priors.pop();
+        self.nets.open.pop();
         self.expanding.pop();
         let wrapped = results?.into_iter().map(|r| {
             let mut out = bound.iter().rev().fold(r, |body, (local, value)| bind(*local, value.clone(), body));
@@ -343,12 +362,33 @@ impl<'a> Checker<'a, '_> {
             );
             return None;
         };
+        let consumed: Vec<AxisId> = inputs.iter().flat_map(|s| s.features.clone()).collect();
         let signals = self.run(&mut run, inputs, body, None)?;
+        // A recurrent cell leaves its plate to be mapped over.
+        let along = |s: &Signal| minus(&s.value.axes, &s.features).into_iter().filter(|a| consumed.contains(a));
+        let along: Vec<AxisId> = sorted(&signals.iter().flat_map(along).collect::<Vec<_>>());
         let mut results = vec![];
         for (name, ty) in net.results() {
             let constraint = self.constraint(ty, env);
             let axes: Option<Vec<AxisId>> = ty.axes.iter().map(|a| self.axis_named(&a.plate, env)).collect();
-            results.push(self.head(&mut run, (&signals, by.as_ref()), name, ty, constraint, &axes?)?);
+            let axes = axes?;
+            if let Some(left) = along.iter().copied().find(|a| !axes.contains(a)) {
+                let plate = self.plate_name(left).to_string();
+                self.diags.push(
+                    Code::NET_PLATES
+                        .at(
+                            ty.span,
+                            format!("the layers give a value per cell of `{plate}`, and this result is one for all"),
+                        )
+                        .here(format!("not over `{plate}`"))
+                        .help(format!(
+                            "declare it over `{plate}`, or take the last state: `… |> last({plate}) |> head`"
+                        )),
+                );
+                return None;
+            }
+            let axes = minus(&axes, &along);
+            results.push(self.head(&mut run, (&signals, by.as_ref()), name, ty, constraint, &axes)?);
         }
         let wrap = |r: Expr| run.bound.iter().rev().fold(r, |body, (l, v)| bind(*l, v.clone(), body));
         let results: Vec<Expr> = results.into_iter().map(wrap).collect();

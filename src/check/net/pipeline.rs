@@ -7,11 +7,26 @@ use super::activation::{ACTIVATIONS, Activation};
 use super::formula::Formula;
 use super::image::{Convolution, Pool};
 use super::layers::{Layer, Width};
+use super::recurrent::{Cell, Recurrent};
 use crate::diag::{Code, nearest};
 use crate::syntax::ast::{Arg, ExprKind as A};
 
-const LAYERS: [&str; 10] =
-    ["conv", "conv_transpose", "dense", "dropout", "head", "image", "layer_norm", "max_pool", "mean_pool", "residual"];
+const LAYERS: [&str; 14] = [
+    "conv",
+    "conv_transpose",
+    "dense",
+    "dropout",
+    "first",
+    "gru",
+    "head",
+    "image",
+    "last",
+    "layer_norm",
+    "max_pool",
+    "mean_pool",
+    "residual",
+    "rnn",
+];
 
 /// What other libraries call a layer.
 const FOREIGN: &[(&str, &str)] = &[
@@ -22,6 +37,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("conv2d", "write `conv(16, 3)`: 16 channels, by a kernel of 3 × 3"),
     ("deconv", "write `conv_transpose(16, 3, stride: 2)`"),
     ("flatten", "leave it out: `dense` and `head` take all values of an image"),
+    ("lstm", "write `gru(20, day)`, with the plate that it goes along"),
     ("reshape", "write `image(28, 28)`"),
     ("batch_norm", "write `layer_norm`: it treats every row alike, whatever the batch"),
     ("split", "declare the results, `-> (mu: real[code], sigma: real[code] > 0)`, and end with `head`"),
@@ -97,6 +113,16 @@ impl<'a> Checker<'a, '_> {
             "layer_norm" => self.without_arguments(name, args, e, Layer::Norm(e.span)),
             "dense" => self.dense(args, e, env),
             "dropout" => self.dropout(args, e),
+            "rnn" | "gru" => self.recurrent_layer(name, args, e, env),
+            "first" | "last" => match args {
+                [Arg { name: None, value, .. }] => {
+                    let axis = self.plate_argument(value, env)?;
+                    Some(Layer::End(axis, name == "last", e.span))
+                }
+                _ => {
+                    self.layer_arguments(e, &format!("`{name}` takes a plate"), &format!("gru(20, day) |> {name}(day)"))
+                }
+            },
             "residual" => match args {
                 [one] if one.name.is_none() => Some(Layer::Residual(self.layers(&flat(&one.value), env)?, e.span)),
                 _ => self.layer_arguments(
@@ -212,6 +238,39 @@ impl<'a> Checker<'a, '_> {
         }
         let kernel = self.side(kernel)?;
         Some(Convolution { kernel, stride, transposed: name == "conv_transpose", span: e.span })
+    }
+
+    /// `gru(20, day)`, `gru(20, day, backwards)`
+    fn recurrent_layer(&mut self, name: &str, args: &'a [Arg], e: &'a ast::Expr, env: &Env) -> Option<Layer> {
+        let back = |a: &Arg| matches!(&a.value.kind, A::Name(n) if n == "backwards") && a.name.is_none();
+        let (width, plate, backwards) = match args {
+            [w, p] if w.name.is_none() && p.name.is_none() => (w, p, false),
+            [w, p, b] if w.name.is_none() && p.name.is_none() && back(b) => (w, p, true),
+            _ => {
+                let said = format!("`{name}` takes a number of units and the plate that it goes along");
+                return self.layer_arguments(e, &said, &format!("{name}(20, day)` or `{name}(20, day, backwards)"));
+            }
+        };
+        let plate = self.plate_argument(&plate.value, env)?;
+        let width = self.width(&width.value, env)?;
+        let cell = if name == "gru" { Cell::Gated } else { Cell::Simple };
+        Some(Layer::Recurrent(width, Recurrent { cell, plate, backwards, span: e.span }))
+    }
+
+    fn plate_argument(&mut self, e: &'a ast::Expr, env: &Env) -> Option<AxisId> {
+        match &e.kind {
+            A::Name(n) => self.axis_named(&Ident { name: n.clone(), span: e.span }, env),
+            A::Error => None,
+            _ => {
+                self.diags.push(
+                    Code::NET_PLATES
+                        .at(e.span, "a recurrent cell goes along a plate")
+                        .here("not the name of a plate")
+                        .help("write `gru(20, day)`, with the plate of a parameter such as `y: real[day]`"),
+                );
+                None
+            }
+        }
     }
 
     /// A whole number from 1 on, as written.

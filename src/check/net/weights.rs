@@ -3,8 +3,10 @@
 //! Glorot and Bengio (2010), "Understanding the difficulty of training deep feedforward neural networks"; He et al. (2015),
 //! "Delving deep into rectifiers".
 
-use super::super::expr::{binary, number, unary};
+use super::super::expr::{binary, bind, number, unary};
 use super::super::*;
+use super::formula::Formula;
+use crate::diag::Code;
 use crate::hir::Noise;
 
 /// How a weight starts.
@@ -21,7 +23,7 @@ pub(super) enum Start<'s> {
     },
 }
 
-impl Checker<'_, '_> {
+impl<'a> Checker<'a, '_> {
     /// The plate of a layer's units.
     pub(super) fn units(&mut self, name: &str, span: Span, cells: Expr) -> AxisId {
         if let Some(&axis) = self.nets.made.layers.get(name) {
@@ -37,6 +39,9 @@ impl Checker<'_, '_> {
     pub(super) fn weight(&mut self, name: &str, span: Span, axes: &[AxisId], start: Start) -> VarId {
         if let Some(&var) = self.nets.made.weights.get(name) {
             return var;
+        }
+        if let Some(Some(prior)) = self.nets.priors.last().copied() {
+            return self.latent_weight(name, span, axes, prior, &start);
         }
         let init = match start {
             Start::Number(v) => number(v, Ty::Real, span),
@@ -56,6 +61,44 @@ impl Checker<'_, '_> {
         self.hir.weights.push(var);
         self.hir.steps.push(Step::Param { var, span });
         self.nets.made.weights.insert(name.to_string(), var);
+        var
+    }
+
+    /// A weight with a prior, which may read `inputs`: how many numbers the layer takes in, 1 for a bias.
+    fn latent_weight(&mut self, name: &str, span: Span, axes: &[AxisId], prior: &'a ast::Expr, start: &Start) -> VarId {
+        let at = Formula(span);
+        let inputs = match start {
+            Start::Number(_) => at.number(1.0),
+            Start::Draw { inputs, .. } => {
+                let cells =
+                    |axes: &Vec<AxisId>| axes.iter().fold(at.number(1.0), |n, a| at.mul(n, at.size(self.plate_of(*a))));
+                inputs.iter().map(cells).reduce(|a, b| at.add(a, b)).unwrap_or_else(|| at.number(1.0))
+            }
+        };
+        let id = self.fresh_local();
+        let local = Local { id, ty: Ty::Real, axes: vec![], range: bounds::Range::ALL };
+        let env = Env { locals: vec![("inputs".into(), local)], context: sorted(axes), ..Env::default() };
+        let drawn = self.computed(name.to_string(), span, axes, &[]);
+        // A mistake is said once, for the first of the weights.
+        let within = |s: Span| s.file == prior.span.file && prior.span.start <= s.start && s.end <= prior.span.end;
+        let wrong = self.diags.list.iter().any(|d| d.span.is_some_and(within));
+        let used = if wrong { None } else { self.dist(prior, &drawn, &env) };
+        let constraint = used.as_ref().map_or(Constraint::None, |u| u.range.clone());
+        let (name, kind, axes) = (name.to_string(), VarKind::Latent, axes.to_vec());
+        let var = self.add_var(Var { name: name.clone(), span, kind, axes, joint: 0, ty: Ty::Real, constraint });
+        self.nets.made.weights.insert(name, var);
+        let Some(mut dist) = used else { return var };
+        if dist.support.ty != Ty::Real {
+            self.diags.push(
+                Code::NET_PRIOR
+                    .at(dist.span, "the weights of a net are real numbers")
+                    .here("draws no real numbers")
+                    .help("write `~ Normal(0, 1)`"),
+            );
+            return var;
+        }
+        dist.args.iter_mut().for_each(|a| a.2 = bind(id, inputs.clone(), a.2.clone()));
+        self.hir.steps.push(Step::Latent { var, dist, centering: Centering::Auto, span });
         var
     }
 
