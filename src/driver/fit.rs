@@ -159,6 +159,13 @@ fn by_guide(
         Some(_) => "written in the model".into(),
         None => options.guide.to_string(),
     };
+    if let Some((method, why)) = fit.ran {
+        report.method = method.name().into();
+        for choice in report.chosen.iter_mut().filter(|c| c.what == "method") {
+            (choice.value, choice.why) = (method.name().into(), why.into());
+            choice.more = format!("{why}; it follows the lower bound by stochastic steps, whose average is kept.");
+        }
+    }
     if !draws.met {
         report.modes = modes(compiled, &fit, options.seed);
     }

@@ -78,6 +78,10 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
                 let (weights, parts) = outcome.beyond.components.iter().map(|(w, p)| (*w, gaussian_at(p))).unzip();
                 (Arc::new(Mixture::new(weights, parts)), Scale::Implicit)
             }
+            _ if !outcome.beyond.paths.is_empty() => {
+                let (weights, parts) = outcome.beyond.paths.iter().map(|(w, p)| (*w, gaussian_at(p))).unzip();
+                (Arc::new(Mixture::new(weights, parts)), Scale::Implicit)
+            }
             Shape::LowRank(k) => (Arc::new(LowRank::new(order.clone(), noisy.to_vec(), &place, k)), Scale::Implicit),
             Shape::Diagonal | Shape::Lower => {
                 let gaussian = gaussian_at(&place);
@@ -121,6 +125,7 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
         Ok(Fit {
             guide: options.guide,
             method: options.method,
+            ran: None,
             scale,
             names,
             points,

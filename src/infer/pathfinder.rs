@@ -3,6 +3,11 @@
 //!
 //! Each point of a path gives a normal: its covariance is the inverse Hessian as the last steps show it, its mean a Newton
 //! step ahead. The posterior's bulk lies on the way to the mode, often well before it.
+//!
+//! Paths are drawn from together (the paper's algorithm 4, multi-path Pathfinder), and the draws resampled by their importance
+//! weights across all paths. Each path's share of the proposals is that of its bound, and a draw is weighed by the density of the
+//! mixture, not of its own path alone: paths to one mode then count once, and the weights are never larger (Owen and Zhou 2000, Safe
+//! and effective importance sampling).
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +15,7 @@ use super::draws::plain;
 use super::frame::{Basis, Frame, Shape};
 use super::lbfgs::End;
 use super::linalg::{axpy, cholesky, dot, invert_lower, lower_times};
+use super::mixture::Components;
 use super::mode::Step;
 use super::options::{GuideKind, Stage};
 use super::result::StopReason;
@@ -21,6 +27,9 @@ const HISTORY: usize = 6;
 const DRAWS: usize = 25;
 /// Pairs with less curvature than this are skipped (Stan's rule).
 const CURVATURE: f64 = 1e12;
+
+/// Paths whose bound is this many nats below the best have next to no draws.
+const BEHIND: f64 = 7.0;
 
 /// The best normal of a path.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -64,12 +73,19 @@ impl Session<'_, '_> {
         };
         let others: Vec<(usize, Place)> = places.collect();
         let reason = self.halt.clone().unwrap_or(StopReason::PathsEnded);
-        let starts = self.summarise(best, &place, &others, failed.iter().map(|f| f.start).collect());
+        let mut starts = self.summarise(best, &place, &others, failed.iter().map(|f| f.start).collect());
+        let paths = together(&place, &others);
+        // What is drawn from does not dissent.
+        for (start, other) in others.iter().filter(|_| !paths.is_empty()) {
+            if place.objective - other.objective > -BEHIND {
+                starts.iter_mut().filter(|s| s.start == *start).for_each(|s| s.distance = 0.0);
+            }
+        }
         Ok(Outcome {
             place,
             reason,
             starts,
-            beyond: Beyond::default(),
+            beyond: Beyond { paths, ..Beyond::default() },
             others,
             draws: DRAWS,
             mean_error: 0.0,
@@ -136,6 +152,18 @@ impl Session<'_, '_> {
         }
         best
     }
+}
+
+/// The normals of all paths that are not far behind the best, with weights; none where there is but one.
+fn together(best: &Place, others: &[(usize, Place)]) -> Components {
+    let near = others.iter().map(|o| &o.1).filter(|o| best.objective - o.objective > -BEHIND);
+    let all: Vec<&Place> = std::iter::once(best).chain(near).collect();
+    if all.len() < 2 {
+        return vec![];
+    }
+    let shares: Vec<f64> = all.iter().map(|p| (best.objective - p.objective).exp()).collect();
+    let total: f64 = shares.iter().sum();
+    shares.iter().zip(all).map(|(share, p)| (share / total, p.clone())).collect()
 }
 
 fn difference(a: &[f64], b: &[f64]) -> Vec<f64> {

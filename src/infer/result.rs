@@ -15,7 +15,10 @@ use super::options::{GuideKind, Method, Progress};
 #[derive(Clone, Debug)]
 pub struct Fit {
     pub guide: GuideKind,
+    /// As it was asked for.
     pub method: Method,
+    /// What ran in its place where a written guide asked for something else, and why.
+    pub ran: Option<(Method, &'static str)>,
     pub names: Vec<String>,
     /// Coordinates fitted to a point.
     pub points: Vec<bool>,

@@ -81,6 +81,8 @@ pub struct Beyond {
     pub peaks: Vec<Peak>,
     /// Of a mixture, with their weights; none where it has but one.
     pub components: Components,
+    /// Normals of several paths with their weights, which are drawn from together.
+    pub paths: Components,
     /// Layers that bend the normal, and their parameters.
     pub flow: Option<(Couplings, Vec<f64>)>,
 }
@@ -182,7 +184,7 @@ impl<'a, 't> Session<'a, 't> {
         } else {
             None
         };
-        let beyond = Beyond { peaks, components, flow };
+        let beyond = Beyond { peaks, components, flow, ..Beyond::default() };
         Ok(Outcome { place, reason, starts, beyond, others, draws, mean_error, response })
     }
 

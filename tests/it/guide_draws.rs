@@ -136,6 +136,10 @@ fn a_relaxed_latent_is_reported_as_drawn() {
     let compiled = support::compile(&text("@gumbel(temperature: 0.3)"), &support::csv(data));
     let report = support::fit(&compiled, &FitRequest::default());
     assert!(report.doubts.iter().any(|d| d.contains("biased")), "{:?}", report.doubts);
+    assert_eq!(report.method, "lbfgs");
+    // The report says what ran.
+    let scored = support::fit(&support::compile(&text("@score"), &support::csv(data)), &FitRequest::default());
+    assert_eq!((scored.method.as_str(), scored.chosen[0].value.as_str()), ("adam", "adam"));
 }
 
 /// Without data the posterior is the prior, and the evidence 1: every kind of draw that a guide may make, from families

@@ -51,6 +51,7 @@ mod states;
 mod support;
 mod syntax;
 mod textbook;
+mod told;
 mod transforms;
 mod vae;
 mod verdict;

@@ -119,6 +119,21 @@ fn normals_without_a_bound_come_near_the_references() {
     }
 }
 
+/// Two modes of unequal weight and width: paths from the starts end at both, and importance weights across the paths tell how
+/// much of the posterior lies around each. One path would have one of them.
+#[test]
+fn paths_to_several_modes_are_drawn_from_together() {
+    let model = "latent x ~ Normal(0, 10)\nlatent z ~ Normal(0, 1)\n\
+                 factor log_add_exp(log(0.3) - log(0.4) - 0.5 * ((x - 3) / 0.4)^2, log(0.7) - log(0.8) - 0.5 * ((x + 3) / 0.8)^2)\n";
+    let compiled = compile(model, &vic::data::Inputs::default());
+    let report = fit(&compiled, &FitRequest { starts: Some(8), ..by(Method::Pathfinder) });
+    assert!(report.draws_from.contains("importance-resampled"), "{}", report.draws_from);
+    let x = report.vars.iter().find(|v| v.name == "x").expect("a latent");
+    let right = x.draws.iter().filter(|x| **x > 0.0).count() as f64 / x.draws.len() as f64;
+    // The prior hardly changes the weights: 0.3. The standard error of 4000 resampled draws is below 0.01.
+    assert!((right - 0.3).abs() < 0.04, "{right}");
+}
+
 /// A ridge has no mode with a curvature, and two modes are met by the starts.
 #[test]
 fn a_normal_at_the_mode_is_not_trusted_where_there_is_none() {

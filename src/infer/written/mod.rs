@@ -87,6 +87,11 @@ pub fn fit(
         let mut session = Session { shared, coordinates: &coordinates, names: &sorted };
         let few = coordinates.parameters() <= FEW_PARAMS;
         let by_draws = options.method != Method::Adam && few && !coordinates.scored() && !options.fresh_draws;
+        let why = match (coordinates.scored(), few) {
+            (true, _) => "a draw of the guide is scored, which takes fresh draws each step",
+            (_, false) => "the guide has many params, which fixed draws would be fitted by",
+            _ => "flows of the guide could bend themselves around fixed draws",
+        };
         let (mut places, failed) = session.explore().map_err(|failure| {
             let mut theta = vec![0.0; order.len()];
             order.iter().zip(failure.theta).for_each(|(&i, t)| theta[i] = t);
@@ -115,6 +120,7 @@ pub fn fit(
         Ok(Fit {
             guide: GuideKind::MeanField,
             method: options.method,
+            ran: (!by_draws && options.method != Method::Adam).then_some((Method::Adam, why)),
             scale: Scale::MeanField(gaussian.sds().iter().map(|sd| sd.ln()).collect()),
             names,
             points: target.points(),
