@@ -20,6 +20,9 @@ use crate::lower::graph::{Graph, Region, Stmt};
 use crate::report::{FitReport, ModeAt, ReportKind, ReportMode, ReportVar, Trace, mean_sd};
 use crate::run::Model;
 
+/// From this k-hat on, that of each block says where the weights of a large model come from.
+const DOUBTED: f64 = 0.5;
+
 /// Fewest evaluations of the gradient that the drift of the draws may cost: what it needs to say anything.
 const DRIFT: usize = 64 * 128;
 
@@ -147,6 +150,10 @@ fn by_guide(
     let budget = if untested { 0 } else { fit.gradients.max(DRIFT) };
     let drift = infer::drift(target, &draws.theta, budget, options.seed, options.threads);
     let mut verdict = infer::judge(&fit, &draws, drift.as_ref());
+    if draws.k_hat > DOUBTED && approximate_normal(&fit) && target.roles().is_none() {
+        parts::prepare(compiled);
+        verdict.figures.k_hat_blocks = infer::blocks(target, &fit, options.seed, options.threads);
+    }
     rename(&mut verdict);
     let seconds = started.elapsed().as_secs_f64();
     // What goes by values alone counts those.
@@ -298,6 +305,11 @@ fn modes(compiled: &Compiled, fit: &Fit, seed: u64) -> Vec<ReportMode> {
         .collect()
 }
 
+/// Whether the guide is one normal.
+fn approximate_normal(fit: &Fit) -> bool {
+    fit.modes.is_empty() && fit.bent.is_none_or(|b| !b.kept)
+}
+
 /// Coordinates as their latents are called: `tau unconstrained` is `tau`, `theta noise[Choate]` is `theta[Choate]`.
 fn rename(verdict: &mut Verdict) {
     for fault in &mut verdict.faults {
@@ -310,6 +322,10 @@ fn rename(verdict: &mut Verdict) {
         fault.names = names;
     }
     verdict.figures.k_hat_cells.iter_mut().for_each(|c| c.0 = own_name(&c.0));
+    if let Some(blocks) = &mut verdict.figures.k_hat_blocks {
+        let names = blocks.worst.iter_mut().flat_map(|w| &mut w.0).chain(&mut blocks.given);
+        names.for_each(|n| *n = own_name(n));
+    }
     if let Some(drift) = &mut verdict.figures.drift {
         drift.worst.iter_mut().for_each(|w| w.0 = own_name(&w.0));
     }

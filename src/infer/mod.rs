@@ -4,6 +4,7 @@ mod adam;
 mod approximation;
 mod bam;
 pub mod batches;
+mod blocks;
 mod cells;
 mod coupling;
 mod curvature;
@@ -52,6 +53,7 @@ mod whitening;
 mod written;
 
 pub use approximation::Approximation;
+pub use blocks::{Blocks, blocks};
 pub use discrete::probed;
 pub use drift::{Drift, drift};
 pub use engine::fit;

@@ -6,6 +6,7 @@
 
 use serde::Serialize;
 
+use super::blocks::Blocks;
 use super::drift::{ACCEPTED, Drift};
 use super::importance::{Draws, EQUAL, FORGOTTEN, Origin, USABLE};
 use super::mixing::Mixing;
@@ -80,6 +81,9 @@ pub struct Figures {
     pub k_hats: Vec<f64>,
     /// Coordinates of a large model whose own weights have the heaviest tails.
     pub k_hat_cells: Vec<(String, f64)>,
+    /// Of a large model, k-hat by block of its plates; not part of the verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k_hat_blocks: Option<Blocks>,
     /// R̂ of the chains that moved the draws, or the largest of a sampler's.
     pub r_hat: Option<f64>,
     /// Smallest effective sample size of a sampler's chains.
@@ -243,6 +247,7 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
         k_hat: (!draws.k_hat.is_nan()).then_some(draws.k_hat),
         k_hats: draws.k_hats.clone(),
         k_hat_cells: draws.cells.clone(),
+        k_hat_blocks: None,
         r_hat: (!draws.r_hat.is_nan()).then_some(draws.r_hat),
         ess: None,
         divergences: None,

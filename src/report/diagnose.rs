@@ -133,10 +133,14 @@ fn modes(fit: &Value, say: &mut impl FnMut(String)) {
             })
             .collect();
         say(format!(
-            "  weight {:.3} ± {:.3} (k-hat {k:.2}{}): {}",
+            "  weight {:.3} ± {:.3} ({}): {}",
             number(&mode["weight"]),
             number(&mode["error"]),
-            if k < 0.7 { "" } else { ", not to be relied on" },
+            match mode["k_hat"].is_null() {
+                // JSON has no minus infinity, the shape of no tail at all.
+                true => "weights all alike".to_string(),
+                false => format!("k-hat {k:.2}{}", if k < 0.7 { "" } else { ", not to be relied on" }),
+            },
             at.join(", ")
         ));
     }
@@ -175,6 +179,39 @@ fn weights(figures: &Value, say: &mut impl FnMut(String)) {
             cells.join(", ")
         ));
     }
+    blocks(figures, say);
+}
+
+/// k-hat by block.
+fn blocks(figures: &Value, say: &mut impl FnMut(String)) {
+    let blocks = &figures["k_hat_blocks"];
+    let (Some(judged), Some(above)) = (blocks["judged"].as_u64(), blocks["above"].as_u64()) else { return };
+    let names = |v: &Value, most: usize| {
+        let all: Vec<&str> = v.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let rest = all.len().saturating_sub(most);
+        let shown = all[..all.len() - rest].join(", ");
+        if rest > 0 { format!("{shown} and {rest} more") } else { shown }
+    };
+    let worst: Vec<String> = blocks["worst"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .take(5)
+        .filter_map(|w| Some(format!("({}) {:.2}", names(&w[0], 4), w[1].as_f64()?)))
+        .collect();
+    let given = match names(&blocks["given"], 6) {
+        none if none.is_empty() => "They do not interact with each other".to_string(),
+        given => format!("Given {given} they do not interact with each other"),
+    };
+    let meaning = match above {
+        0 => "every block's weights can be used: the k-hat of the whole is that of many small errors together",
+        _ => "where k-hat is above 0.7 the guide is too narrow, given the rest",
+    };
+    say(format!(
+        "  By block: {judged} small groups of latents. {given}, and each has\n  weights of its own: k-hat is above 0.7 in {above} of them; \
+         {meaning}.\n  Highest: {}.",
+        worst.join(", ")
+    ));
 }
 
 fn drift(figures: &Value, say: &mut impl FnMut(String)) {

@@ -11,12 +11,13 @@ use crate::support;
 
 const REGRESSION: &str = "data rows { x1, x2, y: real }\nlatent a, b, c ~ Normal(0, 3)\nlatent sigma ~ HalfNormal(1)\n\
                           observe y ~ Normal(a + b * x1 + c * x2, sigma)\n";
-const ROWS: &str = "x1,x2,y\n1,0.2,2.1\n0.2,1.1,0.3\n-1.1,0.4,-1.9\n0.5,-0.7,0.8\n1.8,0.9,3.9\n2.6,-1.2,4.2\n-0.4,0.3,-0.2\n";
+const ROWS: &str =
+    "x1,x2,y\n1,0.2,2.1\n0.2,1.1,0.3\n-1.1,0.4,-1.9\n0.5,-0.7,0.8\n1.8,0.9,3.9\n2.6,-1.2,4.2\n-0.4,0.3,-0.2\n";
 
 /// A name, what is written after the model's data, and the data.
 fn cases() -> Vec<(&'static str, String, &'static str)> {
     let regression = |guide: &str| format!("{REGRESSION}{guide}\n");
-    let modes = "latent x ~ Normal(0, 10)\nlatent w ~ Normal(x, 1)\n\
+    let modes = "latent x ~ Normal(0, 10)\nlatent w ~ StudentT(5, x, 1)\n\
                  factor log_add_exp(-0.5 * ((x - 6) / 0.5)^2, -0.5 * ((x + 6) / 0.5)^2)\nguide mixture(2)\n";
     let written = "data rows { y: int, x: real }\nlatent rate ~ Gamma(2, 1)\nlatent share ~ Beta(2, 2)\nlatent shift ~ Normal(0, 1)\n\
                    latent up[rows] ~ Bernoulli(share)\nlatent e ~ Normal(0, 1)\n\
@@ -28,7 +29,13 @@ fn cases() -> Vec<(&'static str, String, &'static str)> {
         ("low_rank", regression("guide lowrank(1)"), ROWS),
         ("flow", regression("guide flow(2)\nfit { starts: 1 }"), ROWS),
         ("mixture", modes.into(), ""),
-        ("written", written.replace("param a, b = 1", "param a = 1\n  param b = 1").replace("METHOD", "@gumbel(temperature: 0.5)"), counts),
+        (
+            "written",
+            written
+                .replace("param a, b = 1", "param a = 1\n  param b = 1")
+                .replace("METHOD", "@gumbel(temperature: 0.5)"),
+            counts,
+        ),
         ("scored", written.replace("param a, b = 1", "param a = 1\n  param b = 1").replace("METHOD", "@score"), counts),
     ]
 }
@@ -41,7 +48,8 @@ fn without_numbers(text: &str) -> String {
     for (i, &c) in chars.iter().enumerate() {
         let next = chars.get(i + 1).copied().unwrap_or(' ');
         let starts = c.is_ascii_digit() || c == '-' && next.is_ascii_digit();
-        let goes_on = within && (c.is_ascii_digit() || matches!(c, '.' | 'e' | '-') && next.is_ascii_digit() || c == 'e' && next == '-');
+        let goes_on = within
+            && (c.is_ascii_digit() || matches!(c, '.' | 'e' | '-') && next.is_ascii_digit() || c == 'e' && next == '-');
         match (within, starts || goes_on) {
             (false, true) => out.push('#'),
             (_, false) => out.push(c),

@@ -47,20 +47,20 @@ impl Session<'_, '_> {
             if !objective.is_finite() || better < -4.0 * error {
                 rate *= 0.5;
                 if rate < LAST * first {
-                    break if last.is_finite() { StopReason::Converged } else { StopReason::NonFinite };
+                    break if last.is_finite() { StopReason::Settled } else { StopReason::NonFinite };
                 }
                 continue;
             }
             (place.psi, place.objective, last) = (average, objective, objective);
             if better < 2.0 * error {
                 if rate < LAST * first {
-                    break StopReason::Converged;
+                    break StopReason::Settled;
                 }
                 rate *= 0.5;
             }
         };
         place.iterations += steps;
-        place.end = if reason == StopReason::Converged { End::Converged } else { End::Iterations };
+        place.end = if reason.is_convergence() { End::Converged } else { End::Iterations };
         (2 * half, 0.0, reason)
     }
 

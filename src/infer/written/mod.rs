@@ -128,7 +128,7 @@ pub fn fit(
             elbo,
             elbo_se,
             mean_error,
-            converged: reason == StopReason::Converged,
+            converged: reason.is_convergence(),
             stop_reason: reason,
             gradients: pool.gradients,
             log_joints: pool.gradients + pool.values,
