@@ -13,6 +13,7 @@ mod columnar;
 mod columns;
 mod conjugate;
 mod counts;
+mod digits;
 mod discrete;
 mod drawn;
 mod drawn_matrices;
