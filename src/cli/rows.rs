@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::args::{RowArgs, SheetArgs};
 use super::saved::{SavedFit, other};
 use super::terminal::Terminal;
-use super::{ERROR, OK, files};
+use super::{ERROR, files};
 use crate::data::{Bound, DataFile, Inputs, Values};
 use crate::diag::{Code, Diagnostic};
 use crate::driver::{self, Checked, Session};
@@ -84,10 +84,7 @@ pub fn hand_out(args: &RowArgs, made: Option<Made>, session: &Session, terminal:
         return terminal.print(&format!("{}wrote {}\n", made.said, names.join(", ")));
     }
     terminal.note(&made.said);
-    match terminal.print(&text) {
-        OK => OK,
-        failed => failed,
-    }
+    terminal.print(&text)
 }
 
 /// Columns of numbers as rows of images, as far as a picture was asked for: each group is shown as one row of the sheet above the

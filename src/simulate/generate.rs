@@ -36,10 +36,10 @@ impl Generator<'_> {
     /// Generate, or say in `diags` why not.
     pub fn generate(&self, diags: &mut Diags) -> Option<Generated> {
         let fitted = needed(self.hir, self.fitted);
-        Generator { fitted: &fitted, ..*self }.from_needed(diags)
+        Generator { fitted: &fitted, ..*self }.made(diags)
     }
 
-    fn from_needed(&self, diags: &mut Diags) -> Option<Generated> {
+    fn made(&self, diags: &mut Diags) -> Option<Generated> {
         let hir = self.hir;
         super::undrawable(hir).into_iter().for_each(|d| diags.push(d));
         if diags.has_errors() {
@@ -73,15 +73,8 @@ impl Generator<'_> {
         let columns: Vec<VarId> = observed(hir).into_iter().map(|o| o.0).filter(own).collect();
         let mut numbers: Vec<Vec<Vec<f64>>> = vec![vec![]; columns.len()];
         for round in 0..rounds {
-            let values = self.values(
-                &names,
-                plate,
-                &columns,
-                &bound,
-                if apart { 0 } else { first },
-                round * draws / rounds,
-                apart,
-            );
+            let values =
+                self.values(&names, plate, &columns, &bound, (!apart).then_some(first), round * draws / rounds);
             if let Some(missing) = values.iter().find(|(v, n)| common.contains(v) && n.iter().any(|x| x.is_nan())) {
                 let v = hir.var(*missing.0);
                 diags.push(
@@ -167,22 +160,22 @@ impl Generator<'_> {
         ))
     }
 
-    /// What is known before a round: what rows share, and the fitted rows if they matter.
+    /// What is known before a round: what rows share, and the fitted rows, so many, if they matter.
     fn values(
         &self,
         names: &HashMap<VarId, Vec<String>>,
         plate: PlateId,
         columns: &[VarId],
         bound: &data::Bound,
-        first: usize,
+        fitted: Option<usize>,
         draw: usize,
-        apart: bool,
     ) -> HashMap<VarId, Vec<f64>> {
         let hir = self.hir;
+        let first = fitted.unwrap_or(0);
         let mut values = HashMap::new();
         for (id, names) in names {
             let own = hir.var(*id).axes.iter().any(|a| hir.axis(*a).plate == plate);
-            if own && apart {
+            if own && fitted.is_none() {
                 continue;
             }
             let number = |n: &String| self.posterior.get(n).map_or(f64::NAN, |d| d[draw.min(d.len() - 1)]);
