@@ -190,7 +190,8 @@ pub fn options(compiled: &Compiled, request: &FitRequest) -> FitOptions {
                 };
             }
             // Of batches, which take them by themselves.
-            ("batch" | "epochs" | "optimizer" | "schedule" | "warmup" | "clip" | "binarise", _) => {}
+            ("batch" | "epochs" | "optimizer" | "schedule" | "warmup" | "clip", _)
+            | ("holdout" | "patience" | "kl_warmup" | "free_bits" | "precision" | "binarise", _) => {}
             (name, value) => unreachable!("check admits no fit option `{name}` with {value:?}"),
         }
     }

@@ -35,12 +35,29 @@ const OPTIONS: &[(&str, Kind)] = &[
     ("optimizer", Kind::Optimizer),
     ("schedule", Kind::Word(&["linear", "cosine", "constant"])),
     ("warmup", Kind::Whole),
+    ("holdout", Kind::Share),
+    ("patience", Kind::Whole),
+    ("kl_warmup", Kind::Whole),
+    ("free_bits", Kind::Positive),
+    ("precision", Kind::Word(&["f64", "f32"])),
     ("clip", Kind::Positive),
     ("binarise", Kind::Condition),
 ];
 
 /// Options that mean something for batches only.
-const OF_BATCHES: [&str; 6] = ["epochs", "optimizer", "schedule", "warmup", "clip", "binarise"];
+const OF_BATCHES: [&str; 11] = [
+    "epochs",
+    "optimizer",
+    "schedule",
+    "warmup",
+    "holdout",
+    "patience",
+    "kl_warmup",
+    "free_bits",
+    "precision",
+    "clip",
+    "binarise",
+];
 /// Options that batches have no use for.
 const NOT_OF_BATCHES: [&str; 6] = ["draws", "starts", "max_steps", "learning_rate", "tolerance", "method"];
 
@@ -57,6 +74,8 @@ fn one_of(words: &[&str]) -> String {
 enum Kind {
     Whole,
     Positive,
+    /// Between 0 and 1, neither of them.
+    Share,
     Word(&'static [&'static str]),
     /// `digits(128)`
     Batch,
@@ -153,6 +172,20 @@ impl<'a> Checker<'a, '_> {
             }),
         };
         self.diags.list.extend(d);
+        if let (Some(patience), None) = (find("patience"), find("holdout")) {
+            let d = Code::BATCH_WITH
+                .at(patience.span, "`patience` says how long to wait for the rows of `holdout`, and there is none")
+                .here("without rows that are held out")
+                .help("add `holdout: 0.1`; or remove it");
+            self.diags.push(d);
+        }
+        if let (Some(free), None) = (find("free_bits"), &self.hir.written) {
+            let d = Code::BATCH_WITH
+                .at(free.span, "`free_bits` are of latents that a written guide draws, and there is none")
+                .here("without a guide that is written out")
+                .help("write a guide that draws the latents of the rows; or remove it");
+            self.diags.push(d);
+        }
         let mask = self.hir.vars.iter().find(|v| matches!(v.kind, VarKind::Mask { .. }));
         if let (None, false, Some(mask)) = (find("batch"), asked, mask) {
             self.diags.push(
@@ -315,6 +348,7 @@ impl<'a> Checker<'a, '_> {
             }
             (A::Number { value, .. }, Kind::Whole) if name == "seed" && *value == 0.0 => Some(FitValue::Number(0.0)),
             (A::Number { value, .. }, Kind::Positive) if *value > 0.0 => Some(FitValue::Number(*value)),
+            (A::Number { value, .. }, Kind::Share) if *value > 0.0 && *value < 1.0 => Some(FitValue::Number(*value)),
             (A::Name(w), Kind::Word(words)) if words.contains(&w.as_str()) => Some(FitValue::Word(w.clone())),
             (A::Name(column), Kind::Condition) => self.condition_column(column).map(FitValue::Column),
             (A::Call { callee, args }, Kind::Batch) => match self.batch_of(callee, args) {
@@ -343,6 +377,7 @@ impl<'a> Checker<'a, '_> {
                 let wanted = match kind {
                     Kind::Whole => "a whole number, 1 or more".to_string(),
                     Kind::Positive => "a positive number".to_string(),
+                    Kind::Share => "a number between 0 and 1".to_string(),
                     Kind::Word(w) => one_of(w),
                     Kind::Batch => "a table and a number of its rows".to_string(),
                     Kind::Optimizer => "`adam`, `adamw` or `sgd` with a rate".to_string(),
@@ -354,6 +389,7 @@ impl<'a> Checker<'a, '_> {
                 let example = match kind {
                     Kind::Whole => "100",
                     Kind::Positive => "0.01",
+                    Kind::Share => "0.1",
                     Kind::Word(w) => w[0],
                     Kind::Batch => "rows(128)",
                     Kind::Optimizer => "adam(0.001)",

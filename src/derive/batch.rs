@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::joint::*;
+use super::soften::{Soft, soften};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::{AxisId, Constraint, Hir, PlateId, PlateKind, Ty, Var, VarId, VarKind};
 use crate::source::Span;
@@ -28,10 +29,19 @@ pub struct Batched {
     /// Per row of the batch: the factor of what it adds, and its position in the whole table.
     pub weight: VarId,
     pub row: VarId,
+    /// See [`soften`].
+    pub softened: [Option<VarId>; 2],
 }
 
 /// The joint of a batch of rows of `plate`. `rows`: the size of the whole table. `at`: where the batch is asked for.
-pub fn batched(hir: &mut Hir, whole: &Joint, plate: PlateId, rows: usize, at: Span) -> Result<Batched, Diagnostic> {
+pub fn batched(
+    hir: &mut Hir,
+    whole: &Joint,
+    plate: PlateId,
+    rows: usize,
+    soft: Soft,
+    at: Span,
+) -> Result<Batched, Diagnostic> {
     joint_cells(hir, whole, plate, at)?;
     let mut joint = whole.clone();
     let known = known(hir, whole);
@@ -161,11 +171,12 @@ pub fn batched(hir: &mut Hir, whole: &Joint, plate: PlateId, rows: usize, at: Sp
     for u in &mut joint.unconstrained {
         u.start = u.start.map(|n| new[n.0 as usize]);
     }
-    Ok(Batched { joint, statistics, weight, row })
+    let softened = soften(hir, &mut joint, of_plate, soft);
+    Ok(Batched { joint, statistics, weight, row, softened })
 }
 
 /// A data value that the model does not name, over these axes, and its slot.
-fn given(hir: &mut Hir, joint: &mut Joint, name: &str, axes: Vec<AxisId>) -> (VarId, SlotId) {
+pub(super) fn given(hir: &mut Hir, joint: &mut Joint, name: &str, axes: Vec<AxisId>) -> (VarId, SlotId) {
     let var = VarId(hir.vars.len() as u32);
     let dims = axes.iter().map(|a| hir.axis(*a).plate).collect();
     hir.vars.push(Var {

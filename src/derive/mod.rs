@@ -20,6 +20,7 @@ mod recurrence;
 mod reference;
 mod relaxed;
 mod scored;
+pub mod soften;
 mod together;
 mod translate;
 mod written;

@@ -52,6 +52,10 @@ pub enum Remedy {
     Draws,
     /// A proper prior: nothing that a flag could do.
     Prior,
+    /// So many epochs.
+    Epochs(usize),
+    /// A fit to all rows at once.
+    Whole,
 }
 
 /// A fault that a test found.
@@ -89,6 +93,8 @@ pub struct Figures {
     /// Smallest effective sample size of a sampler's chains.
     pub ess: Option<f64>,
     pub divergences: Option<usize>,
+    /// Of a fit in batches: how much the bound rose from one tenth of the epochs to the last, per row, and its standard error.
+    pub rise: Option<(f64, f64)>,
     pub drift: Option<DriftFigures>,
     pub starts: Vec<StartFigures>,
 }
@@ -251,6 +257,7 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
         r_hat: (!draws.r_hat.is_nan()).then_some(draws.r_hat),
         ess: None,
         divergences: None,
+        rise: None,
         drift: drift.as_ref().map(|d| drift_figures(d, &fit.names)),
         starts: fit
             .starts
@@ -335,7 +342,7 @@ pub fn judge_chains(mixing: &[(String, Mixing)], divergences: usize, transitions
     verdict(faults, figures)
 }
 
-fn verdict(mut faults: Vec<Fault>, figures: Figures) -> Verdict {
+pub(super) fn verdict(mut faults: Vec<Fault>, figures: Figures) -> Verdict {
     faults.sort_by_key(|f| f.leaves);
     let trust = faults.first().map_or(Trust::Trust, |f| f.leaves);
     Verdict { trust, faults, figures }

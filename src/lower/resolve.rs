@@ -536,7 +536,7 @@ impl Resolver<'_, '_> {
             // No cell is ever read; any number stands for it.
             return self.arena.number(0.0);
         };
-        if data && place.dims.is_empty() {
+        if data && place.dims.is_empty() && !self.arena.is_fed(place.buf) {
             let e = self.arena.load(place.buf, addr);
             let v = self.arena.values_of_scalar(e);
             return self.arena.number(v);

@@ -1,6 +1,7 @@
 //! Primitive functions of reals: what the operations of the graph compute, one by one and over many lanes.
 
 pub mod contract;
+pub mod crew;
 mod gamma_draw;
 mod lanes;
 pub mod matrix;

@@ -67,6 +67,7 @@ fn passed(fit: &FitReport, f: &Figures) -> String {
     }
     let starts = f.starts.iter().filter(|s| s.distance.is_finite()).count();
     tests.push(match starts {
+        _ if f.rise.is_some() => "the bound no longer rises".into(),
         0 | 1 => "the optimiser converged".into(),
         n => format!("{n} starts agree"),
     });
@@ -113,6 +114,8 @@ pub fn next(fit: &FitReport, verdict: &Verdict) -> Option<String> {
         Remedy::Starts => command("--starts 16"),
         Remedy::Mixture(modes) => command(&format!("--guide {}", quoted(&format!("mixture({modes})")))),
         Remedy::Draws => command(&format!("--draws {}", draws(4))),
+        Remedy::Epochs(n) => format!("write `epochs: {n}` in the `fit` block"),
+        Remedy::Whole => "if the rows fit in memory, remove `batch` and see whether the means agree".into(),
         Remedy::Prior => match worst.names.first() {
             Some(name) => format!("give `{name}` a proper prior, or data that inform it"),
             None => "give every latent a proper prior".into(),

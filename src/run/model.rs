@@ -81,13 +81,18 @@ impl Model {
     pub fn fed(&self) -> Fed<'_> {
         Fed(match &self.kernels {
             Ok(kernels) => Kept::Compiled(kernels, Workspace::new(&self.graph)),
-            Err(_) => Kept::Interpreted(Box::new(self.graph.clone())),
+            Err(_) => self.interpreted(),
         })
     }
 
     /// The same, interpreted.
     pub fn fed_plainly(&self) -> Fed<'_> {
-        Fed(Kept::Interpreted(Box::new(self.graph.clone())))
+        Fed(self.interpreted())
+    }
+
+    fn interpreted(&self) -> Kept<'_> {
+        let zeros = vec![0.0; self.graph.dim];
+        Kept::Interpreted(Box::new(self.graph.clone()), zeros.clone(), zeros)
     }
 
     fn engine(&self) -> Engine<'_> {
@@ -270,10 +275,10 @@ impl Evaluator for Engine<'_> {
 /// Evaluates the log joint on data that change from call to call.
 pub struct Fed<'m>(Kept<'m>);
 
-/// The compiled program, or the graph with data of its own for the interpreter.
+/// The compiled program, or the graph with data of its own for the interpreter, theta and the gradient.
 enum Kept<'m> {
     Compiled(&'m Kernels, Workspace),
-    Interpreted(Box<Graph>),
+    Interpreted(Box<Graph>, Vec<f64>, Vec<f64>),
 }
 
 impl Fed<'_> {
@@ -281,7 +286,7 @@ impl Fed<'_> {
     pub fn graph(&self) -> Option<&Graph> {
         match &self.0 {
             Kept::Compiled(..) => None,
-            Kept::Interpreted(graph) => Some(graph),
+            Kept::Interpreted(graph, ..) => Some(graph),
         }
     }
 
@@ -289,7 +294,7 @@ impl Fed<'_> {
     pub fn numbers(&mut self, id: BufId, fill: impl FnOnce(&mut [f64])) {
         match &mut self.0 {
             Kept::Compiled(_, workspace) => fill(workspace.buffer_mut(id)),
-            Kept::Interpreted(graph) => {
+            Kept::Interpreted(graph, ..) => {
                 let buffer = &mut graph.buffers[id.0 as usize];
                 let mut numbers = match &buffer.kind {
                     BufKind::Data(numbers) => numbers.to_vec(),
@@ -305,7 +310,7 @@ impl Fed<'_> {
     pub fn positions(&mut self, id: BufId, fill: impl FnOnce(&mut [u32])) {
         match &mut self.0 {
             Kept::Compiled(_, workspace) => fill(workspace.positions_mut(id)),
-            Kept::Interpreted(graph) => {
+            Kept::Interpreted(graph, ..) => {
                 if let BufKind::Index(entries) = &mut graph.buffers[id.0 as usize].kind {
                     fill(Arc::make_mut(entries));
                 }
@@ -313,25 +318,34 @@ impl Fed<'_> {
         }
     }
 
-    pub fn value_grad(&mut self, theta: &[f64], grad: &mut [f64]) -> f64 {
+    /// The unconstrained latents, to be set before a run.
+    pub fn theta(&mut self) -> &mut [f64] {
         match &mut self.0 {
-            Kept::Compiled(kernels, workspace) => {
-                workspace.theta_mut().copy_from_slice(theta);
-                let value = kernels.gradient(workspace);
-                grad.copy_from_slice(workspace.grad());
-                value
-            }
-            Kept::Interpreted(graph) => Interp::new(graph).value_grad(theta, grad),
+            Kept::Compiled(_, workspace) => workspace.theta_mut(),
+            Kept::Interpreted(_, theta, _) => theta,
         }
     }
 
-    pub fn value(&mut self, theta: &[f64]) -> f64 {
+    /// The log joint at theta, with its gradient in `by_theta`.
+    pub fn gradient(&mut self) -> f64 {
         match &mut self.0 {
-            Kept::Compiled(kernels, workspace) => {
-                workspace.theta_mut().copy_from_slice(theta);
-                kernels.value(workspace)
-            }
-            Kept::Interpreted(graph) => Interp::new(graph).value(theta),
+            Kept::Compiled(kernels, workspace) => kernels.gradient(workspace),
+            Kept::Interpreted(graph, theta, gradient) => Interp::new(graph).value_grad(theta, gradient),
+        }
+    }
+
+    pub fn by_theta(&self) -> &[f64] {
+        match &self.0 {
+            Kept::Compiled(_, workspace) => workspace.grad(),
+            Kept::Interpreted(_, _, gradient) => gradient,
+        }
+    }
+
+    /// The log joint at theta.
+    pub fn value(&mut self) -> f64 {
+        match &mut self.0 {
+            Kept::Compiled(kernels, workspace) => kernels.value(workspace),
+            Kept::Interpreted(graph, theta, _) => Interp::new(graph).value(theta),
         }
     }
 
@@ -343,7 +357,7 @@ impl Fed<'_> {
                 kernels.report(workspace);
                 take(&|id| workspace.buffer(id).to_vec());
             }
-            Kept::Interpreted(graph) => {
+            Kept::Interpreted(graph, ..) => {
                 let mut interp = Interp::new(graph);
                 interp.report(theta);
                 take(&|id| interp.buffer(id).to_vec());

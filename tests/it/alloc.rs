@@ -2,7 +2,10 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use vic::driver::{self, FitRequest, Session};
 use vic::infer::Target;
 
 use crate::support;
@@ -62,6 +65,42 @@ pub fn allocations(f: impl FnOnce()) -> usize {
     let before = ALLOCATIONS.get();
     f();
     ALLOCATIONS.get() - before
+}
+
+/// Nor for a step of a fit in batches, with products of matrices, in double precision and in single.
+#[test]
+fn steps_allocate_nothing() {
+    let header = (0..64).map(|i| format!("x{i}")).collect::<Vec<_>>().join(",");
+    let row = |i: usize| (0..64).map(|j| ((i * 7 + j * 3) % 5).to_string()).collect::<Vec<_>>().join(",");
+    let data = support::csv(&format!("{header}\n{}\n", (0..300).map(row).collect::<Vec<_>>().join("\n")));
+    for precision in ["f64", "f32, holdout: 0.2, clip: 1"] {
+        let model = format!(
+            "data rows {{ x: real[feature] from \"x*\" }}
+plate code = 64
+net decode(z: real[code]) -> real[feature] = dense(128, tanh) |> head
+net encode(x: real[feature]) -> real[code] = dense(128, tanh) |> head
+latent z[rows, code] ~ Normal(0, 1)
+observe x ~ Normal(decode(z), 1)
+guide {{
+  param s[code]: real > 0 = 1
+  z ~ Normal(encode(x), s)
+}}
+fit {{ batch: rows(128), epochs: 6, precision: {precision} }}"
+        );
+        let compiled = support::compile(&model, &data);
+        let cancel = Arc::new(AtomicBool::new(false));
+        let request = FitRequest { threads: Some(2), cancel: Some(cancel.clone()), ..FitRequest::default() };
+        let options = driver::options(&compiled, &request);
+        let mut after = Vec::with_capacity(100);
+        driver::fit(&mut Session::default(), &compiled, &options, &mut |_| {
+            after.push(ALLOCATIONS.get());
+            // Neither the bound nor draws are wanted.
+            cancel.store(after.len() == 12, Ordering::Relaxed);
+        });
+        // The first epochs make room: for products, and for the best params.
+        let steady: Vec<usize> = after[6..].windows(2).map(|w| w[1] - w[0]).collect();
+        assert!(steady.len() >= 5 && steady.iter().all(|n| *n == 0), "{precision}: {steady:?}");
+    }
 }
 
 #[test]

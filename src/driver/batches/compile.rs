@@ -1,10 +1,13 @@
 //! A model compiled for a batch of rows.
 
 use super::feed::{Mask, Whole};
+use super::options::held;
+use super::store::Store;
 use super::{Batches, asked};
 use crate::data::{Bound, Values};
 use crate::derive::batch::{Batched, batched};
 use crate::derive::joint::{Joint, Unconstrained};
+use crate::derive::soften::Soft;
 use crate::diag::{Code, Diags};
 use crate::driver::{Compiled, Session};
 use crate::hir::{Hir, PlateId, VarId, VarKind, Written};
@@ -17,11 +20,13 @@ pub fn compile(session: &mut Session, mut hir: Hir, bound: Bound, whole: &Joint)
     let (table, rows, at) = asked(&hir)?;
     let plate = hir.table(table).plate;
     let total = bound.size(plate);
-    if rows > total {
+    let held = held(&hir, total);
+    if rows + held > total {
         let name = hir.plate(plate).name.clone();
+        let left = if held > 0 { format!(", of which {held} are held out") } else { String::new() };
         session.diags.push(
             Code::BATCH_SIZE
-                .at(at, format!("a batch of {rows} rows, and `{name}` has {total}"))
+                .at(at, format!("a batch of {rows} rows, and `{name}` has {total}{left}"))
                 .here("larger than the table")
                 .help("remove `batch`: the whole table is then used in every step; or take smaller batches"),
         );
@@ -50,13 +55,16 @@ pub fn compile(session: &mut Session, mut hir: Hir, bound: Bound, whole: &Joint)
         return None;
     }
     let starts = starts(&hir, whole, &bound);
-    let Batched { mut joint, statistics, weight, row } = match batched(&mut hir, whole, plate, total, at) {
-        Ok(b) => b,
-        Err(d) => {
-            session.diags.push(d);
-            return None;
-        }
-    };
+    let asked = |name: &str| hir.fit.iter().any(|o| o.name == name);
+    let soft = Soft { share: asked("kl_warmup"), free: asked("free_bits") };
+    let Batched { mut joint, statistics, weight, row, softened } =
+        match batched(&mut hir, whole, plate, total, soft, at) {
+            Ok(b) => b,
+            Err(d) => {
+                session.diags.push(d);
+                return None;
+            }
+        };
     let wanted: Vec<_> = statistics.iter().map(|s| (s.node, s.axes.as_slice())).collect();
     let computed = lower::evaluate(&hir, whole, &bound, &wanted);
     joint.unconstrained.iter_mut().for_each(|u| u.start = None);
@@ -69,8 +77,22 @@ pub fn compile(session: &mut Session, mut hir: Hir, bound: Bound, whole: &Joint)
     }
     all.values.insert(weight, Values { dims: vec![total], numbers: vec![1.0; total].into() });
     all.values.insert(row, Values { dims: vec![total], numbers: (0..total).map(|i| i as f64).collect() });
-    let small = Small { hir: &hir, joint: &joint, all: &all, plate, rows, weight, given: &[] };
-    let (model, layout, batches) = small.lower(starts, &mut session.diags)?;
+    let given: Vec<VarId> = softened.into_iter().flatten().collect();
+    let small = Small { hir: &hir, joint: &joint, all: &all, plate, rows, weight, given: &given };
+    let (model, layout, mut batches) = small.lower(starts, &mut session.diags)?;
+    batches.softened = softened.map(|v| layout.feeds().iter().find(|f| Some(f.var) == v).copied());
+    let own = batches.parts.iter().zip(&joint.unconstrained).find(|(p, _)| p.rows.is_some() && p.kind != Kind::Noise);
+    if let (true, Some((_, u))) = (held > 0, own) {
+        let of = hir.var(u.var);
+        session.diags.push(
+            Code::BATCH_WITH
+                .at(of.span, format!("rows that are held out would need `{}`, which is fitted row by row", of.name))
+                .here("has a value for each row")
+                .label(at, "batches are asked for here")
+                .help("write a guide that draws it given the row, or remove `holdout`"),
+        );
+        return None;
+    }
     Some(Compiled { hir, bound, layout, model, batches: Some(batches) })
 }
 
@@ -107,18 +129,19 @@ impl Small<'_> {
         };
         let masks: Vec<Mask> = layout.feeds().iter().filter_map(mask).collect();
         let whole = |&feed: &Feed| {
+            let dim = over(&feed.var).filter(|_| rate(feed.var).is_none())?;
+            let values = all.values.get(&feed.var).filter(|_| feed.var != self.weight);
             Some(Whole {
                 feed,
                 index: matches!(graph.buffers[feed.buf.0 as usize].kind, lower::graph::BufKind::Index(_)),
-                values: all.values.get(&feed.var).cloned().filter(|_| feed.var != self.weight),
-                shades: all.shades.get(&feed.var).cloned(),
-                dim: over(&feed.var).filter(|_| rate(feed.var).is_none())?,
+                rows: values.map(|v| Store::new(v, dim)),
+                shades: all.shades.get(&feed.var).map(|v| Store::new(v, dim)),
             })
         };
         let whole = layout.feeds().iter().filter_map(whole).collect();
         let parts = parts(hir, joint, &layout, plate, starts);
         let model = Model::new(graph, layout.theta_names(&small), layout.points(), vec![0.0; layout.dim()]);
-        let batches = Batches { plate, rows, total: all.size(plate), whole, masks, parts };
+        let batches = Batches { plate, rows, total: all.size(plate), whole, masks, softened: [None; 2], parts };
         Some((model, layout, batches))
     }
 }

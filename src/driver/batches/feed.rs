@@ -1,23 +1,23 @@
 //! The rows of the table that a batch holds, given to the kernels.
 
 use super::Batches;
-use crate::data::Values;
+use super::store::Store;
 use crate::data::binarised::binary;
 use crate::hir::VarId;
 use crate::infer::Stream;
 use crate::infer::batches::{Coordinates, Part, Rows};
 use crate::lower::Feed;
+use crate::prim::product::Workshop;
 use crate::run::{Fed, Model};
 
 /// The whole of what a feed holds a part of.
 pub(super) struct Whole {
     pub feed: Feed,
     pub index: bool,
-    pub values: Option<Values>,
+    /// The numbers of all rows; none for the weights of rows in the batch.
+    pub rows: Option<Store>,
     /// Of a binarised column: the probabilities of its cells.
-    pub shades: Option<Values>,
-    /// The dimension that runs over the rows.
-    pub dim: usize,
+    pub shades: Option<Store>,
 }
 
 /// A feed of factors by which a `dropout` multiplies.
@@ -34,11 +34,18 @@ pub struct Feeding<'m> {
     batches: &'m Batches,
     rows: Vec<usize>,
     numbers: Vec<f64>,
+    workshop: Workshop,
 }
 
 impl<'m> Feeding<'m> {
     pub fn new(fed: Fed<'m>, batches: &'m Batches) -> Feeding<'m> {
-        let mut feeding = Feeding { fed, batches, rows: vec![], numbers: vec![] };
+        Feeding::on(1, false, fed, batches)
+    }
+
+    /// On so many threads, products of matrices in single precision or not.
+    pub fn on(threads: usize, single: bool, fed: Fed<'m>, batches: &'m Batches) -> Feeding<'m> {
+        let workshop = Workshop::new(threads, single);
+        let mut feeding = Feeding { fed, batches, rows: vec![], numbers: vec![], workshop };
         feeding.drop_out(None);
         feeding
     }
@@ -61,7 +68,7 @@ impl Rows for Feeding<'_> {
         self.rows.clear();
         self.rows.extend_from_slice(rows);
         for whole in &self.batches.whole {
-            let Some(values) = &whole.values else {
+            let Some(store) = &whole.rows else {
                 self.fed.numbers(whole.feed.buf, |out| out.copy_from_slice(weights));
                 continue;
             };
@@ -69,11 +76,11 @@ impl Rows for Feeding<'_> {
                 let numbers = &mut self.numbers;
                 self.fed.positions(whole.feed.buf, |out| {
                     numbers.resize(out.len(), 0.0);
-                    values.gather(whole.dim, rows, numbers);
+                    store.gather(rows, numbers);
                     out.iter_mut().zip(numbers).for_each(|(o, x)| *o = *x as u32);
                 });
             } else {
-                self.fed.numbers(whole.feed.buf, |out| values.gather(whole.dim, rows, out));
+                self.fed.numbers(whole.feed.buf, |out| store.gather(rows, out));
             }
         }
     }
@@ -100,30 +107,55 @@ impl Rows for Feeding<'_> {
             if whole.index {
                 self.fed.positions(whole.feed.buf, |out| {
                     numbers.resize(out.len(), 0.0);
-                    shades.gather(whole.dim, rows, numbers);
+                    shades.gather(rows, numbers);
                     out.iter_mut().zip(numbers).for_each(|(o, p)| *o = draw(*p) as u32);
                 });
             } else {
                 self.fed.numbers(whole.feed.buf, |out| {
-                    shades.gather(whole.dim, rows, out);
+                    shades.gather(rows, out);
                     out.iter_mut().for_each(|x| *x = draw(*x));
                 });
             }
         }
     }
 
-    fn value_grad(&mut self, theta: &[f64], grad: &mut [f64]) -> f64 {
-        self.fed.value_grad(theta, grad)
+    fn soften(&mut self, share: f64, free: f64) {
+        for (feed, number) in self.batches.softened.iter().zip([share, free]) {
+            if let Some(feed) = feed {
+                self.fed.numbers(feed.buf, |out| out.fill(number));
+            }
+        }
     }
 
-    fn value(&mut self, theta: &[f64]) -> f64 {
-        self.fed.value(theta)
+    fn theta(&mut self) -> &mut [f64] {
+        self.fed.theta()
+    }
+
+    fn gradient(&mut self) -> f64 {
+        self.workshop.during(|| self.fed.gradient())
+    }
+
+    fn by_theta(&self) -> &[f64] {
+        self.fed.by_theta()
+    }
+
+    fn evaluate(&mut self) -> f64 {
+        self.workshop.during(|| self.fed.value())
+    }
+
+    fn each(&self, pieces: usize, job: &(dyn Fn(usize) + Sync)) {
+        self.workshop.crew().each(pieces, &job);
     }
 }
 
 impl Batches {
     pub fn rows<'m>(&'m self, model: &'m Model) -> impl Rows + 'm {
-        Feeding::new(model.fed(), self)
+        self.rows_on(1, false, model)
+    }
+
+    /// On so many threads, products of matrices in single precision or not.
+    pub fn rows_on<'m>(&'m self, threads: usize, single: bool, model: &'m Model) -> impl Rows + 'm {
+        Feeding::on(threads, single, model.fed(), self)
     }
 
     pub(in crate::driver) fn parts(&self) -> &[Part] {

@@ -10,7 +10,7 @@ use crate::driver::fit::{heading, trace};
 use crate::driver::posterior::check_draws;
 use crate::driver::trouble::unsaved;
 use crate::driver::{Compiled, Session};
-use crate::infer::batches;
+use crate::infer::batches::{self, Fitted, Plan};
 use crate::infer::{FitOptions, Progress, Target};
 use crate::report::FitReport;
 
@@ -24,7 +24,7 @@ pub fn fit(
 ) -> Option<FitReport> {
     let plan = plan(compiled, batches, options);
     let coordinates = batches.coordinates();
-    let mut rows = batches.rows(&compiled.model);
+    let mut rows = batches.rows_on(options.threads, plan.single, &compiled.model);
     let names = compiled.model.names();
     let fitted = match batches::fit(&mut rows, &coordinates, &plan, &names, progress) {
         Ok(fitted) => fitted,
@@ -43,10 +43,7 @@ pub fn fit(
         ("optimizer".into(), format!("{:?}({})", plan.optimizer.rule, plan.optimizer.rate).to_lowercase()),
         ("schedule".into(), format!("{:?}", plan.optimizer.schedule).to_lowercase()),
     ]);
-    if plan.optimizer.warm_up > 0 {
-        report.options.push(("warmup".into(), plan.optimizer.warm_up.to_string()));
-    }
-    report.options.extend(plan.optimizer.clip.map(|c| ("clip".into(), c.to_string())));
+    report.options.extend(own(&plan));
     describe_draws(compiled, batches, &coordinates, &plan, &fitted.psi, &mut report);
     report.guide = if compiled.hir.written.is_some() { "written in the model" } else { "meanfield" }.into();
     report.method = format!("{:?}", plan.optimizer.rule).to_lowercase();
@@ -56,13 +53,9 @@ pub fn fit(
     report.converged = !fitted.cancelled;
     report.stop_reason = match fitted.cancelled {
         true => "The fit was interrupted.".into(),
-        false => format!(
-            "{} epochs of {} batches are done; in the last tenth of them the bound rose by {:.2} nats per row.",
-            plan.epochs,
-            plan.batches(),
-            fitted.rise
-        ),
+        false => ending(&plan, &fitted),
     };
+    report.verdict = Some(batches::judge(&fitted, &coordinates, plan.total - plan.held));
     (report.gradients, report.evaluations) = (fitted.gradients as u64, (fitted.gradients + fitted.values) as u64);
     if fitted.non_finite > 0 {
         report.doubts.push(format!(
@@ -81,4 +74,39 @@ pub fn fit(
     }
     report.seconds = fitted.seconds + ended.elapsed().as_secs_f64();
     Some(report)
+}
+
+/// Options that are off unless they are asked for.
+fn own(plan: &Plan) -> Vec<(String, String)> {
+    let mut out: Vec<(String, String)> = vec![];
+    let mut some = |given: bool, name: &str, value: String| {
+        if given {
+            out.push((name.into(), value));
+        }
+    };
+    some(plan.optimizer.warm_up > 0, "warmup", plan.optimizer.warm_up.to_string());
+    some(plan.single, "precision", "f32".into());
+    some(plan.held > 0, "held_out", plan.held.to_string());
+    some(plan.held > 0, "patience", plan.patience.to_string());
+    some(plan.kl_warm_up > 0, "kl_warmup", plan.kl_warm_up.to_string());
+    some(plan.free_bits > 0.0, "free_bits", plan.free_bits.to_string());
+    out.extend(plan.optimizer.clip.map(|c| ("clip".into(), c.to_string())));
+    out
+}
+
+/// How the fit ended, in words.
+fn ending(plan: &Plan, fitted: &Fitted) -> String {
+    let done = format!("{} epochs of {} batches are done", fitted.epochs, plan.batches());
+    if let Some((epoch, bound)) = fitted.best {
+        let held = format!("The bound of the {} rows that were held out was best after epoch {epoch}", plan.held);
+        return format!("{done}. {held}, {bound:.3} nats per row: what is reported is from there.");
+    }
+    match fitted.rise {
+        None => format!("{done}."),
+        Some(rise) => {
+            let rows = (plan.total - plan.held) as f64;
+            let (rise, error) = (rise.nats / rows, rise.error / rows);
+            format!("{done}; in the last tenth of them the bound rose by {rise:.3} ± {error:.3} nats per row.")
+        }
+    }
 }

@@ -5,10 +5,12 @@ mod draws;
 mod feed;
 mod fit;
 mod options;
+mod store;
 mod trouble;
 
 use crate::hir::{FitValue, Hir, PlateId, TableId};
 use crate::infer::batches::Part;
+use crate::lower::Feed;
 use crate::source::Span;
 pub use compile::{Small, compile};
 pub use feed::Feeding;
@@ -25,6 +27,8 @@ pub struct Batches {
     /// Numbers of the whole table, by feed of the layout.
     whole: Vec<Whole>,
     masks: Vec<Mask>,
+    /// What the divergence of the guide from the prior is multiplied by, and from where on it counts.
+    softened: [Option<Feed>; 2],
     parts: Vec<Part>,
 }
 

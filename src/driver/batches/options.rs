@@ -3,12 +3,13 @@
 use super::{Batches, asked};
 use crate::diag::{Code, Diagnostic};
 use crate::driver::Compiled;
-use crate::hir::FitValue;
+use crate::hir::{FitValue, Hir};
 use crate::infer::batches::{Optimizer, Plan, Rule, Schedule};
 use crate::infer::{FitOptions, GuideKind, Method};
 
 const EPOCHS: usize = 50;
 const RATE: f64 = 1e-3;
+const PATIENCE: usize = 10;
 
 /// What is asked of the fit that batches cannot do.
 pub fn refused(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> {
@@ -29,12 +30,26 @@ pub fn refused(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> 
     )
 }
 
+/// Rows of a table that are held out.
+pub(super) fn held(hir: &Hir, total: usize) -> usize {
+    let share = hir.fit.iter().find_map(|o| match (o.name.as_str(), &o.value) {
+        ("holdout", FitValue::Number(share)) => Some(*share),
+        _ => None,
+    });
+    share.map_or(0, |s| ((s * total as f64).round() as usize).clamp(1, total.max(2) - 1))
+}
+
 /// From the model's `fit` block, then defaults.
 pub(super) fn plan(compiled: &Compiled, batches: &Batches, options: &FitOptions) -> Plan {
     let mut plan = Plan {
         total: batches.total,
         batch: batches.rows,
+        held: held(&compiled.hir, batches.total),
+        patience: PATIENCE,
+        kl_warm_up: 0,
+        free_bits: 0.0,
         epochs: EPOCHS,
+        single: false,
         optimizer: Optimizer { rule: Rule::Adam, rate: RATE, schedule: Schedule::Linear, warm_up: 0, clip: None },
         seed: options.seed,
         cancel: options.cancel.clone(),
@@ -43,6 +58,10 @@ pub(super) fn plan(compiled: &Compiled, batches: &Batches, options: &FitOptions)
     for option in &compiled.hir.fit {
         match (option.name.as_str(), &option.value) {
             ("epochs", FitValue::Number(n)) => plan.epochs = *n as usize,
+            ("precision", FitValue::Word(w)) => plan.single = w == "f32",
+            ("patience", FitValue::Number(n)) => plan.patience = *n as usize,
+            ("kl_warmup", FitValue::Number(n)) => plan.kl_warm_up = *n as usize,
+            ("free_bits", FitValue::Number(x)) => plan.free_bits = *x,
             ("warmup", FitValue::Number(n)) => plan.optimizer.warm_up = *n as usize,
             ("clip", FitValue::Number(c)) => plan.optimizer.clip = Some(*c),
             ("schedule", FitValue::Word(w)) => {

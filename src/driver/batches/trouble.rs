@@ -32,9 +32,10 @@ pub(super) fn explain(
     if !begun {
         return explain_nonfinite(session, &scene, &theta);
     }
-    let lower = plan.optimizer.rate / 10.0;
+    // Rounded, as a person would write it.
+    let lower = format!("{:.1e}", plan.optimizer.rate / 10.0).parse().unwrap_or(plan.optimizer.rate);
     let rule = format!("{:?}", plan.optimizer.rule).to_lowercase();
     let clip = if plan.optimizer.clip.is_none() { ", or shorten long gradients, `clip: 10`" } else { "" };
-    let help = format!("take smaller steps, `optimizer: {rule}({lower:e})`{clip}");
+    let help = format!("take smaller steps, `optimizer: {rule}({lower})`{clip}");
     session.diags.push(exploded(&scene, &theta, bound, epoch, step, help));
 }

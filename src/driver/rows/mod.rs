@@ -19,6 +19,7 @@ use super::batches::{Batches, Small};
 use crate::data::{self, Bound, DataFile, Inputs, Values};
 use crate::derive::batch::{Batched, batched};
 use crate::derive::joint::{BinOp, Def, Fold, Joint, Node, NodeId, Slot, SlotId, SlotKind};
+use crate::derive::soften::Soft;
 use crate::derive::{self, Purpose};
 use crate::diag::{Code, Diagnostic, Diags};
 use crate::hir::{AxisId, Constraint, Hir, PlateId, Ty, Var, VarId, VarKind};
@@ -142,8 +143,10 @@ impl Question<'_> {
             );
             return None;
         }
-        let batch = batched(&mut hir, &whole, plate, fitted.len(), at).map_err(|d| diags.push(tied(d))).ok()?;
-        let Batched { mut joint, statistics, weight, row } = batch;
+        let batch = batched(&mut hir, &whole, plate, fitted.len(), Soft::default(), at)
+            .map_err(|d| diags.push(tied(d)))
+            .ok()?;
+        let Batched { mut joint, statistics, weight, row, .. } = batch;
         // Statistics of columns are those of the fitted rows.
         let mut of_fit = bound.clone();
         of_fit.keep_rows(&hir, plate, &fitted);

@@ -6,7 +6,7 @@
 
 use super::RowModel;
 use super::evaluate::Evaluator;
-use crate::infer::batches::{Batch, Moments, Optimizer, Rows, Rule, Schedule};
+use crate::infer::batches::{Batch, Descent, Moments, Optimizer, Rows, Rule, Schedule};
 
 /// Draws by which the better of start and end is chosen.
 const CHOOSING: usize = 50;
@@ -36,11 +36,13 @@ impl RowModel {
                 let value = e.feeding.value_grad(&e.theta, &mut by_theta);
                 // Rows are apart: one that is not finite would only spoil its own gradient, were it not for the sums.
                 if value.is_finite() && by_theta.iter().all(|g| g.is_finite()) {
-                    e.coordinates.pull_back(&e.psi, &local, &e.z, &by_theta, &mut by_psi);
+                    e.coordinates.pull_back(&e.psi, &local, &e.z, &by_theta, 1.0, &mut by_psi);
                     sum.iter_mut().zip(&by_psi).for_each(|(s, g)| *s += g);
                 }
             }
-            moments.step(&adam, adam.rate_at(step, self.refine), &mut e.psi, &sum, -0.5, &decays);
+            let rate = adam.rate_at(step, self.refine);
+            let step = Descent { optimizer: &adam, rate, scale: -0.5, length: 0.0 };
+            moments.step(&step, &mut e.psi, &sum, &decays, &|pieces, job| (0..pieces).for_each(job));
         }
         let end = e.psi.clone();
         let after = self.bounds(e, "choose", CHOOSING);

@@ -5,30 +5,31 @@ use super::{Batch, Coordinates, Plan, Rows};
 /// Passes over the data for the reported bound.
 const SWEEPS: usize = 16;
 
-/// The lower bound of the whole data at ψ, over passes with fresh draws, and its standard error; nothing if the fit is
+/// The lower bound of these rows, all that are fitted, at ψ, over passes with fresh draws, and its standard error; nothing if the fit is
 /// interrupted meanwhile.
 pub fn bound(
     target: &mut dyn Rows,
     coordinates: &Coordinates,
     plan: &Plan,
+    order: &[usize],
     psi: &[f64],
     values: &mut usize,
 ) -> Option<(f64, f64)> {
-    let order: Vec<usize> = (0..plan.total).collect();
-    let (mut theta, mut z) = (vec![0.0; coordinates.dim()], vec![0.0; coordinates.dim()]);
+    let mut z = vec![0.0; coordinates.dim()];
     let mut batch = Batch::default();
     target.drop_out(None);
+    target.soften(1.0, f64::NEG_INFINITY);
     let mut passes = vec![];
     for sweep in 0..SWEEPS {
         let mut sum = 0.0;
         for k in 0..plan.batches() {
-            batch.set(plan, &order, k);
+            batch.set(plan, order, k);
             target.take(&batch.rows, &batch.weights);
             coordinates.noise(plan.seed, "bound", sweep * plan.batches() + k, &mut z);
             // What all rows share has one draw per pass.
             coordinates.shared_noise(plan.seed, "bound", sweep, &mut z);
-            coordinates.place(psi, &batch.rows, &z, &mut theta);
-            sum += target.value(&theta) + coordinates.surprise(psi, &batch, &z);
+            coordinates.place(psi, &batch.rows, &z, target.theta());
+            sum += target.evaluate() + coordinates.surprise(psi, &batch, &z, 1.0);
             *values += 1;
             if plan.cancelled() {
                 return None;

@@ -118,6 +118,36 @@ impl Coordinates {
         self.dim
     }
 
+    /// Whether anything is drawn.
+    pub fn has_latents(&self) -> bool {
+        self.places.iter().any(|(kind, place)| *kind != Kind::Point && place.len() > 0)
+    }
+
+    /// Whether all rows share something that is drawn.
+    pub fn has_shared_latents(&self) -> bool {
+        self.places.iter().any(|(kind, place)| *kind != Kind::Point && matches!(place, Place::Shared(n, _) if *n > 0))
+    }
+
+    /// Where theta holds ψ, one by one, if it does: only params that all rows share, and noise around them.
+    pub fn only_params(&self) -> Option<usize> {
+        let (mut at, mut from, mut next) = (0, None, 0);
+        for (kind, place) in &self.places {
+            match (kind, place) {
+                (Kind::Noise, _) => {}
+                (Kind::Point, Place::Shared(n, first)) => {
+                    let begins = *from.get_or_insert(at);
+                    if *first != next || at != begins + next {
+                        return None;
+                    }
+                    next += n;
+                }
+                (Kind::Point | Kind::Drawn, _) => return None,
+            }
+            at += place.len();
+        }
+        from
+    }
+
     pub fn begin(&self) -> Vec<f64> {
         self.start.clone()
     }
@@ -217,8 +247,8 @@ impl Coordinates {
         }
     }
 
-    /// The gradient of the bound by ψ, from that of the log joint by θ.
-    pub fn pull_back(&self, psi: &[f64], batch: &Batch, z: &[f64], by_theta: &[f64], by_psi: &mut [f64]) {
+    /// The gradient of the bound by ψ, from that of the log joint by θ; entropies count by this share.
+    pub fn pull_back(&self, psi: &[f64], batch: &Batch, z: &[f64], by_theta: &[f64], share: f64, by_psi: &mut [f64]) {
         // Shared means are written whole; all else is added to, several times where a row stands in the batch again.
         let shared = |(kind, place): &(Kind, Place)| *kind == Kind::Noise || matches!(place, Place::Shared(..));
         if self.places.iter().all(shared) {
@@ -234,7 +264,7 @@ impl Coordinates {
                     by_psi[*first..first + n].copy_from_slice(g);
                     if kind == Kind::Drawn {
                         for (i, (g, z)) in g.iter().zip(z).enumerate() {
-                            by_psi[self.logs + first + i] = log(first + i, *g, *z, 1.0);
+                            by_psi[self.logs + first + i] = log(first + i, *g, *z, share);
                         }
                     }
                 }
@@ -243,7 +273,7 @@ impl Coordinates {
                         let at = o.at(&batch.rows);
                         by_psi[at] += g;
                         if kind == Kind::Drawn {
-                            by_psi[self.logs + at] += log(at, *g, *z, batch.weights[o.row]);
+                            by_psi[self.logs + at] += log(at, *g, *z, share * batch.weights[o.row]);
                         }
                     }
                 }
@@ -252,12 +282,13 @@ impl Coordinates {
     }
 
     /// Minus the log density of the guide at its draw from `z`, rows weighted: its entropy on average, and without error
-    /// together with the log joint where the guide is the posterior.
-    pub fn surprise(&self, psi: &[f64], batch: &Batch, z: &[f64]) -> f64 {
+    /// together with the log joint where the guide is the posterior. Of what is drawn from normals of its own, this share.
+    pub fn surprise(&self, psi: &[f64], batch: &Batch, z: &[f64], share: f64) -> f64 {
         let mut sum = 0.0;
         for (kind, place, z) in self.split(z) {
             let log_sd = |at: usize| if kind == Kind::Drawn { psi[self.logs + at] } else { 0.0 };
-            let of = |z: f64, weight: f64, at: usize| weight * (0.5 * (z * z + TAU.ln()) + log_sd(at));
+            let share = if kind == Kind::Drawn { share } else { 1.0 };
+            let of = |z: f64, weight: f64, at: usize| share * weight * (0.5 * (z * z + TAU.ln()) + log_sd(at));
             match (kind, place) {
                 (Kind::Point, _) => {}
                 (_, Place::Shared(_, first)) => {

@@ -6,6 +6,8 @@
 
 mod bound;
 mod coordinates;
+mod held;
+mod judge;
 mod order;
 mod state;
 mod step;
@@ -15,8 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use coordinates::{Coordinates, FIRST_LOG_SD, Kind, Part};
+pub use judge::{Rise, judge};
 pub use order::{Batch, shuffle};
-pub use step::{Moments, Optimizer, Rule, Schedule};
+pub use step::{Descent, Moments, Optimizer, Rule, Schedule};
 
 use super::kept::{Checkpoint, CheckpointError};
 use super::options::Progress;
@@ -31,8 +34,30 @@ pub trait Rows {
     fn drop_out(&mut self, step: Option<(u64, usize)>);
     /// Draw the cells of binarised columns of the rows taken anew, those of this seed and step.
     fn binarise(&mut self, seed: u64, step: usize);
-    fn value_grad(&mut self, theta: &[f64], grad: &mut [f64]) -> f64;
-    fn value(&mut self, theta: &[f64]) -> f64;
+    /// Where theta is to be set before an evaluation: what is large is not copied.
+    fn theta(&mut self) -> &mut [f64];
+    /// The log joint at theta, with its gradient in `by_theta`.
+    fn gradient(&mut self) -> f64;
+    fn by_theta(&self) -> &[f64];
+    /// The log joint at theta.
+    fn evaluate(&mut self) -> f64;
+    /// Call `job` for each of so many pieces, on all threads there are.
+    fn each(&self, pieces: usize, job: &(dyn Fn(usize) + Sync));
+    /// Let the divergence of the guide from the prior count by this share, and that of each cell of a latent, over all rows,
+    /// from `free` nats on. The log joint itself has a share of 1, and nothing free, minus infinity.
+    fn soften(&mut self, share: f64, free: f64);
+
+    fn value_grad(&mut self, theta: &[f64], grad: &mut [f64]) -> f64 {
+        self.theta().copy_from_slice(theta);
+        let value = self.gradient();
+        grad.copy_from_slice(self.by_theta());
+        value
+    }
+
+    fn value(&mut self, theta: &[f64]) -> f64 {
+        self.theta().copy_from_slice(theta);
+        self.evaluate()
+    }
 }
 
 /// How to go through the data.
@@ -40,9 +65,19 @@ pub trait Rows {
 pub struct Plan {
     /// Rows of the table.
     pub total: usize,
+    /// Of these, rows that are held out; the fit stops when their bound has not risen for so many epochs, and gives back the
+    /// params with which it was best.
+    pub held: usize,
+    pub patience: usize,
+    /// Epochs over which the divergence of the guide from the prior comes to count in full.
+    pub kl_warm_up: usize,
+    /// Nats of that divergence that count nothing, per row and cell of a latent.
+    pub free_bits: f64,
     /// Rows of a batch.
     pub batch: usize,
     pub epochs: usize,
+    /// Products of matrices in single precision.
+    pub single: bool,
     pub optimizer: Optimizer,
     pub seed: u64,
     /// Set from elsewhere to end the fit early.
@@ -51,9 +86,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Batches in an epoch; the last may be smaller.
+    /// Batches in an epoch, of the rows that are fitted; the last may be smaller.
     pub fn batches(&self) -> usize {
-        self.total.div_ceil(self.batch).max(1)
+        (self.total - self.held).div_ceil(self.batch).max(1)
     }
 
     fn cancelled(&self) -> bool {
@@ -65,11 +100,15 @@ impl Plan {
 #[derive(Clone, Debug)]
 pub struct Fitted {
     pub psi: Vec<f64>,
-    /// The lower bound of the whole data, and its Monte Carlo standard error; not numbers if the fit was interrupted.
+    /// The lower bound of the rows that are fitted, and its Monte Carlo standard error; not numbers if the fit was interrupted.
     pub elbo: f64,
     pub elbo_se: f64,
-    /// How much the bound of an epoch rose in the last tenth of the fit, per row.
-    pub rise: f64,
+    /// Whether the bound of an epoch still rose at the end.
+    pub rise: Option<Rise>,
+    /// Epochs that were gone through.
+    pub epochs: usize,
+    /// Of rows that were held out: the epoch after which their bound was best, from 1, and that bound per row.
+    pub best: Option<(usize, f64)>,
     pub steps: usize,
     /// Evaluations of the log joint of a batch, with and without gradient.
     pub gradients: usize,
@@ -111,14 +150,19 @@ pub fn fit(
     let (mut keeper, state) = Keeper::open(plan.checkpoint.as_ref(), whose).map_err(Trouble::Checkpoint)?;
     let mut training = Training::new(target, coordinates, plan, state);
     let ended = training.run(&mut keeper, progress)?;
-    let mut state = training.state;
+    let (mut state, fitted) = (training.state, training.fitted);
     keeper.save(&mut state);
-    let found = if ended { bound::bound(target, coordinates, plan, &state.psi, &mut state.values) } else { None };
+    let held = Some(&state.held).filter(|h| !h.psi.is_empty());
+    let best = held.map(|h| (h.best + 1, h.bounds[h.best]));
+    let psi = if best.is_some() { &state.held.psi } else { &state.psi };
+    let found = if ended { bound::bound(target, coordinates, plan, &fitted, psi, &mut state.values) } else { None };
     let (elbo, elbo_se) = found.unwrap_or((f64::NAN, f64::NAN));
     Ok(Fitted {
         elbo,
         elbo_se,
-        rise: rise(&state.bounds) / plan.total.max(1) as f64,
+        rise: Rise::of(&state.bounds),
+        epochs: state.epoch,
+        best,
         steps: state.steps,
         gradients: state.gradients,
         values: state.values,
@@ -126,18 +170,7 @@ pub fn fit(
         cancelled: found.is_none(),
         seconds: keeper.seconds(),
         unsaved: keeper.trouble(),
-        psi: state.psi,
+        psi: if best.is_some() { state.held.psi } else { state.psi },
         trace: state.trace,
     })
-}
-
-/// How much more the last tenth of the epochs has than the tenth before.
-fn rise(epochs: &[f64]) -> f64 {
-    let tenth = (epochs.len() / 10).max(1);
-    if epochs.len() < 2 * tenth {
-        return 0.0;
-    }
-    let mean = |e: &[f64]| e.iter().sum::<f64>() / e.len() as f64;
-    let (before, last) = epochs[epochs.len() - 2 * tenth..].split_at(tenth);
-    mean(last) - mean(before)
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::held::Held;
 use super::step::Moments;
 use super::{Batch, Coordinates, Plan, Rows};
 use crate::infer::kept::{self, Checkpoint, CheckpointError, EVERY, checksum};
@@ -24,6 +25,7 @@ pub struct State {
     pub finite: f64,
     /// Mean bound of each epoch that is over.
     pub bounds: Vec<f64>,
+    pub held: Held,
     pub steps: usize,
     pub gradients: usize,
     pub values: usize,
@@ -99,9 +101,11 @@ pub fn fingerprint(target: &mut dyn Rows, coordinates: &Coordinates, plan: &Plan
     let order: Vec<usize> = (0..plan.total).collect();
     let dim = coordinates.dim();
     let (mut theta, mut gradient, mut batch) = (vec![0.0; dim], vec![0.0; dim], Batch::default());
+    target.soften(1.0, f64::NEG_INFINITY);
+    target.drop_out(None);
     let mut stream = Stream::new(0, "fingerprint", "");
     theta.iter_mut().for_each(|t| *t = 0.1 * stream.uniform());
-    let all = plan.batches();
+    let all = plan.total.div_ceil(plan.batch);
     let mut sums = vec![0.0; dim];
     for i in 0..all.min(BATCHES) {
         batch.set(plan, &order, i * all / all.min(BATCHES));

@@ -66,50 +66,115 @@ impl Moments {
         Moments { first: vec![0.0; parameters], second: vec![0.0; second], steps: 0 }
     }
 
-    /// One step of descent at this rate, along `scale` times the gradient. `decays`: the params that AdamW shrinks.
-    pub fn step(
-        &mut self,
-        optimizer: &Optimizer,
-        rate: f64,
-        psi: &mut [f64],
-        gradient: &[f64],
-        scale: f64,
-        decays: &[bool],
-    ) {
-        let mut scale = scale;
-        if let Some(most) = optimizer.clip {
-            let length = scale.abs() * gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
-            if length > most {
-                scale *= most / length;
-            }
-        }
+    /// One step of descent. `decays`: the params that AdamW shrinks.
+    pub fn step(&mut self, step: &Descent, psi: &mut [f64], gradient: &[f64], decays: &[bool], each: Each) {
         self.steps = self.steps.saturating_add(1);
-        match optimizer.rule {
-            Rule::Adam => self.adam(rate, psi, gradient, scale),
-            Rule::AdamW => {
-                let kept = 1.0 - rate * DECAY;
-                psi.iter_mut().zip(decays).filter(|p| *p.1).for_each(|(p, _)| *p *= kept);
-                self.adam(rate, psi, gradient, scale);
-            }
-            Rule::Sgd => {
-                for ((p, v), g) in psi.iter_mut().zip(&mut self.first).zip(gradient) {
+        let (rate, mut scale) = (step.rate, step.scale);
+        if let Some(most) = step.optimizer.clip.filter(|most| step.length > *most) {
+            scale *= most / step.length;
+        }
+        let decay = if step.optimizer.rule == Rule::AdamW { rate * DECAY } else { 0.0 };
+        let corrections = BETA.map(|b| 1.0 / (1.0 - b.powi(self.steps)));
+        let (psi, first, second) = (Parts::of(psi), Parts::of(&mut self.first), Parts::of(&mut self.second));
+        let sgd = step.optimizer.rule == Rule::Sgd;
+        each(gradient.len().div_ceil(PIECE), &|i| {
+            let from = i * PIECE;
+            let (gradient, decays) = (&gradient[from..gradient.len().min(from + PIECE)], &decays[from..]);
+            // Pieces do not overlap, and each is taken once.
+            let (psi, first) = unsafe { (psi.part(i), first.part(i)) };
+            if sgd {
+                for ((p, v), g) in psi.iter_mut().zip(first).zip(gradient) {
                     *v = MOMENTUM * *v + scale * g;
                     *p -= rate * *v;
                 }
+                return;
             }
-        }
+            if decay > 0.0 {
+                psi.iter_mut().zip(decays).filter(|p| *p.1).for_each(|(p, _)| *p *= 1.0 - decay);
+            }
+            adam(rate, scale, corrections, psi, gradient, first, unsafe { second.part(i) });
+        });
+    }
+}
+
+/// In one pass over the numbers: there may be millions, and their memory is what takes time.
+fn adam(
+    rate: f64,
+    scale: f64,
+    corrections: [f64; 2],
+    psi: &mut [f64],
+    gradient: &[f64],
+    first: &mut [f64],
+    second: &mut [f64],
+) {
+    let moments = first.iter_mut().zip(second);
+    for ((p, g), (m, v)) in psi.iter_mut().zip(gradient).zip(moments) {
+        let g = scale * g;
+        *m = BETA[0] * *m + (1.0 - BETA[0]) * g;
+        *v = BETA[1] * *v + (1.0 - BETA[1]) * g * g;
+        *p -= rate * (*m * corrections[0]) / ((*v * corrections[1]).sqrt() + EPSILON);
+    }
+}
+
+/// Calls a job for each of so many pieces, on several threads.
+pub type Each<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));
+
+/// What a step is made with: the gradient is multiplied by `scale`, and is then so long.
+pub struct Descent<'o> {
+    pub optimizer: &'o Optimizer,
+    pub rate: f64,
+    pub scale: f64,
+    pub length: f64,
+}
+
+/// Numbers of a piece, whatever the number of threads.
+const PIECE: usize = 1 << 14;
+
+/// The sum of squares, piece by piece, in the order of the pieces.
+pub struct Squares(Vec<f64>);
+
+impl Squares {
+    pub fn new(numbers: usize) -> Squares {
+        Squares(vec![0.0; numbers.div_ceil(PIECE)])
     }
 
-    /// In one pass over the numbers: there may be millions, and their memory is what takes time.
-    fn adam(&mut self, rate: f64, psi: &mut [f64], gradient: &[f64], scale: f64) {
-        let [c1, c2] = BETA.map(|b| 1.0 / (1.0 - b.powi(self.steps)));
-        let moments = self.first.iter_mut().zip(&mut self.second);
-        for ((p, g), (m, v)) in psi.iter_mut().zip(gradient).zip(moments) {
-            let g = scale * g;
-            *m = BETA[0] * *m + (1.0 - BETA[0]) * g;
-            *v = BETA[1] * *v + (1.0 - BETA[1]) * g * g;
-            *p -= rate * (*m * c1) / ((*v * c2).sqrt() + EPSILON);
-        }
+    pub fn sum(&mut self, numbers: &[f64], each: Each) -> f64 {
+        let sums = Parts { at: self.0.as_mut_ptr(), len: self.0.len(), each: 1 };
+        each(numbers.len().div_ceil(PIECE), &|i| {
+            let own = &numbers[i * PIECE..numbers.len().min((i + 1) * PIECE)];
+            // Eight sums at a time, which the compiler keeps in one register.
+            let mut lanes = [0.0; 8];
+            for eight in own.chunks(8) {
+                lanes.iter_mut().zip(eight).for_each(|(l, x)| *l += x * x);
+            }
+            // Each piece has a place of its own.
+            unsafe { sums.part(i)[0] = lanes.iter().sum() };
+        });
+        self.0.iter().sum()
+    }
+}
+
+/// A slice that several threads write, each its own parts.
+struct Parts {
+    at: *mut f64,
+    len: usize,
+    each: usize,
+}
+
+// Parts do not overlap.
+unsafe impl Sync for Parts {}
+
+impl Parts {
+    fn of(numbers: &mut [f64]) -> Parts {
+        Parts { at: numbers.as_mut_ptr(), len: numbers.len(), each: PIECE }
+    }
+
+    /// # Safety
+    /// The slice is alive, and nobody else has this part.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn part(&self, i: usize) -> &mut [f64] {
+        let from = (i * self.each).min(self.len);
+        unsafe { std::slice::from_raw_parts_mut(self.at.add(from), self.each.min(self.len - from)) }
     }
 }
 
@@ -117,6 +182,32 @@ impl Moments {
 mod tests {
     use super::*;
     use crate::tape;
+
+    fn alone<'a>() -> Each<'a> {
+        &|pieces, job| (0..pieces).for_each(job)
+    }
+
+    /// Pieces of many numbers give what one piece would.
+    #[test]
+    fn pieces_are_the_whole() {
+        let n = 2 * PIECE + 100;
+        let gradient: Vec<f64> = (0..n).map(|i| (0.01 * i as f64).sin()).collect();
+        let exact: f64 = gradient.iter().map(|g| g * g).sum();
+        let sum = Squares::new(n).sum(&gradient, alone());
+        assert!((sum / exact - 1.0).abs() < 1e-12);
+        for rule in [Rule::Adam, Rule::AdamW, Rule::Sgd] {
+            let by = optimizer(rule);
+            let step = Descent { optimizer: &by, rate: 0.1, scale: -0.5, length: 1.0 };
+            let (mut whole, mut moments) = (vec![1.0; n], Moments::new(rule, n));
+            let (mut one, mut own) = ([1.0], Moments::new(rule, 1));
+            let crew = crate::prim::crew::Crew::new(3);
+            for _ in 0..3 {
+                moments.step(&step, &mut whole, &gradient, &vec![true; n], &|pieces, job| crew.each(pieces, &job));
+                own.step(&step, &mut one, &gradient[n - 1..], &[true], alone());
+            }
+            assert_eq!(whole[n - 1], one[0], "{rule:?}");
+        }
+    }
 
     fn optimizer(rule: Rule) -> Optimizer {
         Optimizer { rule, rate: 0.1, schedule: Schedule::Constant, warm_up: 0, clip: None }
@@ -131,7 +222,9 @@ mod tests {
             let rate = 0.1 / (1.0 + f64::from(i));
             let g = |x: [f64; 3]| [x[0], 3.0 * x[1], x[2].powi(3)];
             let gradient = g(here);
-            moments.step(&optimizer(Rule::Adam), rate, &mut here, &gradient, 1.0, &[false; 3]);
+            let by = optimizer(Rule::Adam);
+            let step = Descent { optimizer: &by, rate, scale: 1.0, length: 1.0 };
+            moments.step(&step, &mut here, &gradient, &[false; 3], alone());
             let gradient = g(there);
             adam.step(&mut there, &gradient, rate);
             for (a, b) in here.iter().zip(there) {
@@ -144,10 +237,13 @@ mod tests {
     fn long_gradients_are_shortened_and_weights_shrink() {
         let clipped = Optimizer { clip: Some(1.0), ..optimizer(Rule::Sgd) };
         let mut psi = [0.0, 0.0];
-        Moments::new(Rule::Sgd, 2).step(&clipped, 0.1, &mut psi, &[30.0, -40.0], 1.0, &[false; 2]);
+        let step = Descent { optimizer: &clipped, rate: 0.1, scale: 1.0, length: 50.0 };
+        Moments::new(Rule::Sgd, 2).step(&step, &mut psi, &[30.0, -40.0], &[false; 2], alone());
         assert!((psi[0] + 0.06).abs() < 1e-15 && (psi[1] - 0.08).abs() < 1e-15, "{psi:?}");
         let mut psi = [2.0, 2.0];
-        Moments::new(Rule::AdamW, 2).step(&optimizer(Rule::AdamW), 0.1, &mut psi, &[0.0; 2], 1.0, &[true, false]);
+        let by = optimizer(Rule::AdamW);
+        let step = Descent { optimizer: &by, rate: 0.1, scale: 1.0, length: 0.0 };
+        Moments::new(Rule::AdamW, 2).step(&step, &mut psi, &[0.0; 2], &[true, false], alone());
         assert_eq!(psi, [2.0 * (1.0 - 0.1 * DECAY), 2.0]);
     }
 

@@ -1,7 +1,8 @@
 //! Step after step, through all epochs.
 
+use super::held;
 use super::state::{Keeper, State};
-use super::step::Moments;
+use super::step::{self, Descent, Moments, Squares};
 use super::{Batch, Coordinates, Plan, Rows, Trouble, shuffle};
 use crate::infer::options::{Progress, Stage};
 
@@ -19,10 +20,12 @@ pub struct Training<'a> {
     plan: &'a Plan,
     pub state: State,
     gradient: Vec<f64>,
-    theta: Vec<f64>,
-    by_theta: Vec<f64>,
+    squares: Squares,
     z: Vec<f64>,
     order: Vec<usize>,
+    /// The rows that are fitted, and those that are held out, in the order of the table.
+    pub fitted: Vec<usize>,
+    held: Vec<usize>,
     batch: Batch,
 }
 
@@ -36,27 +39,30 @@ impl<'a> Training<'a> {
     ) -> Training<'a> {
         let psi = coordinates.begin();
         let moments = Moments::new(plan.optimizer.rule, psi.len());
+        let (fitted, held) = held::split(plan.total, plan.held, plan.seed);
         let begun = state.filter(|s| !s.psi.is_empty());
         let mut state = begun.unwrap_or_else(|| State { psi, moments, ..State::default() });
         state.trace.reserve(TRACED + 1 - state.trace.len().min(TRACED));
         state.bounds.reserve(plan.epochs + 1);
+        state.held.bounds.reserve(plan.epochs + 1);
         Training {
             target,
             coordinates,
             plan,
-            gradient: vec![0.0; state.psi.len()],
+            gradient: vec![0.0; if coordinates.only_params().is_some() { 0 } else { state.psi.len() }],
+            squares: Squares::new(state.psi.len()),
             state,
-            theta: vec![0.0; coordinates.dim()],
-            by_theta: vec![0.0; coordinates.dim()],
             z: vec![0.0; coordinates.dim()],
-            order: (0..plan.total).collect(),
+            order: fitted.clone(),
+            fitted,
+            held,
             batch: Batch::default(),
         }
     }
 
     /// All epochs that are left; whether they came to their end.
     pub fn run(&mut self, keeper: &mut Keeper, progress: &mut dyn FnMut(&Progress)) -> Result<bool, Trouble> {
-        while self.state.epoch < self.plan.epochs {
+        while self.state.epoch < self.plan.epochs && !self.is_over() {
             shuffle(&mut self.order, self.plan.seed, self.state.epoch);
             while self.state.batch < self.plan.batches() {
                 let row = self.step()?;
@@ -74,29 +80,71 @@ impl<'a> Training<'a> {
             s.bounds.push(s.sum / f64::max(s.finite, 1.0));
             (s.sum, s.finite, s.batch) = (0.0, 0.0, 0);
             s.epoch += 1;
+            if self.plan.held > 0 {
+                self.judge();
+            }
         }
         Ok(true)
+    }
+
+    /// Whether the rows that are held out have said so.
+    fn is_over(&self) -> bool {
+        let held = &self.state.held;
+        held.bounds.len() > held.best + self.plan.patience
+    }
+
+    /// Ask the rows that are held out.
+    fn judge(&mut self) {
+        self.target.soften(1.0, f64::NEG_INFINITY);
+        self.target.drop_out(None);
+        let s = &mut self.state;
+        let bound =
+            held::bound(self.target, self.coordinates, self.plan, &self.held, &s.psi, &mut self.z, &mut self.batch);
+        s.values += 2 * self.held.len().div_ceil(self.plan.batch);
+        // A divergence that does not count yet says nothing about what will come.
+        if s.epoch < self.plan.kl_warm_up {
+            s.held.wait(bound);
+        } else {
+            s.held.judge(bound, &s.psi);
+        }
     }
 
     /// One step; now and then a row for the trace.
     fn step(&mut self) -> Result<Option<Progress>, Trouble> {
         let (plan, s) = (self.plan, &mut self.state);
         self.batch.set(plan, &self.order, s.batch);
+        let share = match plan.kl_warm_up * plan.batches() {
+            0 => 1.0,
+            n => (s.steps as f64 / n as f64).min(1.0),
+        };
+        let free = plan.free_bits * self.fitted.len() as f64;
+        self.target.soften(share, if free > 0.0 { free } else { f64::NEG_INFINITY });
         self.target.take(&self.batch.rows, &self.batch.weights);
         self.target.drop_out(Some((plan.seed, s.steps)));
         self.target.binarise(plan.seed, s.steps);
         self.coordinates.noise(plan.seed, "step", s.steps, &mut self.z);
-        self.coordinates.place(&s.psi, &self.batch.rows, &self.z, &mut self.theta);
-        let value = self.target.value_grad(&self.theta, &mut self.by_theta);
+        self.coordinates.place(&s.psi, &self.batch.rows, &self.z, self.target.theta());
+        let value = self.target.gradient();
         s.gradients += 1;
-        let bound = value + self.coordinates.surprise(&s.psi, &self.batch, &self.z);
+        let bound = value + self.coordinates.surprise(&s.psi, &self.batch, &self.z, share);
         // Of the negative bound per row, so that rates mean the same for any number of rows.
-        let scale = -1.0 / plan.total.max(1) as f64;
-        let finite = bound.is_finite() && self.by_theta.iter().all(|g| g.is_finite());
+        let scale = -1.0 / self.fitted.len().max(1) as f64;
+        // Where all that is fitted are params, the gradient is read where the kernels have left it.
+        let by_theta = self.target.by_theta();
+        let gradient = match self.coordinates.only_params() {
+            Some(from) => &by_theta[from..from + s.psi.len()],
+            None => {
+                self.coordinates.pull_back(&s.psi, &self.batch, &self.z, by_theta, share, &mut self.gradient);
+                &self.gradient
+            }
+        };
+        let each: step::Each = &|pieces, job| self.target.each(pieces, job);
+        let squares = self.squares.sum(gradient, each);
+        let finite = bound.is_finite() && squares.is_finite();
         if finite {
-            self.coordinates.pull_back(&s.psi, &self.batch, &self.z, &self.by_theta, &mut self.gradient);
             let rate = plan.optimizer.rate_at(s.steps, plan.epochs * plan.batches());
-            s.moments.step(&plan.optimizer, rate, &mut s.psi, &self.gradient, scale, &self.coordinates.decays);
+            let step = Descent { optimizer: &plan.optimizer, rate, scale, length: scale.abs() * squares.sqrt() };
+            s.moments.step(&step, &mut s.psi, gradient, &self.coordinates.decays, each);
             s.sum += bound;
             s.finite += 1.0;
         } else {
@@ -106,7 +154,7 @@ impl<'a> Training<'a> {
         let sensible = -scale * bound > -ASTRAY * (1.0 + first.abs());
         s.lost = if sensible { s.lost.saturating_sub(1) } else { s.lost + 1 };
         if s.lost >= LOST.min(plan.epochs * plan.batches()) {
-            let (theta, batch) = (self.theta.clone(), self.batch.clone());
+            let (theta, batch) = (self.target.theta().to_vec(), self.batch.clone());
             let begun = s.first.is_some();
             return Err(Trouble::Lost { theta, batch, bound, begun, epoch: s.epoch, step: s.steps });
         }
@@ -117,7 +165,7 @@ impl<'a> Training<'a> {
             iteration: s.steps,
             gradients: s.gradients,
             objective: -bound,
-            gradient_norm: self.gradient.iter().fold(0.0, |m: f64, g| m.max((scale * g).abs())),
+            gradient_norm: scale.abs() * squares.sqrt(),
             seconds: 0.0,
         });
         s.steps += 1;
