@@ -145,7 +145,7 @@ impl Translator<'_> {
             let name = self.joint.slot(slot).name.clone();
             self.joint.terms.push(term(name, TermKind::Noise, axes, None, value));
         }
-        scored.then(|| Scored { var, slot, axes: v.axes, joint: over.len(), log_q: density, over: own, filter, span })
+        scored.then_some(Scored { var, slot, axes: v.axes, joint: over.len(), log_q: density, over: own, filter, span })
     }
 
     /// The layers of a flow: each adds log |∂ out / ∂ in| to the log joint, since log q(out) = log q(in) − log |∂ out / ∂ in|.
