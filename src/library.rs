@@ -13,6 +13,7 @@ pub const LIBRARY: &[(&str, &str)] = &[
     ("stdlib/functions.vi", include_str!("../stdlib/functions.vi")),
     ("stdlib/continuous.vi", include_str!("../stdlib/continuous.vi")),
     ("stdlib/discrete.vi", include_str!("../stdlib/discrete.vi")),
+    ("stdlib/nets.vi", include_str!("../stdlib/nets.vi")),
 ];
 
 /// One form of a distribution, a function or a constant, for those who look it up.

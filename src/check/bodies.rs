@@ -15,6 +15,8 @@ impl<'a> Checker<'a, '_> {
             // Plate parameters stand for plates while the body is checked, and are gone afterwards.
             let mark = self.mark();
             let name = match &decl.kind {
+                // A chain of layers is looked at where a net has it.
+                DeclKind::Fn { result, .. } if result.base.name == "layers" => continue,
                 DeclKind::Fn { name, plates, params, result, body } => {
                     self.expanding.push(name.span);
                     self.function_body(FnDecl { name, plates, params, result, body });

@@ -18,6 +18,15 @@ impl<'a> Checker<'a, '_> {
             },
             _ => return self.not_callable(callee),
         };
+        if self.function(name, env).is_some_and(|f| net::is_chain(&f)) {
+            self.diags.push(
+                Code::PIPE_OUTSIDE_NET
+                    .at(e.span, format!("`{name}` stands for layers, which have no value outside of a `net`"))
+                    .here("not in the body of a net")
+                    .help(format!("declare a net: `net f(x: real[feature]) -> real = {name}(…) |> head`")),
+            );
+            return bad(e.span);
+        }
         if let Some(f) = self.function(name, env) {
             return self.expand(e, f, plates, args, env);
         }

@@ -398,3 +398,39 @@ observe y ~ Normal(f(x, g), 1)";
     let expected = without.model.evaluator().value(&plain) + prior;
     assert!((with - expected).abs() < 1e-10 * expected.abs(), "{with} and {expected}");
 }
+
+/// A chain with a name is what it stands for, with its arguments in their places; so are those of the library.
+#[test]
+fn chains_are_what_they_stand_for() {
+    let data = |net: &str| {
+        let (text, _) = images(2, 24);
+        let model = format!(
+            "data rows {{ x: real[pixel] from \"p*\" }}
+fn block(width: int, f: layers) -> layers = dense(2 * width, f) |> residual(f |> dense(2 * width))
+fn twice(width: int, f: layers, g: layers) -> layers = block(width + 1, f) |> g |> block(width, tanh)
+net f(x: real[pixel]) -> real[pixel] = {net}
+observe x ~ Normal(f(x), 1)"
+        );
+        let compiled = compile(&model, &csv(&text));
+        let at = theta(compiled.model.dim());
+        (compiled.model.names(), compiled.model.evaluator().value(&at))
+    };
+    for (named, written) in [
+        ("mlp(5, tanh) |> head", "dense(5, tanh) |> dense(5, tanh) |> head"),
+        (
+            "twice(2, relu, dense(3) |> layer_norm) |> head",
+            "dense(6, relu) |> residual(relu |> dense(6)) |> dense(3) |> layer_norm |> dense(4, tanh) |> residual(tanh |> dense(4)) |> head",
+        ),
+        (
+            "image(4, 6) |> conv_encoder(2) |> conv_decoder(1, 2, 3) |> head",
+            "image(4, 6) |> conv(2, 3, relu, stride: 2) |> conv(4, 3, relu, stride: 2) |> dense(12, relu) |> image(1, 2) |> conv_transpose(3, 3, relu, stride: 2) |> head",
+        ),
+        (
+            "dense(4) |> residual_block(4, gelu) |> head",
+            "dense(4) |> residual(layer_norm |> dense(4, gelu) |> dense(4)) |> head",
+        ),
+    ] {
+        let (a, b) = (data(named), data(written));
+        assert_eq!(a, b, "{named}");
+    }
+}

@@ -132,7 +132,7 @@ impl Checker<'_, '_> {
         let (rows, columns) = (resized(side(self, from.row)), resized(side(self, from.column)));
         let count = channels(at, rows.clone(), columns.clone());
         let to = self.frame(name, c.span, rows, columns, count);
-        let Some(own) = to.channel else { return None };
+        let own = to.channel?;
         let deep = from.channel.map_or(at.number(1.0), |a| side(self, a));
         let taps = at.mul(at.number(c.kernel * c.kernel), deep.clone());
         let tap = self.units(&format!("{name}.taps"), c.span, taps);

@@ -1,6 +1,7 @@
 //! Nets: functions whose weights are params. Each call is expanded in place; the weights are made once and shared.
 
 mod activation;
+mod chain;
 mod flow;
 mod formula;
 mod image;
@@ -16,6 +17,7 @@ use super::expr::{bad, bind, is_bad};
 use super::*;
 use crate::diag::Code;
 use crate::syntax::ast::{Arg, ExprKind as A, IndexItem, NetResult};
+pub(super) use chain::is_chain;
 pub(super) use flow::Flow;
 use layers::{Layer, Signal};
 pub(super) use pipeline::flat;
@@ -41,6 +43,8 @@ pub(super) struct Nets<'a> {
     open: Vec<Vec<(LocalId, Expr)>>,
     /// The priors of their weights.
     priors: Vec<Option<&'a ast::Expr>>,
+    /// Of the chain that is being put in place of its call: what its parameters stand for.
+    frame: Option<std::rc::Rc<chain::Frame<'a>>>,
     /// Where the outermost of them stands.
     called: Option<Span>,
 }

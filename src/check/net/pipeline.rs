@@ -4,6 +4,7 @@ use super::super::expr::is_bad;
 use super::super::*;
 use super::NetDecl;
 use super::activation::{ACTIVATIONS, Activation};
+use super::chain::filled;
 use super::formula::Formula;
 use super::image::{Convolution, Pool};
 use super::layers::{Layer, Width};
@@ -33,7 +34,6 @@ const FOREIGN: &[(&str, &str)] = &[
     ("linear", "write `dense(50)`"),
     ("affine", "write `dense(50)`"),
     ("fully_connected", "write `dense(50)`"),
-    ("mlp", "write the layers: `dense(50, tanh) |> dense(50, tanh) |> head`"),
     ("conv2d", "write `conv(16, 3)`: 16 channels, by a kernel of 3 × 3"),
     ("deconv", "write `conv_transpose(16, 3, stride: 2)`"),
     ("flatten", "leave it out: `dense` and `head` take all values of an image"),
@@ -63,7 +63,8 @@ impl<'a> Checker<'a, '_> {
             A::Name(n) => env.locals.iter().any(|l| l.0 == *n),
             A::Call { callee, .. } => match &callee.kind {
                 A::Name(n) => {
-                    !LAYERS.contains(&n.as_str()) && (self.net(n, env).is_some() || self.function(n, env).is_some())
+                    let value = self.net(n, env).is_some() || self.function(n, env).is_some();
+                    !LAYERS.contains(&n.as_str()) && value && self.chain(n, env).is_none()
                 }
                 A::Index { .. } => true,
                 _ => false,
@@ -73,10 +74,26 @@ impl<'a> Checker<'a, '_> {
         }
     }
 
-    fn layers(&mut self, parts: &[&'a ast::Expr], env: &Env) -> Option<Vec<Layer>> {
+    pub(super) fn layers(&mut self, parts: &[&'a ast::Expr], env: &Env) -> Option<Vec<Layer>> {
         // Every layer is looked at, so that all mistakes are said at once.
-        let layers: Vec<Option<Layer>> = parts.iter().map(|e| self.layer(e, env)).collect();
-        layers.into_iter().collect()
+        let layers: Vec<Option<Vec<Layer>>> =
+            parts.iter().map(|e| self.in_place(e, &mut |c, e| c.layers_of(e, env))).collect();
+        Some(layers.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    /// A layer, or those that a name stands for.
+    fn layers_of(&mut self, e: &'a ast::Expr, env: &Env) -> Option<Vec<Layer>> {
+        match &e.kind {
+            A::Pipe { .. } => self.layers(&flat(e), env),
+            A::Call { callee, args } => match &callee.kind {
+                A::Name(n) if !LAYERS.contains(&n.as_str()) => match self.chain(n, env) {
+                    Some(chain) => self.of_chain(chain, args, e, env),
+                    None => self.layer(e, env).map(|l| vec![l]),
+                },
+                _ => self.layer(e, env).map(|l| vec![l]),
+            },
+            _ => self.layer(e, env).map(|l| vec![l]),
+        }
     }
 
     fn layer(&mut self, e: &'a ast::Expr, env: &Env) -> Option<Layer> {
@@ -153,7 +170,8 @@ impl<'a> Checker<'a, '_> {
 
     /// The activation that an argument names, if there is one; outer `None`: reported.
     fn activation(&mut self, arg: Option<&'a Arg>) -> Option<Option<Activation>> {
-        match arg.map(|a| (&a.value.kind, a.value.span)) {
+        let arg = arg.map(|a| self.in_place(&a.value, &mut |_, e| e));
+        match arg.map(|e| (&e.kind, e.span)) {
             None => Some(None),
             Some((A::Name(n), span)) => {
                 let known = Activation::named(n);
@@ -275,6 +293,7 @@ impl<'a> Checker<'a, '_> {
 
     /// A whole number from 1 on, as written.
     fn side(&mut self, e: &'a ast::Expr) -> Option<f64> {
+        let e = self.in_place(e, &mut |_, e| e);
         match e.kind {
             A::Number { value, .. } if value.fract() == 0.0 && (1.0..=1e4).contains(&value) => Some(value),
             A::Error => None,
@@ -294,6 +313,7 @@ impl<'a> Checker<'a, '_> {
         let [Arg { name: None, value, .. }] = args else {
             return self.layer_arguments(e, "`dropout` takes the share of units that is dropped", "dropout(0.2)");
         };
+        let value = self.in_place(value, &mut |_, e| e);
         match value.kind {
             A::Number { value: rate, .. } if (0.0..1.0).contains(&rate) => Some(Layer::Dropout(rate, e.span)),
             A::Error => None,
@@ -310,16 +330,23 @@ impl<'a> Checker<'a, '_> {
     }
 
     pub(super) fn width(&mut self, e: &'a ast::Expr, env: &Env) -> Option<Width> {
+        self.in_place(e, &mut |c, e| c.width_here(e, env))
+    }
+
+    fn width_here(&mut self, e: &'a ast::Expr, env: &Env) -> Option<Width> {
         if let A::Name(n) = &e.kind
             && (env.plates.iter().any(|p| p.0 == *n) || self.names.get(n).is_some_and(|x| x.plate.is_some()))
         {
             return self.axis_named(&Ident { name: n.clone(), span: e.span }, env).map(Width::Plate);
         }
-        let scope = Env { scope: Scope::Constant, plates: env.plates.clone(), ..Env::default() };
+        let known = self.numbers_in_place(env)?;
+        let locals = known.iter().map(|k| (k.0.clone(), k.1.clone())).collect();
+        let scope = Env { scope: Scope::Constant, plates: env.plates.clone(), locals, ..Env::default() };
         let v = self.expr(e, &scope);
         if is_bad(&v) {
             return None;
         }
+        let v = filled(v, &known);
         let whole = match v.kind {
             ExprKind::Number(n) => n.fract() == 0.0 && (1.0..1e9).contains(&n),
             _ => v.ty == Ty::Int && v.axes.is_empty(),
