@@ -143,7 +143,7 @@ impl<'a, 't> Session<'a, 't> {
 
     /// All stages.
     pub fn run(&mut self) -> Result<Outcome, Failure> {
-        let Settled { start: best, mut place, others, failed } = self.from_starts()?;
+        let Settled { start: best, mut place, others, failed } = self.settle_starts()?;
         let (draws, mean_error, reason) = match self.options.guide {
             GuideKind::LowRank(k) => self.refine_low_rank(&mut place, best, k),
             GuideKind::MeanField | GuideKind::FullRank | GuideKind::Mixture(_) | GuideKind::Flow(_) => {

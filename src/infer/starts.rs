@@ -40,7 +40,7 @@ pub struct Settled {
 impl Session<'_, '_> {
     /// The first start that converges is settled, and gives the others its coordinates: from wherever they begin, a few
     /// steps in these tell whether they lead to the same place. One that finds a better place is settled in its turn.
-    pub fn from_starts(&mut self) -> Result<Settled, Failure> {
+    pub fn settle_starts(&mut self) -> Result<Settled, Failure> {
         let few = (self.noisy.len() + 1).clamp(8, 16);
         let z = matched(self.options.seed, "explore", self.noisy, few);
         let (mut explored, mut failed): (Vec<(usize, Place)>, Vec<Failure>) = (vec![], vec![]);

@@ -127,7 +127,7 @@ impl<'a> Answers<'a> {
             insert_text: Some(c.insert),
             detail: (!c.detail.is_empty()).then_some(c.detail),
             documentation: (!c.doc.is_empty())
-                .then(|| Documentation::MarkupContent(MarkupContent { kind: MarkupKind::Markdown, value: c.doc })),
+                .then_some(Documentation::MarkupContent(MarkupContent { kind: MarkupKind::Markdown, value: c.doc })),
             label: c.label,
             ..CompletionItem::default()
         };

@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_rise_is_told_from_chance() {
         assert_eq!(Rise::of(&[1.0; 5]), None);
-        let climbing: Vec<f64> = (0..60).map(|i| f64::from(i)).collect();
+        let climbing: Vec<f64> = (0..60).map(f64::from).collect();
         let r = Rise::of(&climbing).expect("enough epochs");
         assert!(r.nats == 6.0 && r.error > 0.0 && r.nats > CERTAIN * r.error, "{r:?}");
         let level: Vec<f64> = (0..60).map(|i| f64::from((i * 7) % 5)).collect();
