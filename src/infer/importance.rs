@@ -62,7 +62,7 @@ const WARM_UP: usize = 20;
 const DYNAMICS: Dynamics = Dynamics { steps: 8, acceptance: 0.8 };
 
 /// R̂ at which so short chains have forgotten where they began.
-pub const FORGOTTEN: f64 = 1.1;
+pub const FORGOTTEN: f64 = 1.05;
 /// R̂ of chains that lie apart: eight times as many transitions would not bring them together.
 const HOPELESS: f64 = 2.0;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::data::{Bound, Values};
 use crate::derive::joint::{Def, Joint, Slot, SlotId, SlotKind, Table};
-use crate::hir::{Hir, PlateId, PlateKind, VarId, VarKind};
+use crate::hir::{Hir, PlateId, PlateKind, Var, VarId, VarKind};
 use crate::infer::Role;
 use crate::lower::expr::Arena;
 use crate::lower::graph::{Addr, BufId, BufKind};
@@ -207,7 +207,7 @@ impl<'a> Storage<'a> {
             }
             let numbers: Arc<[f64]> = match &slot.kind {
                 // Only a batch has numbers for it.
-                SlotKind::Data(var) if matches!(self.hir.var(*var).kind, VarKind::Mask { .. }) => {
+                SlotKind::Data(var) if self.hir.vars.get(var.0 as usize).is_some_and(Self::is_mask) => {
                     vec![1.0; place.len()].into()
                 }
                 SlotKind::Data(var) => self.values(*var).numbers.clone(),
@@ -222,6 +222,10 @@ impl<'a> Storage<'a> {
             self.layout.places[at] = Some(place);
         }
         self.layout.places[at].as_ref().expect("just placed")
+    }
+
+    fn is_mask(var: &Var) -> bool {
+        matches!(var.kind, VarKind::Mask { .. })
     }
 
     /// Whether data change from run to run.

@@ -238,7 +238,7 @@ fn chains(fit: &Value, figures: &Value, say: &mut impl FnMut(String)) {
     let Some(r_hat) = figures["r_hat"].as_f64() else { return };
     if fit["chains"].as_u64().unwrap_or(0) == 0 {
         return say(format!(
-            "\nChains that moved the draws\n  R-hat {r_hat:.2}: the spread of all chains over that within one. Up to 1.1 these short chains have forgotten\n  \
+            "\nChains that moved the draws\n  R-hat {r_hat:.2}: the spread of all chains over that within one. Up to 1.05 these short chains have forgotten\n  \
              the guide's draws that they began with."
         ));
     }

@@ -74,7 +74,7 @@ latent Phi[sum], lbeta[sum] ~ Beta(2, 2)
 latent w over K ~ Dirichlet(1)
 latent b[e] ~ StudentT(3, 0, 1)
 observe mean ~ Normal(exp + pi * sd + b[e] + sum(Phi + lbeta over sum) + w[1], exp(x + mu + sigma))
-factor mean(log(abs(log) + 1)) * lgamma";
+factor mean(log(abs(log) + 2)) * lgamma";
     assert!(codes(text).is_empty(), "{:?}", program("names.vi", text).rendered());
     // A function of the model's own with the name of one that the library uses.
     let text = "fn lbeta(a: real, b: real) -> real = 0

@@ -73,13 +73,21 @@ fn label_switching_is_not_trusted() {
     assert_eq!(trust(&report), Trust::DoNotTrust, "{}", first_fault(&report));
 }
 
-/// The centred form of eight schools, whose references are those of the noncentred one.
+/// The centred form of eight schools is hard: trusted only where it is right. The noncentred one is easy.
 #[test]
-fn centred_eight_schools_is_not_trusted_and_the_noncentred_form_is() {
-    for (name, wanted) in [("eight_schools-eight_schools_centered", false), ("eight_schools", true)] {
+fn centred_eight_schools_is_trusted_only_if_right_and_the_noncentred_form_is() {
+    for (name, easy) in [("eight_schools-eight_schools_centered", false), ("eight_schools", true)] {
         let (model, inputs) = example(name);
-        let report = fit(&compile(&model, &inputs), &FitRequest::default());
-        assert_eq!(trust(&report) == Trust::Trust, wanted, "{name}: {}", first_fault(&report));
+        for seed in 1..=if easy { 1 } else { 4 } {
+            let report = fit(&compile(&model, &inputs), &FitRequest { seed: Some(seed), ..FitRequest::default() });
+            let got = summaries(&report);
+            let off = |(name, (mean, sd)): (&String, &(f64, f64))| (got[name].0 - mean).abs() / sd;
+            let worst = reference(name).iter().map(off).fold(0.0, f64::max);
+            let trusted = trust(&report) == Trust::Trust;
+            // A tenth of an sd is what a trusted mean may be off; the draws' own Monte Carlo error of 0.03 comes on top.
+            assert!(!trusted || worst < 0.13, "{name}, seed {seed}: trusted, and off by {worst:.3} sds");
+            assert!(!easy || trusted, "{name}: {}", first_fault(&report));
+        }
     }
 }
 

@@ -78,7 +78,10 @@ fn every_function_equals_the_reference() {
         tested.insert(name.clone());
     }
     for decl in library().asts.iter().flat_map(|a| &a.decls) {
-        if let DeclKind::Fn { name, .. } = &decl.kind {
+        if let DeclKind::Fn { name, result, .. } = &decl.kind
+            // Chains of layers are no numbers; `layers.rs` looks at them.
+            && result.base.name != "layers"
+        {
             let elsewhere = [ALONG, KERNELS, JOINT, SHRINKAGE].concat();
             let known = tested.contains(&name.name) || elsewhere.contains(&name.name.as_str());
             assert!(known, "{} has no values in tests/reference/library/functions.csv", name.name);
