@@ -40,8 +40,7 @@ fn main() {
             let shown = |n: Option<usize>| n.map_or("never".into(), |n| n.to_string());
             let ratio = |adam: Option<usize>| match (ours, adam) {
                 (Some(ours), Some(adam)) => format!("{:.1}", adam as f64 / ours as f64),
-                (Some(ours), None) => format!("> {:.1}", STEPS[0] as f64 / ours as f64),
-                (None, _) => "-".into(),
+                (None, _) | (_, None) => "-".into(),
             };
             println!(
                 "{name:<16} {seed:>5} {:>9} {:>9} {:>7} {:>9} {:>7}",

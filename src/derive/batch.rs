@@ -29,7 +29,7 @@ pub struct Batched {
     /// Per row of the batch: the factor of what it adds, and its position in the whole table.
     pub weight: VarId,
     pub row: VarId,
-    /// See [`soften`].
+    /// For `kl_warmup` and `free_bits`: what the divergence is multiplied by, and λ times the number of rows, in nats.
     pub softened: [Option<VarId>; 2],
 }
 

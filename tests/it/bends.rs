@@ -18,11 +18,11 @@ fn log_det(mut a: Vec<Vec<f64>>) -> f64 {
         let p = (c..n).max_by(|i, j| a[*i][c].abs().total_cmp(&a[*j][c].abs())).expect("some row is left");
         a.swap(c, p);
         total += a[c][c].abs().ln();
-        for r in c + 1..n {
-            let f = a[r][c] / a[c][c];
-            for k in c..n {
-                a[r][k] -= f * a[c][k];
-            }
+        let (above, below) = a.split_at_mut(c + 1);
+        let pivot = &above[c];
+        for row in below {
+            let f = row[c] / pivot[c];
+            row.iter_mut().zip(pivot).skip(c).for_each(|(x, p)| *x -= f * p);
         }
     }
     total

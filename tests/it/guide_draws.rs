@@ -56,7 +56,7 @@ fn gamma_and_poisson() {
                  guide {\n  param a: real > 0 = 1\n  param b: real > 0 = 1\n  rate ~ Gamma(a, b)\n}\n";
     let (a, b, s, n) = (2.0f64, 1.5f64, 11.0, 5.0);
     let evidence = a * b.ln() - lgamma(a) + lgamma(a + s)
-        - (a + s) * (b + n as f64).ln()
+        - (a + s) * (b + n).ln()
         - y.iter().map(|y| lgamma(y + 1.0)).sum::<f64>();
     found(model, "y\n3\n0\n2\n5\n1\n", &[("a", a + s), ("b", b + n)], evidence);
 }
