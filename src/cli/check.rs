@@ -1,7 +1,6 @@
 //! `vic check MODEL… [DATA…]`: errors and warnings of models, and of the data given with one.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::args::{self, CheckArgs, Format};
@@ -19,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const ROUNDS: usize = 10;
 
 pub fn run(args: &CheckArgs, terminal: &Terminal) -> u8 {
-    let (models, data): (Vec<&String>, Vec<&String>) = args.files.iter().partition(|f| is_model(f));
+    let (models, data): (Vec<&String>, Vec<&String>) = args.files.iter().partition(|f| files::is_model(f));
     if let Some(d) = misused(args, &models, &data) {
         terminal.complain(&d, &Sources::default());
         return ERROR;
@@ -45,10 +44,6 @@ pub fn run(args: &CheckArgs, terminal: &Terminal) -> u8 {
         std::thread::sleep(PAUSE);
     }
     INTERRUPTED
-}
-
-fn is_model(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|e| e == "vi")
 }
 
 fn misused(args: &CheckArgs, models: &[&String], data: &[&String]) -> Option<Diagnostic> {

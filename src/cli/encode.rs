@@ -1,10 +1,10 @@
 //! `vic encode MODEL DIR [FILE]`
 
 use super::args::EncodeArgs;
-use super::rows::{Made, hand_out, load, mean, sheet, threads};
+use super::rows::{Made, hand_out, load, mean, sheet};
 use super::terminal::Terminal;
 use crate::driver::Session;
-use crate::driver::rows::{Encoded, Question, encode};
+use crate::driver::rows::{Encoded, encode};
 use crate::simulate::{Csv, number};
 
 pub fn run(args: &EncodeArgs, terminal: &Terminal) -> u8 {
@@ -16,20 +16,11 @@ pub fn run(args: &EncodeArgs, terminal: &Terminal) -> u8 {
 fn make(args: &EncodeArgs, session: &mut Session) -> Option<Made> {
     let asked = &args.rows;
     let loaded = load(session, &asked.model, &asked.fit, &asked.data)?;
-    let question = Question {
-        hir: &loaded.checked.hir,
-        fitted: &loaded.fitted,
-        new: &loaded.new,
-        posterior: &loaded.fit.draws,
-        refine: args.refine as usize,
-        holes: false,
-        seed: asked.seed,
-        threads: threads(asked),
-    };
+    let question = loaded.question(asked, args.refine);
     let encoded = encode(&question, args.draws as usize, args.reconstruct, &mut session.diags)?;
     let given: Vec<_> =
         encoded.expected.iter().filter_map(|(c, _)| Some((*c, encoded.model.bound.values.get(c)?.clone()))).collect();
-    let picture = sheet(&args.sheet, &encoded.model.hir, &encoded.model.bound, &[&given, &encoded.expected]);
+    let picture = sheet(&args.sheet, &encoded.model.hir, &[&given, &encoded.expected]);
     let picture = picture.map_err(|d| session.diags.push(d)).ok()?;
     let csv = match (args.reconstruct, args.draws) {
         (true, _) => reconstructed(&encoded),

@@ -8,9 +8,13 @@ use crate::data::{DataFile, Inputs};
 use crate::diag::{Code, Diagnostic};
 use crate::imports::neighbour;
 
+/// Whether a name ends as models do.
+pub fn is_model(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|e| e == "vi")
+}
+
 /// The text of a model.
 pub fn model(name: &str, data: &[String]) -> Result<String, Diagnostic> {
-    let is_model = |name: &str| Path::new(name).extension().is_some_and(|e| e == "vi");
     if !is_model(name)
         && let Some(model) = data.iter().find(|d| is_model(d))
     {

@@ -19,7 +19,7 @@ fn make(args: &GenerateArgs, session: &mut Session) -> Option<Made> {
     let source =
         Source { hir, fitted: &loaded.fitted, new: &loaded.new, posterior: &loaded.fit.draws, seed: asked.seed };
     let made = generate(&source, args.number as usize, args.expected, &mut session.diags)?;
-    let picture = sheet(&args.sheet, hir, &made.bound, &[&made.columns]);
+    let picture = sheet(&args.sheet, hir, &[&made.columns]);
     let picture = picture.map_err(|d| session.diags.push(d)).ok()?;
     let n = made.csv.rows.len();
     let said = format!("{n} {} generated.\n", if n == 1 { "row" } else { "rows" });

@@ -1,7 +1,7 @@
 //! `vic impute MODEL DIR FILE`
 
 use super::args::ImputeArgs;
-use super::rows::{Made, hand_out, load, put_column, sheet, threads};
+use super::rows::{Made, hand_out, load, put_column, sheet};
 use super::terminal::Terminal;
 use crate::data::Values;
 use crate::driver::Session;
@@ -21,21 +21,12 @@ pub fn run(args: &ImputeArgs, terminal: &Terminal) -> u8 {
 fn make(args: &ImputeArgs, session: &mut Session) -> Option<Made> {
     let asked = &args.rows;
     let loaded = load(session, &asked.model, &asked.fit, &asked.data)?;
-    let question = Question {
-        hir: &loaded.checked.hir,
-        fitted: &loaded.fitted,
-        new: &loaded.new,
-        posterior: &loaded.fit.draws,
-        refine: args.refine as usize,
-        holes: true,
-        seed: asked.seed,
-        threads: threads(asked),
-    };
+    let question = Question { holes: true, ..loaded.question(asked, args.refine) };
     let imputed = impute(&question, args.draws.map_or(DRAWS, |n| n as usize), &mut session.diags)?;
     let holes: usize = imputed.columns.iter().map(|c| c.mask.numbers.iter().filter(|m| **m == 0.0).count()).sum();
     let given: Vec<_> = imputed.columns.iter().map(|c| (c.column, hidden(c))).collect();
     let means: Vec<_> = imputed.columns.iter().map(|c| (c.column, c.means.clone())).collect();
-    let picture = sheet(&args.sheet, &imputed.model.hir, &imputed.model.bound, &[&given, &means]);
+    let picture = sheet(&args.sheet, &imputed.model.hir, &[&given, &means]);
     let picture = picture.map_err(|d| session.diags.push(d)).ok()?;
     let csv = if args.draws.is_some() { copies(&imputed) } else { cells(&imputed) };
     let said = format!("{holes} cells of {} rows filled in.\n", imputed.labels.len());

@@ -8,6 +8,7 @@ use super::terminal::Terminal;
 use super::{ERROR, files};
 use crate::data::{Bound, DataFile, Inputs, Values};
 use crate::diag::{Code, Diagnostic};
+use crate::driver::rows::Question;
 use crate::driver::{self, Checked, Session};
 use crate::hir::{AxisId, From, Hir, VarId, VarKind};
 use crate::report::{contact_sheet, sha256};
@@ -22,6 +23,22 @@ pub struct Loaded {
     pub fit: SavedFit,
     pub fitted: Inputs,
     pub new: Vec<DataFile>,
+}
+
+impl Loaded {
+    /// What is asked about the rows, none of whose observed cells may be empty; each row's guide is refined by some steps.
+    pub fn question(&self, args: &RowArgs, refine: u32) -> Question<'_> {
+        Question {
+            hir: &self.checked.hir,
+            fitted: &self.fitted,
+            new: &self.new,
+            posterior: &self.fit.draws,
+            refine: refine as usize,
+            holes: false,
+            seed: args.seed,
+            threads: threads(args),
+        }
+    }
 }
 
 /// Read a fit and what it was made from, and check that they belong to each other. `None`: the session says why not.
@@ -92,7 +109,6 @@ pub fn hand_out(args: &RowArgs, made: Option<Made>, session: &Session, terminal:
 pub fn sheet(
     args: &SheetArgs,
     hir: &Hir,
-    bound: &Bound,
     groups: &[&[(VarId, Values)]],
 ) -> Result<Option<(PathBuf, Vec<u8>)>, Diagnostic> {
     let Some(file) = &args.png else { return Ok(None) };
@@ -106,7 +122,7 @@ pub fn sheet(
     let square = (pixels as f64).sqrt().round() as usize;
     let width = args.width.map_or(square, |w| w as usize);
     if width == 0 || !pixels.is_multiple_of(width) {
-        let plate = plate_name(hir, bound, *column);
+        let plate = plate_name(hir, *column);
         let text = match args.width {
             Some(w) => format!("`--width {w}` does not divide the {pixels} cells of `{plate}`"),
             None => format!("the {pixels} cells of `{plate}` are no square: how wide are the images?"),
@@ -137,7 +153,7 @@ pub fn sheet(
     Ok(Some((PathBuf::from(file), bytes)))
 }
 
-fn plate_name(hir: &Hir, _: &Bound, column: VarId) -> String {
+fn plate_name(hir: &Hir, column: VarId) -> String {
     let axis: Option<&AxisId> = hir.var(column).axes.get(1);
     axis.map_or(String::new(), |a| hir.plate(hir.axis(*a).plate).name.clone())
 }

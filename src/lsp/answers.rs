@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 
 use lsp_types::*;
-use serde_json::json;
 
 use super::convert::Lines;
-use crate::diag::{Diagnostic as Finding, Severity};
+use crate::diag::{Code, Diagnostic as Finding, Severity};
 use crate::editor::{self, Colour, CompletionKind as What, Document, Kind};
 use crate::source::{FileId, Span};
 use crate::syntax::format;
@@ -81,7 +80,7 @@ impl<'a> Answers<'a> {
         let related = d.labels.iter().filter_map(|l| {
             Some(DiagnosticRelatedInformation { location: self.location(l.span)?, message: l.text.clone() })
         });
-        let unused = d.code.title.contains("never used") || d.code.title.contains("not used");
+        let unused = [Code::UNUSED_COLUMN, Code::UNUSED_LET].contains(&d.code);
         Some(Diagnostic {
             range,
             severity: Some(match d.severity {
@@ -303,7 +302,7 @@ impl<'a> Answers<'a> {
                 tooltip: Some(InlayHintTooltip::String("the plates of its cells".to_owned())),
                 padding_left: None,
                 padding_right: None,
-                data: Some(json!(null)),
+                data: None,
             })
             .collect()
     }

@@ -28,8 +28,6 @@ pub struct Generator<'a> {
 pub struct Generated {
     pub csv: Csv,
     pub columns: Vec<(VarId, Values)>,
-    /// Plates, with the labels of the cells.
-    pub bound: data::Bound,
 }
 
 impl Generator<'_> {
@@ -117,7 +115,7 @@ impl Generator<'_> {
             write(hir, &bound, *id, &values.numbers, &mut csv);
         }
         let csv = if given { csv } else { declared(hir, table, &csv) };
-        Some(Generated { csv, columns, bound })
+        Some(Generated { csv, columns })
     }
 
     fn unknowns(&self) -> impl Iterator<Item = VarId> {
