@@ -21,6 +21,7 @@ mod reference;
 mod relaxed;
 mod scored;
 pub mod soften;
+pub mod structure;
 mod together;
 mod translate;
 mod written;
@@ -45,7 +46,7 @@ pub fn joint(hir: &mut Hir) -> Joint {
 }
 
 /// How many cells a plate has, as far as the program alone says.
-fn known_size(hir: &Hir, plate: PlateId) -> Option<f64> {
+pub(crate) fn known_size(hir: &Hir, plate: PlateId) -> Option<f64> {
     let number = |e: &Expr| if let ExprKind::Number(v) = e.kind { Some(v) } else { None };
     match &hir.plate(plate).kind {
         PlateKind::Labels(labels) | PlateKind::Levels { fixed: Some(labels), .. } => Some(labels.len() as f64),
@@ -68,21 +69,7 @@ fn known_size(hir: &Hir, plate: PlateId) -> Option<f64> {
 /// The log joint with probes of its discrete latents, if it has another purpose than a fit.
 pub fn joint_for(hir: &mut Hir, purpose: Purpose, known_size: &dyn Fn(&Hir, PlateId) -> Option<f64>) -> Joint {
     let steps = hir.steps.clone();
-    let mut t = Translator {
-        hir,
-        purpose,
-        joint: Joint::default(),
-        sources: HashMap::new(),
-        locals: HashMap::new(),
-        span: Span::default(),
-        noise: None,
-        making: None,
-        stored: HashMap::new(),
-        results: HashMap::new(),
-        factors: HashMap::new(),
-        lag_axes: HashMap::new(),
-        known_size,
-    };
+    let mut t = Translator::around(hir, Joint::default(), purpose, known_size);
     t.data_slots();
     // Chains may read each other, so that each is known before its prior.
     for d in t.hir.discrete.clone() {
@@ -103,7 +90,9 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose, known_size: &dyn Fn(&Hir, Plat
             | Step::Observe { span, .. }
             | Step::Factor { span, .. } => *span,
         };
-        if let Some(recurrence) = t.recurrence_of(step) {
+        if !t.is_centred(step)
+            && let Some(recurrence) = t.recurrence_of(step)
+        {
             t.recurrence(&recurrence, &steps);
             continue;
         }

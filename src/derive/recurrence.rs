@@ -4,7 +4,7 @@ use super::joint::{Def, NodeId, SlotKind, Walk};
 use super::translate::{Source, Translator};
 use super::{Prior, joint::SlotId};
 use crate::check::walk;
-use crate::hir::{DistUse, ExprKind, Recurrence, Step, VarId};
+use crate::hir::{Centering, DistUse, ExprKind, Recurrence, Step, VarId};
 use crate::source::Span;
 
 impl Translator<'_> {
@@ -12,6 +12,14 @@ impl Translator<'_> {
     pub(super) fn recurrence_of(&self, step: &Step) -> Option<Recurrence> {
         let (Step::Let { var, .. } | Step::Latent { var, .. }) = step else { return None };
         self.hir.recurrences.iter().find(|r| r.vars.contains(var)).cloned()
+    }
+
+    /// Whether a latent of a recurrence is asked for as it is: then its density alone reads earlier cells.
+    pub(super) fn is_centred(&self, step: &Step) -> bool {
+        let centred =
+            |s: &Step, v: &VarId| matches!(s, Step::Latent { var, centering: Centering::Centered, .. } if var == v);
+        self.recurrence_of(step)
+            .is_some_and(|r| r.walk.is_none() && r.vars.iter().all(|v| self.hir.steps.iter().any(|s| centred(s, v))))
     }
 
     /// All definitions of a recurrence, when its first step is reached.

@@ -45,6 +45,32 @@ pub(super) struct Translator<'h> {
     pub known_size: &'h dyn Fn(&Hir, PlateId) -> Option<f64>,
 }
 
+impl<'h> Translator<'h> {
+    /// Nothing translated yet, besides this joint.
+    pub fn around(
+        hir: &'h mut Hir,
+        joint: Joint,
+        purpose: Purpose,
+        known_size: &'h dyn Fn(&Hir, PlateId) -> Option<f64>,
+    ) -> Translator<'h> {
+        Translator {
+            hir,
+            purpose,
+            joint,
+            sources: HashMap::new(),
+            locals: HashMap::new(),
+            span: Span::default(),
+            noise: None,
+            making: None,
+            stored: HashMap::new(),
+            results: HashMap::new(),
+            factors: HashMap::new(),
+            lag_axes: HashMap::new(),
+            known_size,
+        }
+    }
+}
+
 impl Translator<'_> {
     pub fn expr(&mut self, e: &Expr) -> NodeId {
         match &e.kind {
@@ -133,15 +159,15 @@ impl Translator<'_> {
             }
             Source::Walked { value, .. } => {
                 let (node, axes) = value.expect("check lets a recurrence read in place only what is above");
-                self.at_once(node, &axes, &index)
+                self.moved_at_once(node, &axes, &index)
             }
-            Source::Inline(node, axes) => self.at_once(node, &axes, &index),
+            Source::Inline(node, axes) => self.moved_at_once(node, &axes, &index),
         }
     }
 
     /// All axes of a value replaced. Where an index varies over an axis that another one replaces, the old cells are
     /// renamed first.
-    fn at_once(&mut self, mut node: NodeId, axes: &[AxisId], index: &[Ix]) -> NodeId {
+    pub fn moved_at_once(&mut self, mut node: NodeId, axes: &[AxisId], index: &[Ix]) -> NodeId {
         let mut axes = axes.to_vec();
         let crossed = |axis: &AxisId, ix: &Ix| *ix != Ix::Axis(*axis) && axes.iter().any(|a| self.ix_uses(ix, *a));
         if axes.iter().zip(index).any(|(a, ix)| crossed(a, ix)) {

@@ -294,8 +294,15 @@ impl Resolver<'_, '_> {
         let value = self.node(def.value, &scope);
         let place = self.storage.define(self.arena, def, None).clone();
         self.arena.buffers[place.buf.0 as usize].kind = BufKind::Scratch { zeroed: true };
+        let active = self.arena.active(value);
+        self.arena.set_active(place.buf, active);
         let addr = self.place_address(&place, &scatter.index, &scope)?;
-        Some(self.kernel(loops, vec![Root::accum(place.buf, addr, value)]))
+        let kernel = self.kernel(loops, vec![Root::accum(place.buf, addr, value)]);
+        if !active {
+            self.arena.run_now(kernel);
+            return None;
+        }
+        Some(kernel)
     }
 
     fn term(&mut self, term: &crate::derive::joint::Term, log_joint: BufId) -> Kernel {

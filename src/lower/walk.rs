@@ -64,7 +64,7 @@ impl Resolver<'_, '_> {
         let mut kernel = self.kernel(common, roots);
         kernel.walk = Some((over, direction));
         if !active {
-            self.arena.run_walk(kernel);
+            self.arena.run_now(kernel);
             return None;
         }
         Some(kernel)
@@ -127,8 +127,8 @@ impl Resolver<'_, '_> {
 }
 
 impl Arena {
-    /// Compute a walk over data now: its buffers become data.
-    fn run_walk(&mut self, mut kernel: Kernel) {
+    /// Run a kernel over data now: its buffers become data.
+    pub(super) fn run_now(&mut self, mut kernel: Kernel) {
         nest(self, &mut kernel);
         let region = schedule(self, &kernel);
         let bufs: Vec<BufId> = kernel.roots.iter().map(|r| r.buf).collect();
