@@ -26,7 +26,7 @@ use crate::library::LIBRARY;
 use crate::lower::{self, Layout, graph::Graph};
 use crate::report::{self, FileHash};
 use crate::run::Model;
-use crate::source::{FileId, Sources};
+use crate::source::{FileId, Sources, Span};
 use crate::syntax::{self, ast::Ast};
 pub use batches::Batches;
 pub use calibrate::{Calibration, calibrate};
@@ -152,6 +152,16 @@ pub fn heed(hir: &mut Hir, request: &FitRequest) {
     let needless = |m: Method| matches!(m, Method::Nuts | Method::Map);
     if request.guide.is_some() || request.method.map_or_else(|| hir.fit.iter().any(guideless), needless) {
         hir.written = None;
+    }
+    // In batches, the model is compiled for its method.
+    if batches::asked(hir).is_some() {
+        let method = request.method.and_then(Method::in_model).map(|w| FitValue::Word(w.into()));
+        let samples = request.importance_samples.map(|n| FitValue::Number(n as f64));
+        for (name, value) in [("method", method), ("importance_samples", samples)] {
+            let Some(value) = value else { continue };
+            hir.fit.retain(|o| o.name != name);
+            hir.fit.push(FitOption { name: name.into(), span: Span::default(), value });
+        }
     }
 }
 

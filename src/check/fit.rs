@@ -59,7 +59,11 @@ const OF_BATCHES: [&str; 11] = [
     "binarise",
 ];
 /// Options that batches have no use for.
-const NOT_OF_BATCHES: [&str; 6] = ["draws", "starts", "max_steps", "learning_rate", "tolerance", "method"];
+const NOT_OF_BATCHES: [&str; 5] = ["draws", "starts", "max_steps", "learning_rate", "tolerance"];
+/// Methods of batches: one draw per row, or several that are weighed against each other.
+const BATCH_METHODS: [&str; 4] = ["auto", "adam", "iwae", "forward_kl"];
+/// What softens the divergence of one draw.
+const SOFTENING: [&str; 2] = ["kl_warmup", "free_bits"];
 
 const OPTIMIZERS: [&str; 3] = ["adam", "adamw", "sgd"];
 
@@ -160,7 +164,7 @@ impl<'a> Checker<'a, '_> {
             }),
             Some(batch) => NOT_OF_BATCHES.iter().find_map(|n| find(n)).map(|o| {
                 let help = match o.name.as_str() {
-                    "method" | "learning_rate" => "write `optimizer: adam(0.001)`",
+                    "learning_rate" => "write `optimizer: adam(0.001)`",
                     "max_steps" => "write `epochs: 50`",
                     _ => "remove it",
                 };
@@ -172,6 +176,45 @@ impl<'a> Checker<'a, '_> {
             }),
         };
         self.diags.list.extend(d);
+        let method = find("method").zip(find("batch"));
+        if let Some((m, batch)) = method
+            && let FitValue::Word(word) = &m.value
+        {
+            let weighed = !matches!(word.as_str(), "auto" | "adam");
+            let softened = SOFTENING.iter().find_map(|n| find(n)).filter(|_| weighed);
+            let d = match softened {
+                _ if !BATCH_METHODS.contains(&word.as_str()) => Some(
+                    Code::BATCH_WITH
+                        .at(m.span, format!("the method `{word}` needs all rows at each step"))
+                        .here("not with batches")
+                        .label(batch.span, "batches are asked for here")
+                        .help("write `optimizer: adam(0.001)`, or `method: iwae`"),
+                ),
+                Some(o) => Some(
+                    Code::BATCH_WITH
+                        .at(o.span, format!("`{}` is of the lower bound of one draw per row", o.name))
+                        .here("not with draws that are weighed against each other")
+                        .label(m.span, "asked for here")
+                        .help("remove one of them"),
+                ),
+                None => None,
+            };
+            self.diags.list.extend(d);
+        }
+        let weighed = |o: &FitOption| matches!(&o.value, FitValue::Word(w) if w == "iwae" || w == "forward_kl");
+        if let (Some(batch), Some(samples)) = (find("batch"), find("importance_samples"))
+            && !find("method").is_some_and(weighed)
+        {
+            let d = Code::BATCH_WITH
+                .at(
+                    samples.span,
+                    "`importance_samples` are weighed against each other, and this method takes one draw per row",
+                )
+                .here("without a method that weighs draws")
+                .label(batch.span, "batches are asked for here")
+                .help("add `method: iwae`; or remove it");
+            self.diags.push(d);
+        }
         if let (Some(patience), None) = (find("patience"), find("holdout")) {
             let d = Code::BATCH_WITH
                 .at(patience.span, "`patience` says how long to wait for the rows of `holdout`, and there is none")

@@ -14,6 +14,7 @@ use super::together::{Join, Together};
 use super::translate::Translator;
 use crate::diag::{Code, Diagnostic};
 use crate::hir::{AxisId, AxisInfo, PlateId, VarId};
+use crate::infer::batches::Weighing;
 use crate::source::Span;
 
 /// How the name of a latent's configurations begins.
@@ -29,6 +30,8 @@ pub const MOST_STORED: f64 = (1u64 << 28) as f64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     Fit,
+    /// The same for several draws per row of a batch, which are weighed against each other.
+    Weighed(Weighing),
     /// The same, with an input per coordinate along which the derivative is the sum of the terms that depend on it.
     Parts,
     /// Each discrete latent has a probe: an input, 0, added to the log joint per value. The derivative along it is the
@@ -139,7 +142,7 @@ impl Translator<'_> {
                 Some(f) => factors.push(f),
             }
         }
-        if !matches!(self.purpose, Purpose::Fit | Purpose::Parts) {
+        if !matches!(self.purpose, Purpose::Fit | Purpose::Weighed(_) | Purpose::Parts) {
             for z in all {
                 let probe = self.probe(z, together.iter().find(|t| t.cell.slot == z.slot));
                 factors.push(probe);

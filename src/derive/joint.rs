@@ -231,6 +231,8 @@ pub struct Written {
     pub switch: Option<SlotId>,
     /// Whether at 0 some latents are relaxed, so that what is fitted is not the lower bound itself.
     pub relaxed: bool,
+    /// Data per row and draw by which the slopes of weighed draws, or of the arguments of their densities, are multiplied.
+    pub path: Option<(VarId, SlotId)>,
 }
 
 #[derive(Clone, Debug, Default)]

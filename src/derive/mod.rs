@@ -20,10 +20,12 @@ mod recurrence;
 mod reference;
 mod relaxed;
 mod scored;
+pub mod several;
 pub mod soften;
 pub mod structure;
 mod together;
 mod translate;
+mod weighed;
 mod written;
 
 use std::collections::{HashMap, HashSet};
@@ -263,7 +265,7 @@ impl Translator<'_> {
         for (i, v) in self.hir.vars.clone().into_iter().enumerate() {
             let VarKind::Mask { .. } = v.kind else { continue };
             let var = VarId(i as u32);
-            let source = match batches && self.purpose == Purpose::Fit {
+            let source = match batches && matches!(self.purpose, Purpose::Fit | Purpose::Weighed(_)) {
                 true => Source::Slot(self.slot(v.name, self.plates(&v.axes), SlotKind::Data(var))),
                 false => Source::Inline(self.joint.constant(1.0), v.axes),
             };

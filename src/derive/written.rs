@@ -87,6 +87,7 @@ impl Translator<'_> {
             let value = self.expr(value);
             self.locals.insert(*local, value);
         }
+        let weighed = if scored { None } else { self.weighed(var, dist) };
         self.making = Some(Making { name: v.name.clone(), var, noise: vec![] });
         let sample = dist.sample.as_ref().expect("check lets a guide draw only what has a `sample()`");
         // A location plus a scale times a standard draw: the density is that of the standard draw over the scale, without a
@@ -116,16 +117,32 @@ impl Translator<'_> {
         let name = self.hir.var(first).name.clone();
         self.define(first, &name, &v.axes, value, span);
         let Some(Source::Slot(slot)) = self.sources.get(&first).cloned() else { unreachable!("just defined") };
-        let density = match standard {
-            Some((_, scale)) => {
+        let told = weighed.map(|by| (by, self.tell(by, first, &v.axes, span)));
+        let density = match (standard, told) {
+            (Some((location, scale)), Some((by, z))) => {
+                let (location, scale) = (self.argument(by, location), self.argument(by, scale));
+                let own = crate::check::location_scale(dist);
+                let own = if let Some(LocationScale::Of { mu, sigma }) = own { vec![mu, sigma] } else { vec![] };
+                self.tell_arguments(by, dist, &own);
+                let from = self.joint.binary(BinOp::Sub, z, location);
+                let standard = self.joint.binary(BinOp::Div, from, scale);
+                let density = self.density_with_locals(dist, standard);
+                let log_scale = self.joint.unary(UnOp::Log, scale);
+                self.joint.binary(BinOp::Sub, density, log_scale)
+            }
+            (None, Some((by, z))) => {
+                self.tell_arguments(by, dist, &[]);
+                self.density_with_locals(dist, z)
+            }
+            (Some((_, scale)), None) => {
                 let density = self.density_with_locals(dist, drawn);
                 let log_scale = self.joint.unary(UnOp::Log, scale);
                 self.joint.binary(BinOp::Sub, density, log_scale)
             }
             // The draw of a cell is a short expression, which simplifies with the density; cells drawn together are stored, and what
             // is scored is one number to its density.
-            None if over.is_empty() && !scored => self.density_with_locals(dist, value),
-            None => {
+            (None, None) if over.is_empty() && !scored => self.density_with_locals(dist, value),
+            (None, None) => {
                 let x = self.read_all(slot, &v.axes);
                 self.density_with_locals(dist, x)
             }

@@ -94,7 +94,7 @@ fn or_explain(
 fn unfitted(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> {
     let (guide, method) = (options.guide, options.method.name());
     let smooth = matches!(options.method, Method::Auto | Method::Lbfgs | Method::Adam | Method::Nuts);
-    if let Some(written) = &compiled.hir.written {
+    if let Some(written) = compiled.hir.written.as_ref().filter(|_| compiled.batches.is_none()) {
         return (!smooth).then(|| {
             Code::GUIDE_AND_METHOD
                 .at(written.span, format!("a guide that the model writes out is not fitted by the method `{method}`"))

@@ -82,6 +82,16 @@ pub enum Method {
 }
 
 impl Method {
+    /// As a model writes it, where it means something for batches.
+    pub fn in_model(self) -> Option<&'static str> {
+        match self {
+            Method::Iwae => Some("iwae"),
+            Method::ForwardKl => Some("forward_kl"),
+            Method::Adam => Some("adam"),
+            _ => None,
+        }
+    }
+
     /// As the user writes it.
     pub fn name(self) -> &'static str {
         match self {

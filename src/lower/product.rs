@@ -150,15 +150,27 @@ impl Shape {
             [stride(&b, self.k), stride(&b, self.n)],
             [stride(&c, self.m), stride(&c, self.n)],
         ];
+        let mut sizes = [self.m, self.k, self.n].map(|l| arena.size(l));
+        let mut batch = self.batch.clone();
+        // Draws of rows that follow each other in memory are rows of one larger matrix.
+        let sides = [(self.m, [&a, &c], &b), (self.k, [&a, &b], &c), (self.n, [&b, &c], &a)];
+        for ((own, with, without), size) in sides.iter().zip(&mut sizes) {
+            let follows = |l: LoopId, size: usize| {
+                stride(without, l) == 0 && with.iter().all(|f| stride(f, l) == stride(f, *own) * size)
+            };
+            while let Some(at) = batch.iter().position(|l| follows(*l, *size)) {
+                *size *= arena.size(batch.remove(at));
+            }
+        }
         let operand = |f: &Factor, access| Operand {
             buf: Some(f.buf),
             access,
             offset: f.addr.offset,
-            strides: self.batch.iter().map(|&l| stride(f, l)).collect(),
+            strides: batch.iter().map(|&l| stride(f, l)).collect(),
         };
         ProductCall {
-            sizes: [self.m, self.k, self.n].map(|l| arena.size(l)),
-            batch: self.batch.iter().map(|&l| arena.size(l)).collect(),
+            sizes,
+            batch: batch.iter().map(|&l| arena.size(l)).collect(),
             operands: vec![operand(&a, Access::Read), operand(&b, Access::Read), operand(&c, access)],
             steps,
         }

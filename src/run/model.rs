@@ -349,6 +349,23 @@ impl Fed<'_> {
         }
     }
 
+    /// Fill every buffer of the report at theta as it is set, and add up these.
+    pub fn sum_of(&mut self, ids: &[BufId], out: &mut [f64]) {
+        out.fill(0.0);
+        let mut add = |numbers: &[f64]| out.iter_mut().zip(numbers).for_each(|(o, x)| *o += x);
+        match &mut self.0 {
+            Kept::Compiled(kernels, workspace) => {
+                kernels.report(workspace);
+                ids.iter().for_each(|id| add(workspace.buffer(*id)));
+            }
+            Kept::Interpreted(graph, theta, _) => {
+                let mut interp = Interp::new(graph);
+                interp.report(theta);
+                ids.iter().for_each(|id| add(interp.buffer(*id)));
+            }
+        }
+    }
+
     /// Fill every buffer of the report at `theta`, and hand out those that are asked for.
     pub fn report(&mut self, theta: &[f64], mut take: impl FnMut(&dyn Fn(BufId) -> Vec<f64>)) {
         match &mut self.0 {

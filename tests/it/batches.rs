@@ -80,9 +80,10 @@ fn plan(batch: usize, total: usize) -> Plan {
     let optimizer = Optimizer { rule: Rule::Adam, rate: 0.01, schedule: Schedule::Linear, warm_up: 0, clip: None };
     let (held, patience, kl_warm_up, free_bits) = (0, 10, 0, 0.0);
     let (cancel, checkpoint) = (None, None);
-    let single = false;
+    let (single, weighing) = (false, None);
     Plan {
         single,
+        weighing,
         total,
         held,
         patience,

@@ -56,3 +56,4 @@ mod told;
 mod transforms;
 mod vae;
 mod verdict;
+mod weighed;

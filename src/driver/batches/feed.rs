@@ -1,11 +1,11 @@
 //! The rows of the table that a batch holds, given to the kernels.
 
-use super::Batches;
 use super::store::Store;
+use super::{Batches, Weighed};
 use crate::data::binarised::binary;
 use crate::hir::VarId;
-use crate::infer::Stream;
 use crate::infer::batches::{Coordinates, Part, Rows};
+use crate::infer::{Stream, Target};
 use crate::lower::Feed;
 use crate::prim::product::Workshop;
 use crate::run::{Fed, Model};
@@ -69,7 +69,9 @@ impl Rows for Feeding<'_> {
         self.rows.extend_from_slice(rows);
         for whole in &self.batches.whole {
             let Some(store) = &whole.rows else {
-                self.fed.numbers(whole.feed.buf, |out| out.copy_from_slice(weights));
+                // What does not differ from draw to draw counts for all of them.
+                let total = |r: usize| weights.iter().skip(r).step_by(rows.len()).sum();
+                self.fed.numbers(whole.feed.buf, |out| out.iter_mut().enumerate().for_each(|(r, w)| *w = total(r)));
                 continue;
             };
             if whole.index {
@@ -82,6 +84,23 @@ impl Rows for Feeding<'_> {
             } else {
                 self.fed.numbers(whole.feed.buf, |out| store.gather(rows, out));
             }
+        }
+        if let Some(draws) = &self.batches.draws {
+            self.fed.numbers(draws.weights.buf, |out| out.copy_from_slice(weights));
+        }
+    }
+
+    fn weigh(&mut self, weights: &[f64], slopes: &[f64]) {
+        let Some(draws) = &self.batches.draws else { return };
+        self.fed.numbers(draws.weights.buf, |out| out.copy_from_slice(weights));
+        if let Some(feed) = &draws.slopes {
+            self.fed.numbers(feed.buf, |out| out.copy_from_slice(slopes));
+        }
+    }
+
+    fn log_joints(&mut self, out: &mut [f64]) {
+        if let Some(draws) = &self.batches.draws {
+            self.workshop.during(|| self.fed.sum_of(&draws.scores, out));
         }
     }
 
@@ -156,6 +175,12 @@ impl Batches {
     /// On so many threads, products of matrices in single precision or not.
     pub fn rows_on<'m>(&'m self, threads: usize, single: bool, model: &'m Model) -> impl Rows + 'm {
         Feeding::on(threads, single, model.fed(), self)
+    }
+
+    /// The model with several draws per row, if the fit steps by that: its rows, the coordinates, and their names.
+    pub fn several(&self) -> Option<(impl Rows + '_, Coordinates, Vec<String>)> {
+        let Weighed { model, batches } = &**self.weighed.as_ref()?;
+        Some((batches.rows(model), batches.coordinates(), model.names()))
     }
 
     pub(in crate::driver) fn parts(&self) -> &[Part] {

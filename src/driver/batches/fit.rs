@@ -23,16 +23,21 @@ pub fn fit(
     progress: &mut dyn FnMut(&Progress),
 ) -> Option<FitReport> {
     let plan = plan(compiled, batches, options);
-    let coordinates = batches.coordinates();
-    let mut rows = batches.rows_on(options.threads, plan.single, &compiled.model);
+    // Several draws per row are for the steps only: the params are the same.
+    let (model, small) = match &batches.weighed {
+        Some(weighed) => (&weighed.model, &weighed.batches),
+        None => (&compiled.model, batches),
+    };
+    let mut rows = small.rows_on(options.threads, plan.single, model);
     let names = compiled.model.names();
-    let fitted = match batches::fit(&mut rows, &coordinates, &plan, &names, progress) {
+    let fitted = match batches::fit(&mut rows, &small.coordinates(), &plan, &names, progress) {
         Ok(fitted) => fitted,
         Err(trouble) => {
-            explain(session, compiled, batches, options, &plan, trouble);
+            explain(session, compiled, (model, small), options, &plan, trouble);
             return None;
         }
     };
+    let coordinates = batches.coordinates();
     let ended = Instant::now();
     let mut report = heading(compiled, options);
     report.chosen.clear();
@@ -46,7 +51,10 @@ pub fn fit(
     report.options.extend(own(&plan));
     describe_draws(compiled, batches, &coordinates, &plan, &fitted.psi, &mut report);
     report.guide = if compiled.hir.written.is_some() { "written in the model" } else { "meanfield" }.into();
-    report.method = format!("{:?}", plan.optimizer.rule).to_lowercase();
+    report.method = match plan.weighing {
+        Some(_) => options.method.name().into(),
+        None => format!("{:?}", plan.optimizer.rule).to_lowercase(),
+    };
     report.k_hat = f64::NAN;
     report.draws_from = "from the guide, not weighed against the posterior".into();
     report.elbo = (!fitted.cancelled).then_some((fitted.elbo, fitted.elbo_se));
@@ -85,6 +93,7 @@ fn own(plan: &Plan) -> Vec<(String, String)> {
         }
     };
     some(plan.optimizer.warm_up > 0, "warmup", plan.optimizer.warm_up.to_string());
+    some(plan.weighing.is_some(), "importance_samples", plan.draws().to_string());
     some(plan.single, "precision", "f32".into());
     some(plan.held > 0, "held_out", plan.held.to_string());
     some(plan.held > 0, "patience", plan.patience.to_string());
@@ -96,7 +105,11 @@ fn own(plan: &Plan) -> Vec<(String, String)> {
 
 /// How the fit ended, in words.
 fn ending(plan: &Plan, fitted: &Fitted) -> String {
-    let done = format!("{} epochs of {} batches are done", fitted.epochs, plan.batches());
+    let mut done = format!("{} epochs of {} batches are done", fitted.epochs, plan.batches());
+    if let Some(bound) = fitted.weighed {
+        let (k, rows) = (plan.draws(), (plan.total - plan.held) as f64);
+        done += &format!(", the bound of {k} weighted draws is {:.3} nats per row", bound / rows);
+    }
     if let Some((epoch, bound)) = fitted.best {
         let held = format!("The bound of the {} rows that were held out was best after epoch {epoch}", plan.held);
         return format!("{done}. {held}, {bound:.3} nats per row: what is reported is from there.");

@@ -11,6 +11,8 @@ mod trouble;
 use crate::hir::{FitValue, Hir, PlateId, TableId};
 use crate::infer::batches::Part;
 use crate::lower::Feed;
+use crate::lower::graph::BufId;
+use crate::run::Model;
 use crate::source::Span;
 pub use compile::{Small, compile};
 pub use feed::Feeding;
@@ -30,6 +32,23 @@ pub struct Batches {
     /// What the divergence of the guide from the prior is multiplied by, and from where on it counts.
     softened: [Option<Feed>; 2],
     parts: Vec<Part>,
+    /// If draws of rows are weighed against each other, the model with all of them, which the fit steps by.
+    weighed: Option<Box<Weighed>>,
+    /// In that model: what its draws are given, and say.
+    draws: Option<Draws>,
+}
+
+/// A model with several draws per row.
+struct Weighed {
+    model: Model,
+    batches: Batches,
+}
+
+struct Draws {
+    weights: Feed,
+    slopes: Option<Feed>,
+    /// These sum to the log joint of each draw.
+    scores: Vec<BufId>,
 }
 
 /// The `batch` of a model: the table, how many rows, and where it is asked for.

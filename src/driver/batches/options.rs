@@ -4,12 +4,14 @@ use super::{Batches, asked};
 use crate::diag::{Code, Diagnostic};
 use crate::driver::Compiled;
 use crate::hir::{FitValue, Hir};
-use crate::infer::batches::{Optimizer, Plan, Rule, Schedule};
+use crate::infer::batches::{Optimizer, Plan, Rule, Schedule, Weighing};
 use crate::infer::{FitOptions, GuideKind, Method};
 
 const EPOCHS: usize = 50;
 const RATE: f64 = 1e-3;
 const PATIENCE: usize = 10;
+/// Draws of each row that are weighed against each other.
+const DRAWS: usize = 10;
 
 /// What is asked of the fit that batches cannot do.
 pub fn refused(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> {
@@ -20,6 +22,10 @@ pub fn refused(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> 
         }
         Method::Nuts => "the sampler needs all rows at each step".into(),
         Method::Auto | Method::Lbfgs | Method::Adam => return None,
+        Method::Iwae | Method::ForwardKl if compiled.hir.written.is_some() => return None,
+        Method::Iwae | Method::ForwardKl => {
+            "in batches, draws are weighed where a guide draws the latents of each row given its data".into()
+        }
         other => format!("the method `{}` needs all rows at each step", other.name()),
     };
     Some(
@@ -28,6 +34,21 @@ pub fn refused(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> 
             .here("batches are asked for here")
             .help("remove `batch`, or the option of the command"),
     )
+}
+
+/// How draws of a row are weighed against each other, and how many of them; `None`: there is one.
+pub(super) fn weighing(hir: &Hir) -> Option<(Weighing, usize)> {
+    hir.written.as_ref()?;
+    let how = hir.fit.iter().find_map(|o| match &o.value {
+        FitValue::Word(w) if o.name == "method" && w == "iwae" => Some(Weighing::Doubly),
+        FitValue::Word(w) if o.name == "method" && w == "forward_kl" => Some(Weighing::Inclusive),
+        _ => None,
+    })?;
+    let draws = hir.fit.iter().find_map(|o| match o.value {
+        FitValue::Number(n) if o.name == "importance_samples" => Some(n as usize),
+        _ => None,
+    });
+    Some((how, draws.unwrap_or(DRAWS)))
 }
 
 /// Rows of a table that are held out.
@@ -46,6 +67,7 @@ pub(super) fn plan(compiled: &Compiled, batches: &Batches, options: &FitOptions)
         batch: batches.rows,
         held: held(&compiled.hir, batches.total),
         patience: PATIENCE,
+        weighing: weighing(&compiled.hir),
         kl_warm_up: 0,
         free_bits: 0.0,
         epochs: EPOCHS,

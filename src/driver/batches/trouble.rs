@@ -6,12 +6,13 @@ use crate::driver::trouble::{Scene, explain_nonfinite, exploded, of_checkpoint};
 use crate::driver::{Compiled, Session};
 use crate::infer::FitOptions;
 use crate::infer::batches::{Batch, Plan, Rows, Trouble};
+use crate::run::Model;
 
 /// Say why.
 pub(super) fn explain(
     session: &mut Session,
     compiled: &Compiled,
-    batches: &Batches,
+    (model, batches): (&Model, &Batches),
     options: &FitOptions,
     plan: &Plan,
     trouble: Trouble,
@@ -25,7 +26,7 @@ pub(super) fn explain(
     };
     let Batch { rows, weights } = &batch;
     // On a graph of its own, which holds the rows of this batch.
-    let mut feeding = Feeding::new(compiled.model.fed_plainly(), batches);
+    let mut feeding = Feeding::new(model.fed_plainly(), batches);
     feeding.take(rows, weights);
     let graph = feeding.fed.graph().expect("it was made so above");
     let scene = Scene { compiled, graph, rows: Some((batches.plate, rows)) };

@@ -16,8 +16,9 @@ pub const FIRST_LOG_SD: f64 = -2.0;
 pub struct Part {
     /// Sizes of its plates in the batch.
     pub dims: Vec<usize>,
-    /// Which of them are rows of the batch, if any.
+    /// Which of them are rows of the batch, if any, and which their draws, if there are several: the one after.
     pub rows: Option<usize>,
+    pub draws: Option<usize>,
     pub kind: Kind,
     /// Cells of the whole table, where it is fitted.
     pub start: Vec<f64>,
@@ -42,6 +43,8 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug)]
 struct Own {
     row: usize,
+    /// Which of all draws of all rows, rows first.
+    draw: usize,
     /// Where its mean stands in ψ for row 0, and how far that moves per row.
     mean: usize,
     stride: usize,
@@ -72,17 +75,24 @@ impl Coordinates {
         let (mut places, mut start, mut decays, mut drawn, mut log_sds) = (vec![], vec![], vec![], vec![], vec![]);
         for part in parts {
             let cells: usize = part.dims.iter().product();
-            let size = |d: usize| if part.rows == Some(d) { total } else { part.dims[d] };
+            let size = |d: usize| match d {
+                _ if part.rows == Some(d) => total,
+                _ if part.draws == Some(d) => 1,
+                _ => part.dims[d],
+            };
             let whole: usize = (0..part.dims.len()).map(size).product();
             let strides: Vec<usize> = (0..part.dims.len()).map(|d| (0..d).map(size).product()).collect();
             let first = start.len();
             let own = |cell: usize| {
-                let (mut rest, mut own) = (cell, Own { row: 0, mean: first, stride: 0 });
+                let (mut rest, mut own) = (cell, Own { row: 0, draw: 0, mean: first, stride: 0 });
                 for (d, n) in part.dims.iter().enumerate() {
                     let i = rest % n;
                     rest /= n;
                     if part.rows == Some(d) {
                         (own.row, own.stride) = (i, strides[d]);
+                        own.draw += i;
+                    } else if part.draws == Some(d) {
+                        own.draw += i * part.rows.map_or(0, |r| part.dims[r]);
                     } else {
                         own.mean += i * strides[d];
                     }
@@ -203,13 +213,13 @@ impl Coordinates {
         }
     }
 
-    /// Add minus the log density of each row's own draws from `z`.
+    /// Add minus the log density of each draw of each row from `z`, rows first.
     pub fn row_surprise(&self, psi: &[f64], rows: &[usize], z: &[f64], out: &mut [f64]) {
         for (kind, place, z) in self.split(z) {
             let Place::Rows(own) = place else { continue };
             let log_sd = |o: &Own| if kind == Kind::Drawn { psi[self.logs + o.at(rows)] } else { 0.0 };
             if kind != Kind::Point {
-                z.iter().zip(own).for_each(|(z, o)| out[o.row] += 0.5 * (z * z + TAU.ln()) + log_sd(o));
+                z.iter().zip(own).for_each(|(z, o)| out[o.draw] += 0.5 * (z * z + TAU.ln()) + log_sd(o));
             }
         }
     }
@@ -273,7 +283,7 @@ impl Coordinates {
                         let at = o.at(&batch.rows);
                         by_psi[at] += g;
                         if kind == Kind::Drawn {
-                            by_psi[self.logs + at] += log(at, *g, *z, share * batch.weights[o.row]);
+                            by_psi[self.logs + at] += log(at, *g, *z, share * batch.weights[o.draw]);
                         }
                     }
                 }
@@ -290,14 +300,26 @@ impl Coordinates {
             let share = if kind == Kind::Drawn { share } else { 1.0 };
             let of = |z: f64, weight: f64, at: usize| share * weight * (0.5 * (z * z + TAU.ln()) + log_sd(at));
             match (kind, place) {
-                (Kind::Point, _) => {}
-                (_, Place::Shared(_, first)) => {
-                    sum += z.iter().enumerate().map(|(i, z)| of(*z, 1.0, first + i)).sum::<f64>();
-                }
+                (Kind::Point, _) | (_, Place::Shared(..)) => {}
                 (_, Place::Rows(own)) => {
-                    let each = z.iter().zip(own).map(|(z, o)| of(*z, batch.weights[o.row], o.at(&batch.rows)));
+                    let each = z.iter().zip(own).map(|(z, o)| of(*z, batch.weights[o.draw], o.at(&batch.rows)));
                     sum += each.sum::<f64>();
                 }
+            }
+        }
+        sum + self.shared_surprise(psi, z, share)
+    }
+
+    /// The same of what all rows share alone.
+    pub fn shared_surprise(&self, psi: &[f64], z: &[f64], share: f64) -> f64 {
+        let mut sum = 0.0;
+        for (kind, place, z) in self.split(z) {
+            let Place::Shared(_, first) = place else { continue };
+            let log_sd = |at: usize| if kind == Kind::Drawn { psi[self.logs + at] } else { 0.0 };
+            let share = if kind == Kind::Drawn { share } else { 1.0 };
+            if kind != Kind::Point {
+                let each = z.iter().enumerate().map(|(i, z)| share * (0.5 * (z * z + TAU.ln()) + log_sd(first + i)));
+                sum += each.sum::<f64>();
             }
         }
         sum

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::weigh::Draws;
 use super::{Batch, Coordinates, Plan, Rows};
 use crate::infer::rng::Stream;
 
@@ -56,8 +57,7 @@ pub fn bound(
     plan: &Plan,
     held: &[usize],
     psi: &[f64],
-    z: &mut [f64],
-    batch: &mut Batch,
+    (z, batch, draws): (&mut [f64], &mut Batch, &mut Draws),
 ) -> f64 {
     let mut sum = 0.0;
     for k in 0..held.len().div_ceil(plan.batch) {
@@ -65,6 +65,13 @@ pub fn bound(
         coordinates.noise(plan.seed, "held out", k, z);
         coordinates.shared_noise(plan.seed, "held out", 0, z);
         coordinates.place(psi, &batch.rows, z, target.theta());
+        if let Some((how, _)) = plan.weighing {
+            let each = 1.0 / plan.draws() as f64;
+            batch.weights.iter_mut().for_each(|w| *w = if *w > 0.0 { each } else { 0.0 });
+            target.take(&batch.rows, &batch.weights);
+            sum += draws.weigh(how, target, coordinates, (psi, batch, z));
+            continue;
+        }
         // What depends on the rows' weights is theirs.
         for counted in [true, false] {
             let weight = f64::from(u8::from(counted));

@@ -12,6 +12,7 @@ mod order;
 mod state;
 mod step;
 mod train;
+mod weigh;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,7 @@ pub use coordinates::{Coordinates, FIRST_LOG_SD, Kind, Part};
 pub use judge::{Rise, judge};
 pub use order::{Batch, shuffle};
 pub use step::{Descent, Moments, Optimizer, Rule, Schedule};
+pub use weigh::{Draws, Weighing};
 
 use super::kept::{Checkpoint, CheckpointError};
 use super::options::Progress;
@@ -28,8 +30,12 @@ use train::Training;
 
 /// The log joint of rows that change from call to call.
 pub trait Rows {
-    /// Take these rows of the table, each with the factor of what it adds.
+    /// Take these rows of the table, each draw of each with the factor of what it adds: rows first.
     fn take(&mut self, rows: &[usize], weights: &[f64]);
+    /// Give the draws of the rows taken other factors, and each the factor of its slopes.
+    fn weigh(&mut self, weights: &[f64], slopes: &[f64]);
+    /// The log joint of each draw of each row at theta, without its factor; what is added once is left out.
+    fn log_joints(&mut self, out: &mut [f64]);
     /// Drop units of nets at random, those of this seed and step; `None`: none.
     fn drop_out(&mut self, step: Option<(u64, usize)>);
     /// Draw the cells of binarised columns of the rows taken anew, those of this seed and step.
@@ -75,6 +81,8 @@ pub struct Plan {
     pub free_bits: f64,
     /// Rows of a batch.
     pub batch: usize,
+    /// Draws per row that are weighed against each other, and what for; else there is one.
+    pub weighing: Option<(Weighing, usize)>,
     pub epochs: usize,
     /// Products of matrices in single precision.
     pub single: bool,
@@ -91,6 +99,11 @@ impl Plan {
         (self.total - self.held).div_ceil(self.batch).max(1)
     }
 
+    /// Draws of each row in a step.
+    pub fn draws(&self) -> usize {
+        self.weighing.map_or(1, |w| w.1)
+    }
+
     fn cancelled(&self) -> bool {
         self.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed))
     }
@@ -103,6 +116,8 @@ pub struct Fitted {
     /// The lower bound of the rows that are fitted, and its Monte Carlo standard error; not numbers if the fit was interrupted.
     pub elbo: f64,
     pub elbo_se: f64,
+    /// Where draws are weighed against each other: their bound E log (1/K Σ w).
+    pub weighed: Option<f64>,
     /// Whether the bound of an epoch still rose at the end.
     pub rise: Option<Rise>,
     /// Epochs that were gone through.
@@ -156,10 +171,11 @@ pub fn fit(
     let best = held.map(|h| (h.best + 1, h.bounds[h.best]));
     let psi = if best.is_some() { &state.held.psi } else { &state.psi };
     let found = if ended { bound::bound(target, coordinates, plan, &fitted, psi, &mut state.values) } else { None };
-    let (elbo, elbo_se) = found.unwrap_or((f64::NAN, f64::NAN));
+    let (elbo, elbo_se, weighed) = found.unwrap_or((f64::NAN, f64::NAN, f64::NAN));
     Ok(Fitted {
         elbo,
         elbo_se,
+        weighed: plan.weighing.map(|_| weighed),
         rise: Rise::of(&state.bounds),
         epochs: state.epoch,
         best,

@@ -3,7 +3,7 @@
 use super::Plan;
 use crate::infer::rng::Stream;
 
-/// The rows of one batch with their weights; a smaller one is filled up with its own rows, which count nothing.
+/// The rows of one batch with the weights of their draws, rows first; a smaller one is filled up with its own rows, which count nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     pub rows: Vec<usize>,
@@ -14,11 +14,12 @@ impl Batch {
     /// Batch `k` of an epoch that goes through the rows in this order.
     pub fn set(&mut self, plan: &Plan, order: &[usize], k: usize) {
         let own = &order[k * plan.batch..((k + 1) * plan.batch).min(order.len())];
-        let weight = plan.batches() as f64;
+        let weight = plan.batches() as f64 / plan.draws() as f64;
         self.rows.clear();
         self.weights.clear();
         self.rows.extend(own.iter().cycle().take(plan.batch));
-        self.weights.extend((0..plan.batch).map(|r| if r < own.len() { weight } else { 0.0 }));
+        let all = 0..plan.batch * plan.draws();
+        self.weights.extend(all.map(|i| if i % plan.batch < own.len() { weight } else { 0.0 }));
     }
 }
 

@@ -3,6 +3,7 @@
 use super::held;
 use super::state::{Keeper, State};
 use super::step::{self, Descent, Moments, Squares};
+use super::weigh::Draws;
 use super::{Batch, Coordinates, Plan, Rows, Trouble, shuffle};
 use crate::infer::options::{Progress, Stage};
 
@@ -27,6 +28,7 @@ pub struct Training<'a> {
     pub fitted: Vec<usize>,
     held: Vec<usize>,
     batch: Batch,
+    draws: Draws,
 }
 
 impl<'a> Training<'a> {
@@ -57,6 +59,7 @@ impl<'a> Training<'a> {
             fitted,
             held,
             batch: Batch::default(),
+            draws: Draws::new(plan.batch, plan.draws()),
         }
     }
 
@@ -98,8 +101,14 @@ impl<'a> Training<'a> {
         self.target.soften(1.0, f64::NEG_INFINITY);
         self.target.drop_out(None);
         let s = &mut self.state;
-        let bound =
-            held::bound(self.target, self.coordinates, self.plan, &self.held, &s.psi, &mut self.z, &mut self.batch);
+        let bound = held::bound(
+            self.target,
+            self.coordinates,
+            self.plan,
+            &self.held,
+            &s.psi,
+            (&mut self.z, &mut self.batch, &mut self.draws),
+        );
         s.values += 2 * self.held.len().div_ceil(self.plan.batch);
         // A divergence that does not count yet says nothing about what will come.
         if s.epoch < self.plan.kl_warm_up {
@@ -124,9 +133,21 @@ impl<'a> Training<'a> {
         self.target.binarise(plan.seed, s.steps);
         self.coordinates.noise(plan.seed, "step", s.steps, &mut self.z);
         self.coordinates.place(&s.psi, &self.batch.rows, &self.z, self.target.theta());
+        let own = (&s.psi[..], &self.batch, &self.z[..]);
+        let rows = plan.weighing.map(|(how, _)| self.draws.weigh(how, self.target, self.coordinates, own));
+        if rows.is_some() {
+            self.draws.tell(self.target);
+            s.values += 1;
+        }
         let value = self.target.gradient();
         s.gradients += 1;
-        let bound = value + self.coordinates.surprise(&s.psi, &self.batch, &self.z, share);
+        let bound = match rows {
+            None => value + self.coordinates.surprise(&s.psi, &self.batch, &self.z, share),
+            Some(rows) => {
+                let once = value - self.draws.counted() + self.coordinates.shared_surprise(&s.psi, &self.z, 1.0);
+                once + rows
+            }
+        };
         // Of the negative bound per row, so that rates mean the same for any number of rows.
         let scale = -1.0 / self.fitted.len().max(1) as f64;
         // Where all that is fitted are params, the gradient is read where the kernels have left it.
