@@ -22,7 +22,7 @@ use crate::diag::Diags;
 use crate::hir::{FitOption, FitValue, Hir, VarId, VarKind, Written};
 use crate::imports;
 use crate::infer::{Checkpoint, FitOptions, GuideKind, Method, PathGradient};
-use crate::library::LIBRARY;
+use crate::library;
 use crate::lower::{self, Layout, graph::Graph};
 use crate::report::{self, FileHash};
 use crate::run::Model;
@@ -87,13 +87,8 @@ pub struct FitRequest {
 /// Text to checked program. Errors are in `session.diags`.
 pub fn check(session: &mut Session, name: &str, text: &str) -> Checked {
     let file = session.sources.add(name, text);
-    let library: Vec<Ast> = LIBRARY
-        .iter()
-        .map(|(name, text)| {
-            let id = session.sources.add(*name, *text);
-            syntax::parse(id, text, &mut session.diags)
-        })
-        .collect();
+    let first = library::add(&mut session.sources);
+    let library = library::parsed(first);
     let ast = syntax::parse(file, text, &mut session.diags);
     let library: Vec<&Ast> = library.iter().collect();
     let whole = imports::resolve(file, &ast, &mut session.sources, &mut session.diags);

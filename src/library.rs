@@ -1,10 +1,11 @@
 //! The library that every model sees: distributions and functions, written in `.vi`.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use crate::check::{BUILTINS, Builtin, CONSTANTS};
 use crate::diag::Diags;
-use crate::source::Sources;
+use crate::source::{FileId, Sources};
 use crate::syntax::ast::{Ast, DeclKind, DistItem, Param};
 use crate::syntax::parse;
 
@@ -15,6 +16,27 @@ pub const LIBRARY: &[(&str, &str)] = &[
     ("stdlib/discrete.vi", include_str!("../stdlib/discrete.vi")),
     ("stdlib/nets.vi", include_str!("../stdlib/nets.vi")),
 ];
+
+/// Add the files to the sources of a run, side by side; the id of the first.
+pub fn add(sources: &mut Sources) -> FileId {
+    let ids: Vec<FileId> = LIBRARY.iter().map(|(name, text)| sources.add(*name, *text)).collect();
+    ids[0]
+}
+
+/// The trees of the files, whose ids begin with `first`.
+pub fn parsed(first: FileId) -> Cow<'static, [Ast]> {
+    // Beside a model that was added before them; read once, since an editor checks with every keystroke.
+    const USUAL: FileId = FileId(1);
+    static USUALLY: OnceLock<Vec<Ast>> = OnceLock::new();
+    let parse_from = |first: FileId| -> Vec<Ast> {
+        let numbered = (first.0..).zip(LIBRARY);
+        numbered.map(|(id, (_, text))| parse(FileId(id), text, &mut Diags::default())).collect()
+    };
+    match first {
+        USUAL => Cow::Borrowed(USUALLY.get_or_init(|| parse_from(USUAL))),
+        other => Cow::Owned(parse_from(other)),
+    }
+}
 
 /// One form of a distribution, a function or a constant, for those who look it up.
 pub struct Entry {

@@ -28,6 +28,16 @@ impl Span {
 pub struct Source {
     pub name: String,
     pub text: String,
+    /// Where each line starts.
+    lines: Vec<u32>,
+}
+
+impl Source {
+    /// Where the line of a byte offset starts, and how many lines are above it.
+    pub fn line_of(&self, offset: usize) -> (usize, usize) {
+        let above = self.lines.partition_point(|&start| start as usize <= offset).max(1) - 1;
+        (self.lines[above] as usize, above)
+    }
 }
 
 /// Every source of one run. `FileId(0)` is the first file added.
@@ -38,7 +48,9 @@ pub struct Sources {
 
 impl Sources {
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> FileId {
-        self.files.push(Source { name: name.into(), text: text.into() });
+        let text: String = text.into();
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i as u32 + 1)).collect();
+        self.files.push(Source { name: name.into(), text, lines });
         FileId(self.files.len() as u32 - 1)
     }
 
@@ -53,10 +65,10 @@ impl Sources {
 
     /// One-based line and column (in characters) of a byte offset.
     pub fn line_column(&self, file: FileId, offset: u32) -> (usize, usize) {
-        let text = &self.get(file).text;
-        let before = &text[..text.floor_char_boundary((offset as usize).min(text.len()))];
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        let source = self.get(file);
+        let offset = source.text.floor_char_boundary((offset as usize).min(source.text.len()));
+        let (start, above) = source.line_of(offset);
+        let (line, column) = (above + 1, source.text[start..offset].chars().count() + 1);
         (line, column)
     }
 }

@@ -155,7 +155,7 @@ impl<'a> Checker<'a, '_> {
         }
         let support = self.support(form, &inner);
         self.check_observed(name, name_span, &support, drawn)?;
-        self.empty_support(name, e.span, &support, &inner)?;
+        self.empty_support(name, e.span, &support, &inner, args)?;
         self.finish(e.span, form, bound, inner, support, drawn)
     }
 
@@ -201,18 +201,32 @@ impl<'a> Checker<'a, '_> {
     }
 
     /// `Uniform(3, 1)` has no values.
-    fn empty_support(&mut self, name: &str, span: Span, support: &Support, inner: &Env) -> Option<()> {
+    fn empty_support(
+        &mut self,
+        name: &str,
+        span: Span,
+        support: &Support,
+        inner: &Env,
+        args: &[ast::Arg],
+    ) -> Option<()> {
         let Constraint::Interval { lower, upper, open } = &support.constraint else { return Some(()) };
         let (l, u) = (self.range_in(lower, inner).lower, self.range_in(upper, inner).upper);
         if l < u || l == u && !open {
             return Some(());
         }
-        self.diags.push(
-            Code::EMPTY_RANGE
-                .at(span, format!("no value of `{name}` lies between {l} and {u}"))
-                .here("an empty range")
-                .help("the lower end comes first"),
-        );
+        let d =
+            Code::EMPTY_RANGE.at(span, format!("no value of `{name}` lies between {l} and {u}")).here("an empty range");
+        let number = |a: &ast::Arg| {
+            let minus = matches!(&a.value.kind, A::Unary { operand, .. } if matches!(operand.kind, A::Number { .. }));
+            a.name.is_none() && (minus || matches!(a.value.kind, A::Number { .. }))
+        };
+        self.diags.push(match args {
+            [a, b] if l > u && number(a) && number(b) => {
+                let both = a.value.span.to(b.value.span);
+                d.help(format!("the lower end comes first: `{name}({u}, {l})`")).edit(both, format!("{u}, {l}"))
+            }
+            _ => d.help("the lower end comes first"),
+        });
         None
     }
 

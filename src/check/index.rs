@@ -47,7 +47,7 @@ impl<'a> Checker<'a, '_> {
             if !self.is_current(self.hir.var(var).span) {
                 self.used.insert(var);
             }
-            let Some(filled) = self.fill(&dims, items, base.span, e.span) else { return bad(e.span) };
+            let Some(filled) = self.fill(&dims, items, base.span, e.span, Some(var)) else { return bad(e.span) };
             let index: Vec<Index> = filled.into_iter().zip(&dims).map(|(f, &a)| f.unwrap_or(Index::Axis(a))).collect();
             let mut axes = vec![];
             for i in &index {
@@ -65,7 +65,7 @@ impl<'a> Checker<'a, '_> {
             return body;
         }
         let dims = body.axes.clone();
-        let Some(filled) = self.fill(&dims, items, base.span, e.span) else { return bad(e.span) };
+        let Some(filled) = self.fill(&dims, items, base.span, e.span, None) else { return bad(e.span) };
         // All cells are replaced at once: where one index varies over a plate that another one replaces, as in
         // `(…)[j, i]`, the old cells are renamed first.
         let replaced: Vec<AxisId> =
@@ -196,13 +196,15 @@ impl<'a> Checker<'a, '_> {
         self.diags.push(d);
     }
 
-    /// Which index fills which dimension. Dimensions left `None` stay as they are.
+    /// Which index fills which dimension of a value, of this variable if it is stored. Dimensions left `None` stay as
+    /// they are.
     fn fill(
         &mut self,
         dims: &[AxisId],
         items: Vec<(Item, Span)>,
         base: Span,
         whole: Span,
+        stored: Option<VarId>,
     ) -> Option<Vec<Option<Index>>> {
         let mut filled: Vec<Option<Index>> = vec![None; dims.len()];
         if items.len() > dims.len() {
@@ -250,25 +252,47 @@ impl<'a> Checker<'a, '_> {
                     },
                     Index::Label(..) => return None,
                 };
-                let name = self.hir.plate(plate).name.clone();
-                self.diags.push(
-                    Code::INDEX_OF_OTHER_PLATE
-                        .at(
-                            span,
-                            format!(
-                                "this index picks a cell of `{name}`, and the value varies over {}",
-                                self.axes_text(dims)
-                            ),
-                        )
-                        .here(format!("an index of `{name}`"))
-                        .label(base, format!("varies over {}", self.axes_text(dims)))
-                        .help(self.index_advice(dims)),
-                );
+                let d = self.index_of_other_plate(plate, span, dims, base, stored);
+                let read = match &index {
+                    Index::At(x) => x,
+                    Index::Axis(_) | Index::Label(..) => {
+                        self.diags.push(d);
+                        return None;
+                    }
+                };
+                self.diags.push(match &read.kind {
+                    ExprKind::Read { var, .. } => d.label(self.hir.var(*var).span, "the index is declared here"),
+                    _ => d,
+                });
                 return None;
             };
             filled[slot] = Some(index);
         }
         Some(filled)
+    }
+
+    fn index_of_other_plate(
+        &self,
+        plate: PlateId,
+        span: Span,
+        dims: &[AxisId],
+        base: Span,
+        stored: Option<VarId>,
+    ) -> Diagnostic {
+        let (name, over) = (&self.hir.plate(plate).name, self.axes_text(dims));
+        let d = Code::INDEX_OF_OTHER_PLATE
+            .at(span, format!("this index picks a cell of `{name}`, and the value varies over {over}"))
+            .here(format!("an index of `{name}`"))
+            .label(base, format!("varies over {over}"));
+        let advice = self.index_advice(dims);
+        // Which of the two places is wrong, only the author knows.
+        match stored.map(|v| self.hir.var(v)).filter(|v| !matches!(v.kind, VarKind::Column(_))) {
+            Some(v) if dims.len() == 1 => d
+                .label(v.span, format!("declared over {over} here"))
+                .help(format!("{advice}, or declare it as `{}[{name}]`", v.name)),
+            Some(v) => d.label(v.span, format!("declared over {over} here")).help(advice),
+            None => d.help(advice),
+        }
     }
 
     /// A label must fit one axis.

@@ -16,8 +16,10 @@ impl Checker<'_, '_> {
         }
         let mut found: Jumps = vec![];
         let mut seen = HashSet::new();
-        let steps = self.hir.steps.clone();
-        for step in &steps {
+        let lets = self.hir.steps.iter().enumerate();
+        self.lets =
+            lets.filter_map(|(i, s)| if let Step::Let { var, .. } = s { Some((*var, i)) } else { None }).collect();
+        for step in &self.hir.steps {
             match step {
                 Step::Observe { dist, .. } | Step::Latent { dist, .. } => {
                     self.jumps_of_dist(dist, &mut seen, &mut found)
@@ -26,8 +28,7 @@ impl Checker<'_, '_> {
                 Step::Let { .. } | Step::Param { .. } => {}
             }
         }
-        let written = self.hir.written.clone();
-        for line in written.iter().flat_map(|w| &w.lines) {
+        for line in self.hir.written.iter().flat_map(|w| &w.lines) {
             if let GuideLine::Draw { dist, .. } = line {
                 self.jumps_of_dist(dist, &mut seen, &mut found);
             }
@@ -135,7 +136,8 @@ impl Checker<'_, '_> {
     fn value_of(&self, var: VarId) -> Option<&Expr> {
         let lines = self.hir.written.iter().flat_map(|w| &w.lines);
         let own = lines.filter_map(|l| if let GuideLine::Own(step) = l { Some(step) } else { None });
-        self.hir.steps.iter().chain(own).find_map(|s| match s {
+        let model = self.lets.get(&var).and_then(|&i| self.hir.steps.get(i));
+        model.into_iter().chain(own).find_map(|s| match s {
             Step::Let { var: v, value, .. } if *v == var => Some(value),
             _ => None,
         })

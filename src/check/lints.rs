@@ -24,6 +24,9 @@ impl<'a> Checker<'a, '_> {
                 .flat_map(|a| &a.args)
                 .filter_map(|a| if let ast::ExprKind::Name(n) = &a.value.kind { Some(n.as_str()) } else { None })
                 .collect();
+            if codes.is_empty() {
+                continue;
+            }
             self.diags.list.retain(|d| {
                 let inside = d
                     .span

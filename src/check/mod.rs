@@ -119,6 +119,8 @@ struct Checker<'a, 'd> {
     used: HashSet<VarId>,
     /// Lets and reports whose value depends on a latent.
     random: HashSet<VarId>,
+    /// Which step computes each `let`, once all are there.
+    lets: HashMap<VarId, usize>,
     /// Those of them that depend on a continuous latent, and on a discrete one.
     smooth: HashSet<VarId>,
     summed: HashSet<VarId>,
@@ -212,6 +214,7 @@ impl<'a, 'd> Checker<'a, 'd> {
             mixtures: 0,
             used: HashSet::new(),
             random: HashSet::new(),
+            lets: HashMap::new(),
             smooth: HashSet::new(),
             summed: HashSet::new(),
             matrices: HashSet::new(),

@@ -66,7 +66,9 @@ impl<'a> Checker<'a, '_> {
                 let (l, u) = (self.expr(lower, env), self.expr(upper, env));
                 let (lower, upper) = (self.numeric(l, "use this as a bound"), self.numeric(u, "use this as a bound"));
                 let (l, u) = (self.range_in(&lower, env), self.range_in(&upper, env));
-                if l.lower > u.upper || !closed && l.lower >= u.upper {
+                // Ends that are the arguments of a distribution are judged where it is called.
+                let called = env.closed() && [&lower, &upper].iter().any(|e| !matches!(e.kind, ExprKind::Number(_)));
+                if !called && (l.lower > u.upper || !closed && l.lower >= u.upper) {
                     let (a, b) = (l.lower, u.upper);
                     self.diags.push(
                         Code::EMPTY_RANGE

@@ -14,6 +14,9 @@ pub struct Terminal {
     width: usize,
 }
 
+/// So many diagnostics are shown: nobody reads more.
+const SHOWN: usize = 200;
+
 /// Diagnostics are no wider than this, however wide the window is.
 const WIDEST: usize = 100;
 
@@ -52,9 +55,17 @@ impl Terminal {
 
     /// Print all diagnostics in the order of their places, and how many there are.
     pub fn complain_all(&self, diags: &Diags, sources: &Sources) {
-        for d in diags.sorted() {
+        let mut found = diags.sorted();
+        // Of more than that, warnings wait until the errors are mended.
+        if found.len() > SHOWN {
+            found.sort_by_key(|d| std::cmp::Reverse(d.severity));
+        }
+        for d in found.iter().take(SHOWN) {
             self.complain(d, sources);
             self.note("\n");
+        }
+        if let more @ 1.. = found.len().saturating_sub(SHOWN) {
+            self.note(&format!("{more} more are not shown; `vic check --format json` lists all\n"));
         }
         if diags.has_errors() {
             let example = diags.list.iter().find(|d| d.severity == Severity::Error).map_or("", |d| d.code.id);

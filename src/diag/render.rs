@@ -63,7 +63,6 @@ impl<'a> View<'a> {
     fn new(diagnostic: &'a Diagnostic, sources: &Sources) -> View<'a> {
         // Without a primary place, the first label's file is the one to show.
         let home = diagnostic.span.or_else(|| diagnostic.labels.first().map(|l| l.span)).map(|s| s.file);
-        let source = home.map(|f| Page::new(sources.get(f)));
         let mut labels = vec![];
         if let Some(span) = diagnostic.span {
             let text = (!diagnostic.label.is_empty()).then(|| diagnostic.label.clone());
@@ -72,11 +71,21 @@ impl<'a> View<'a> {
         let mut elsewhere = vec![];
         for label in &diagnostic.labels {
             if Some(label.span.file) == home {
-                labels.push(LabeledSpan::new_with_span(Some(label.text.clone()), inside(label.span, sources)));
+                let place = inside(label.span, sources);
+                // What is far away on one line would have to be shown with all that is between.
+                let far = |l: &LabeledSpan| {
+                    let between = (l.offset().min(place.offset()), l.offset().max(place.offset()));
+                    let on_one_line = sources.get(label.span.file).text.get(between.0..between.1);
+                    between.1 - between.0 > WIDEST && on_one_line.is_some_and(|t| !t.contains('\n'))
+                };
+                if labels.first().is_none_or(|l| !far(l)) {
+                    labels.push(LabeledSpan::new_with_span(Some(label.text.clone()), place));
+                }
             } else {
                 elsewhere.push(format!("{}: {}", position(label.span.file, label.span.start, sources), label.text));
             }
         }
+        let source = home.map(|f| Page::new(sources.get(f), &labels));
         View { diagnostic, source, labels, elsewhere }
     }
 }
@@ -84,25 +93,36 @@ impl<'a> View<'a> {
 /// How miette asks a `Page` for lines to show; with 0 it asks for a position.
 const WHOLE_LINES: usize = 1;
 
-/// A source that shows the lines of its spans whole, and none beside them.
+/// Bytes of a line that are shown on either side of a place.
+const WIDEST: usize = 400;
+
+/// A source that shows the lines of its spans whole, unless they are very long, and none beside them.
 #[derive(Debug)]
 struct Page {
     name: String,
+    /// The lines from the first label to the last.
     text: String,
+    /// Where they start, and how many lines are above.
+    from: usize,
+    above: usize,
 }
 
 impl Page {
-    fn new(source: &Source) -> Page {
+    fn new(source: &Source, labels: &[LabeledSpan]) -> Page {
+        let first = labels.iter().map(LabeledSpan::offset).min().unwrap_or(0);
+        let last = labels.iter().map(|l| l.offset() + l.len()).max().unwrap_or(0);
+        let (from, above) = source.line_of(first);
+        let end = last + source.text[last..].find('\n').unwrap_or(source.text.len() - last);
         // A control character could garble the terminal; offsets stay.
-        let mut text = String::with_capacity(source.text.len());
-        for c in source.text.chars() {
+        let mut text = String::with_capacity(end - from);
+        for c in source.text[from..end].chars() {
             if c.is_control() && c != '\n' && c != '\t' {
                 text.extend(std::iter::repeat_n(' ', c.len_utf8()));
             } else {
                 text.push(c);
             }
         }
-        Page { name: source.name.clone(), text }
+        Page { name: source.name.clone(), text, from, above }
     }
 }
 
@@ -113,7 +133,8 @@ impl SourceCode for Page {
         lines: usize,
         _: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
-        let (from, to) = (span.offset(), span.offset() + span.len());
+        let Some(from) = span.offset().checked_sub(self.from) else { return Err(MietteError::OutOfBounds) };
+        let to = from + span.len();
         let (Some(before), Some(after)) = (self.text.get(..from), self.text.get(to..)) else {
             return Err(MietteError::OutOfBounds);
         };
@@ -124,11 +145,15 @@ impl SourceCode for Page {
             start = from;
         }
         let end = to + after.find('\n').unwrap_or(after.len());
-        let line = before.matches('\n').count();
+        let line = self.above + before.matches('\n').count();
+        if lines >= WHOLE_LINES {
+            start = start.max(self.text.floor_char_boundary(from.saturating_sub(WIDEST)));
+        }
+        let end = end.min(self.text.ceil_char_boundary((to + WIDEST).min(self.text.len())));
         // Two lines more than there are: snippets join over a gap of so many.
         let count = self.text[start..end].matches('\n').count() + 3;
         let data = &self.text.as_bytes()[start..end];
-        let span = (start, end - start).into();
+        let span = (self.from + start, end - start).into();
         Ok(Box::new(MietteSpanContents::new_named(self.name.clone(), data, span, line, column, count)))
     }
 }
@@ -138,6 +163,7 @@ fn inside(span: Span, sources: &Sources) -> SourceSpan {
     let text = &sources.get(span.file).text;
     let start = text.floor_char_boundary((span.start as usize).min(text.len()));
     let end = text.ceil_char_boundary((span.end as usize).clamp(start, text.len()));
+    let end = if text[start..end].contains('\n') { end } else { end.min(text.ceil_char_boundary(start + WIDEST)) };
     (start, end - start).into()
 }
 

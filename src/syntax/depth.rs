@@ -43,10 +43,18 @@ pub fn limit(file: FileId, tokens: &mut Vec<Lexeme<'_>>, damaged: &mut Vec<usize
         }
         start += part.len();
     }
-    for range in deep.into_iter().rev() {
-        let whole = (tokens[range.start].0, Token::Bad, tokens[range.end - 1].2);
-        tokens.splice(range, [whole]);
+    if deep.is_empty() {
+        return;
     }
+    let mut kept = Vec::with_capacity(tokens.len());
+    let mut at = 0;
+    for range in deep {
+        kept.extend_from_slice(&tokens[at..range.start]);
+        kept.push((tokens[range.start].0, Token::Bad, tokens[range.end - 1].2));
+        at = range.end;
+    }
+    kept.extend_from_slice(&tokens[at..]);
+    *tokens = kept;
 }
 
 /// The first token at which a declaration's tree may be deeper than the limit.

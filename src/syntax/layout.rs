@@ -13,6 +13,9 @@ use super::token::{Lexeme, Token};
 use crate::diag::{Code, Diags};
 use crate::source::{FileId, Span};
 
+/// Brackets left open that are shown beside the innermost.
+const SHOWN: usize = 8;
+
 /// What the parser reads.
 pub struct Layout<'s> {
     pub tokens: Vec<Lexeme<'s>>,
@@ -382,8 +385,11 @@ impl<'s> Maker<'s, '_> {
         if self.text[inner.start as usize..at].contains('\n') {
             d = d.label(self.span(up_to, at), "nothing closes it up to here");
         }
-        for (outer, _) in &open[1..] {
+        for (outer, _) in open[1..].iter().take(SHOWN) {
             d = d.label(*outer, "not closed either");
+        }
+        if let 1.. = open.len().saturating_sub(SHOWN + 1) {
+            d = d.note(format!("{} brackets are open in all", open.len()));
         }
         self.diags.push(d);
     }

@@ -15,14 +15,15 @@ const SHOWN: usize = 100;
 
 /// The tree of a file. What does not parse is reported and left out; all else is there.
 pub fn parse(file: FileId, text: &str, diags: &mut Diags) -> Ast {
-    let Layout { tokens, comments, damaged } = layout(file, text, diags);
+    let Layout { tokens, comments, mut damaged } = layout(file, text, diags);
+    damaged.sort_unstable();
     let mut problems = vec![];
     let lexemes = tokens.iter().copied().map(Ok::<_, Infallible>);
     let mut decls = ProgramParser::new().parse(file, &mut problems, lexemes).unwrap_or_else(|error| {
         problems.push(Problem::unexpected(error, 0, text.len(), true));
         vec![]
     });
-    let mut said = vec![];
+    let (mut said, mut more) = (vec![], 0);
     let mut broken = vec![];
     // Where failed declarations start, and how far they are indented.
     let mut failed = BTreeMap::new();
@@ -31,7 +32,8 @@ pub fn parse(file: FileId, text: &str, diags: &mut Diags) -> Ast {
             let place = Place::of(file, text, &tokens, unexpected);
             broken.extend(place.declared(unexpected));
             let range = place.range();
-            let consequence = damaged.iter().any(|d| range.contains(d));
+            let consequence =
+                damaged.get(damaged.partition_point(|d| *d < range.start)).is_some_and(|d| range.contains(d));
             // A line below one that failed, deeper and without a keyword, is the rest of it.
             let rest = place.continued_indent(&failed);
             failed.insert(range.start, rest.unwrap_or_else(|| place.indent()));
@@ -39,10 +41,11 @@ pub fn parse(file: FileId, text: &str, diags: &mut Diags) -> Ast {
                 continue;
             }
         }
-        said.push(explain(file, text, &tokens, problem));
+        match said.len() < SHOWN {
+            true => said.push(explain(file, text, &tokens, problem)),
+            false => more += 1,
+        }
     }
-    let more = said.len().saturating_sub(SHOWN);
-    said.truncate(SHOWN);
     if let (Some(last), 1..) = (said.last_mut(), more) {
         last.notes.push(format!("{more} further errors of syntax are not shown"));
     }

@@ -38,6 +38,7 @@ mod methods;
 mod missing;
 mod missing_discrete;
 mod models;
+mod mutants;
 mod mutations;
 mod nets;
 mod nonfinite;
