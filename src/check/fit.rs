@@ -33,7 +33,7 @@ const OPTIONS: &[(&str, Kind)] = &[
     ("batch", Kind::Batch),
     ("epochs", Kind::Whole),
     ("optimizer", Kind::Optimizer),
-    ("schedule", Kind::Word(&["linear", "cosine", "constant"])),
+    ("schedule", Kind::Word(&["linear", "cosine", "constant", "tripling"])),
     ("warmup", Kind::Whole),
     ("holdout", Kind::Share),
     ("patience", Kind::Whole),

@@ -124,7 +124,11 @@ pub fn after(compiled: &Compiled, options: &FitOptions, fit: &Fit) -> After {
     if blind || options.doubt.is_some() || options.interrupted() || !compiled.model.smooth() {
         return After::Report(options.clone());
     }
-    let found = lines(compiled).and_then(|n| infer::jump_between(&compiled.model, &fit.sample(2 * n, options.seed)));
+    let found = lines(compiled).and_then(|n| {
+        let mut evaluator = compiled.model.evaluator();
+        let mut log_joint = |theta: &[f64], gradient: &mut [f64]| evaluator.value_grad(theta, gradient);
+        infer::jump_between(&mut log_joint, compiled.model.dim(), &fit.sample(2 * n, options.seed))
+    });
     let Some(found) = found else { return After::Report(options.clone()) };
     let jump = in_words(compiled, &found);
     // A checkpoint is of one fit.
@@ -155,6 +159,18 @@ pub enum After {
 fn lines(compiled: &Compiled) -> Option<usize> {
     let graph = compiled.model.graph();
     lower::may_jump(graph).then(|| (WORK / (super::fit::work(graph) * 1000)).clamp(4, LINES))
+}
+
+/// The same where the model was fitted in batches: a jump of a batch's log joint between draws of its coordinates, in words.
+pub fn doubt_of_batch(
+    compiled: &Compiled,
+    log_joint: &mut dyn FnMut(&[f64], &mut [f64]) -> f64,
+    draw: &mut dyn FnMut(usize) -> Vec<f64>,
+) -> Option<String> {
+    let ends: Vec<f64> = (0..2 * lines(compiled)?).flat_map(&mut *draw).collect();
+    let found = infer::jump_between(log_joint, compiled.model.dim(), &ends)?;
+    let way = "Fits in batches follow slopes, which do not show it: leave out `batch` where the data allow it";
+    Some(format!("In a batch {}. {way}.", in_words(compiled, &found)))
 }
 
 fn in_words(compiled: &Compiled, found: &Jump) -> String {

@@ -63,6 +63,10 @@ const DYNAMICS: Dynamics = Dynamics { steps: 8, acceptance: 0.8 };
 
 /// R̂ at which so short chains have forgotten where they began.
 pub const FORGOTTEN: f64 = 1.05;
+/// R̂ from which on two more doublings can be expected to get there, whatever has been spent: its excess over 1 falls at
+/// least as the number of transitions grows.
+const NEARLY_FORGOTTEN: f64 = 1.15;
+const FURTHER_DOUBLINGS: usize = 2;
 /// R̂ of chains that lie apart: eight times as many transitions would not bring them together.
 const HOPELESS: f64 = 2.0;
 
@@ -176,12 +180,16 @@ impl Mover<'_> {
         }
         let mut chains = self.round(self.metric.as_ref()?, starts, 1, kept);
         let mut thin = 1;
+        let mut further = FURTHER_DOUBLINGS;
         // Chains that have not forgotten their starts go on, keeping fewer of their states.
         while chains.moved() && (FORGOTTEN..HOPELESS).contains(&chains.r_hat(dim)) {
             thin *= 2;
             let cost = hamiltonian::cost(count, WARM_UP + thin * kept, DYNAMICS);
             if self.spent + cost > self.budget {
-                break;
+                if chains.r_hat(dim) > NEARLY_FORGOTTEN || further == 0 {
+                    break;
+                }
+                further -= 1;
             }
             self.spent += cost;
             // What they have seen of the posterior tells its scales better than the guide did.

@@ -1,6 +1,6 @@
 //! Where a log joint jumps. A guide that is drawn by moving its noise sees slopes, and no jump.
 
-use super::{Evaluator, Stream, Target};
+use super::{Stream, Target};
 
 /// Points on a line between which it is looked at.
 const PARTS: usize = 16;
@@ -28,14 +28,17 @@ pub fn jump(target: &dyn Target, lines: usize, seed: u64) -> Option<Jump> {
         names.iter().zip(&centre).map(|(name, c)| c + draw(name)).collect()
     };
     let ends: Vec<f64> = (0..2 * lines).flat_map(end).collect();
-    jump_between(target, &ends)
+    let mut evaluator = target.evaluator();
+    jump_between(&mut |theta, gradient| evaluator.value_grad(theta, gradient), names.len(), &ends)
 }
+
+/// A log joint that writes its gradient.
+type LogJoint<'t> = dyn FnMut(&[f64], &mut [f64]) -> f64 + 't;
 
 /// The largest jump met on the lines between two points each: the first and the second, the third and the fourth, ….
 /// Row-major.
-pub fn jump_between(target: &dyn Target, ends: &[f64]) -> Option<Jump> {
-    let dim = target.dim();
-    let mut line = Line { evaluator: target.evaluator(), gradient: vec![0.0; dim] };
+pub fn jump_between(log_joint: &mut LogJoint, dim: usize, ends: &[f64]) -> Option<Jump> {
+    let mut line = Line { log_joint, gradient: vec![0.0; dim] };
     let mut largest: Option<Jump> = None;
     for pair in ends.chunks_exact((2 * dim).max(1)) {
         let (from, to) = pair.split_at(dim);
@@ -80,14 +83,14 @@ fn surprise(a: &Point, b: &Point) -> f64 {
     if off.is_nan() { 0.0 } else { off }
 }
 
-struct Line<'t> {
-    evaluator: Box<dyn Evaluator + 't>,
+struct Line<'l, 't> {
+    log_joint: &'l mut LogJoint<'t>,
     gradient: Vec<f64>,
 }
 
-impl Line<'_> {
+impl Line<'_, '_> {
     fn point(&mut self, theta: Vec<f64>) -> Point {
-        let value = self.evaluator.value_grad(&theta, &mut self.gradient);
+        let value = (self.log_joint)(&theta, &mut self.gradient);
         Point { theta, value, gradient: self.gradient.clone() }
     }
 
@@ -96,7 +99,7 @@ impl Line<'_> {
         let mut alone = |i: usize| {
             let mut theta = low.theta.clone();
             theta[i] = high.theta[i];
-            (self.evaluator.value(&theta) - low.value).abs()
+            ((self.log_joint)(&theta, &mut self.gradient) - low.value).abs()
         };
         let changes: Vec<f64> = (0..low.theta.len()).map(&mut alone).collect();
         (0..changes.len()).max_by(|&i, &j| changes[i].total_cmp(&changes[j])).unwrap_or(0)
@@ -106,6 +109,7 @@ impl Line<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::infer::Evaluator;
 
     struct Of(fn(&[f64], &mut [f64]) -> f64);
 
@@ -138,7 +142,7 @@ mod tests {
     #[test]
     fn jumps_are_told_from_kinks_and_steep_slopes() {
         assert_eq!(jump(&Of(bowl), 10, 1), None);
-        assert_eq!(jump_between(&Of(bowl), &[-9.0, 9.0, 5.0, -5.0]), None);
+        assert_eq!(jump_between(&mut bowl, 2, &[-9.0, 9.0, 5.0, -5.0]), None);
         let kink = |x: &[f64], g: &mut [f64]| {
             let f = bowl(x, g);
             g[1] += 30.0 * x[1].signum();
@@ -150,9 +154,9 @@ mod tests {
         assert_eq!(found.coordinate, 1);
         assert!((found.size - 2.5).abs() < 1e-6, "{found:?}");
         // Beyond the box, where no start is.
-        let far = |x: &[f64], g: &mut [f64]| bowl(x, g) + if x[0] > 3.0 { 2.5 } else { 0.0 };
+        let mut far = |x: &[f64], g: &mut [f64]| bowl(x, g) + if x[0] > 3.0 { 2.5 } else { 0.0 };
         assert_eq!(jump(&Of(far), 10, 1), None);
-        assert_eq!(jump_between(&Of(far), &[2.5, 0.0, 3.5, 1.0]).map(|j| j.coordinate), Some(0));
+        assert_eq!(jump_between(&mut far, 2, &[2.5, 0.0, 3.5, 1.0]).map(|j| j.coordinate), Some(0));
         let edge = |x: &[f64], g: &mut [f64]| if x[1] > 0.3 { f64::NEG_INFINITY } else { bowl(x, g) };
         assert_eq!(jump(&Of(edge), 10, 1), None, "an edge of the support is another matter");
     }

@@ -7,10 +7,11 @@ use super::draws::describe_draws;
 use super::options::plan;
 use super::trouble::explain;
 use crate::driver::fit::{heading, trace};
+use crate::driver::plan::doubt_of_batch;
 use crate::driver::posterior::check_draws;
 use crate::driver::trouble::unsaved;
 use crate::driver::{Compiled, Session};
-use crate::infer::batches::{self, Fitted, Plan};
+use crate::infer::batches::{self, Batch, Coordinates, Fitted, Plan, Rows};
 use crate::infer::{FitOptions, Progress, Target};
 use crate::report::FitReport;
 
@@ -75,6 +76,9 @@ pub fn fit(
         let name = &compiled.hir.var(d.var).name;
         report.doubts.push(format!("Probabilities of `{name}` are not computed for a fit in batches."));
     }
+    if !fitted.cancelled {
+        report.doubts.extend(jump(compiled, &mut rows, &coordinates, &plan, &fitted.psi));
+    }
     report.trace = trace(&fitted.trace);
     report.doubts.extend(check_draws(&report));
     if let (Some(error), Some(checkpoint)) = (&fitted.unsaved, &options.checkpoint) {
@@ -82,6 +86,21 @@ pub fn fit(
     }
     report.seconds = fitted.seconds + ended.elapsed().as_secs_f64();
     Some(report)
+}
+
+/// What steps in the first batch's log joint, between draws of the fit, make doubtful.
+fn jump(compiled: &Compiled, rows: &mut dyn Rows, coordinates: &Coordinates, plan: &Plan, psi: &[f64]) -> Option<String> {
+    let mut batch = Batch::default();
+    batch.set(plan, &(0..plan.total).collect::<Vec<usize>>(), 0);
+    rows.take(&batch.rows, &batch.weights);
+    let mut draw = |d: usize| {
+        let (mut z, mut theta) = (vec![0.0; coordinates.dim()], vec![0.0; coordinates.dim()]);
+        coordinates.noise(plan.seed, "jumps", d, &mut z);
+        coordinates.shared_noise(plan.seed, "jumps", d, &mut z);
+        coordinates.place(psi, &batch.rows, &z, &mut theta);
+        theta
+    };
+    doubt_of_batch(compiled, &mut |theta, gradient| rows.value_grad(theta, gradient), &mut draw)
 }
 
 /// Options that are off unless they are asked for.

@@ -90,6 +90,7 @@ pub(super) fn plan(compiled: &Compiled, batches: &Batches, options: &FitOptions)
                 plan.optimizer.schedule = match w.as_str() {
                     "constant" => Schedule::Constant,
                     "cosine" => Schedule::Cosine,
+                    "tripling" => Schedule::Tripling,
                     _ => Schedule::Linear,
                 }
             }

@@ -40,7 +40,7 @@ impl RowModel {
                     sum.iter_mut().zip(&by_psi).for_each(|(s, g)| *s += g);
                 }
             }
-            let rate = adam.rate_at(step, self.refine);
+            let rate = adam.rate_at(step, self.refine, self.refine);
             let step = Descent { optimizer: &adam, rate, scale: -0.5, length: 0.0 };
             moments.step(&step, &mut e.psi, &sum, &decays, &|pieces, job| (0..pieces).for_each(job));
         }

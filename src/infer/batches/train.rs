@@ -163,7 +163,7 @@ impl<'a> Training<'a> {
         let squares = self.squares.sum(gradient, each);
         let finite = bound.is_finite() && squares.is_finite();
         if finite {
-            let rate = plan.optimizer.rate_at(s.steps, plan.epochs * plan.batches());
+            let rate = plan.optimizer.rate_at(s.steps, plan.epochs * plan.batches(), plan.batches());
             let step = Descent { optimizer: &plan.optimizer, rate, scale, length: scale.abs() * squares.sqrt() };
             s.moments.step(&step, &mut s.psi, gradient, &self.coordinates.decays, each);
             s.sum += bound;
