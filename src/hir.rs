@@ -471,6 +471,17 @@ pub struct DistUse {
     pub log_kept: Option<Expr>,
 }
 
+impl DistUse {
+    /// Whether its arguments read a variable: the earlier rows of a chain, if it is the one drawn.
+    pub fn reads(&self, var: VarId) -> bool {
+        let mut found = false;
+        for e in self.args.iter().map(|a| &a.2).chain([&self.logpdf]) {
+            crate::check::walk(e, &mut |e| found |= matches!(&e.kind, ExprKind::Read { var: v, .. } if *v == var));
+        }
+        found
+    }
+}
+
 /// What a distribution can give.
 #[derive(Clone, Debug)]
 pub struct Support {

@@ -6,14 +6,14 @@ use crate::syntax::ast::ExprKind as A;
 
 impl<'a> Checker<'a, '_> {
     pub(super) fn attrs(&mut self, decl: &'a ast::Decl) {
-        let known = ["noncentered", "centered", "allow"];
+        let known: Vec<&str> = words::names(words::ATTRIBUTES).collect();
         for (i, a) in decl.attrs.iter().enumerate() {
             let name = a.name.name.as_str();
             if !known.contains(&name) {
                 let d = Code::UNKNOWN_ATTRIBUTE
                     .at(a.span, format!("there is no attribute called `@{name}`"))
                     .here("not an attribute");
-                self.diags.push(match crate::diag::nearest(name, known) {
+                self.diags.push(match crate::diag::nearest(name, known.iter().copied()) {
                     Some(n) => d.help(format!("did you mean `@{n}`?")).edit(a.name.span, n),
                     None => d.help("the attributes are `@centered`, `@noncentered` and `@allow(CODE)`"),
                 });

@@ -4,8 +4,6 @@ use super::*;
 use crate::diag::Code;
 use crate::syntax::ast::{ColumnSource, Field};
 
-const TYPES: &[&str] = &["real", "int", "bool", "key", "category", "date", "ordered", "simplex", "corr", "cov"];
-
 impl<'a> Checker<'a, '_> {
     /// A column with its plates and type; its range is checked later.
     pub(super) fn declare_column(&mut self, table: TableId, name: &'a Ident, field: &'a Field) -> Option<VarId> {
@@ -219,7 +217,7 @@ impl<'a> Checker<'a, '_> {
         if self.poisoned.contains(name) {
             return;
         }
-        let later = TYPES.contains(&name);
+        let later = words::names(words::TYPES).any(|t| t == name);
         let message =
             if later { format!("{what} cannot be `{name}`") } else { format!("there is no type called `{name}`") };
         let mut d = Code::UNKNOWN_TYPE.at(at.span, message).here(if later { "not here" } else { "not a type" });

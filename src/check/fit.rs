@@ -310,8 +310,14 @@ impl<'a> Checker<'a, '_> {
                 let said = if name.is_empty() { "this".into() } else { format!("`{name}`") };
                 let d = Code::UNKNOWN_GUIDE.at(family.span, format!("{said} is not a guide")).here("not a guide");
                 let squeezed = name.to_lowercase().replace('_', "");
-                self.diags.push(match nearest(name, ["meanfield", "fullrank", "lowrank", "mixture", "flow"]) {
-                    Some(n) => d.help(format!("did you mean `guide {n}`?")),
+                self.diags.push(match nearest(name, words::names(words::GUIDES)) {
+                    Some(n) => {
+                        let at = match &family.kind {
+                            A::Call { callee, .. } => callee.span,
+                            _ => family.span,
+                        };
+                        d.help(format!("did you mean `guide {n}`?")).edit(at, n)
+                    }
                     None if squeezed == "normal" || squeezed == "gaussian" => d.help(
                         "`guide meanfield` is independent normals, `guide fullrank` one normal with correlations",
                     ),

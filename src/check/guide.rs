@@ -123,9 +123,12 @@ impl<'a> Checker<'a, '_> {
                         _ => format!("`@{name}` has no meaning on a line of a guide"),
                     };
                     let d = Code::UNKNOWN_ATTRIBUTE.at(a.span, said).here("not here");
-                    self.diags.push(d.help(
-                        "a line takes `@score`, and that of a discrete latent also `@enumerate` or `@gumbel(temperature: 0.5)`",
-                    ));
+                    self.diags.push(match crate::diag::nearest(name, words::names(words::GUIDE_ATTRIBUTES)) {
+                        Some(n) => d.help(format!("did you mean `@{n}`?")).edit(a.name.span, n),
+                        None => d.help(
+                            "a line takes `@score`, and that of a discrete latent also `@enumerate` or `@gumbel(temperature: 0.5)`",
+                        ),
+                    });
                     continue;
                 }
             };

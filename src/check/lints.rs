@@ -5,35 +5,36 @@ use super::support::reads;
 use super::*;
 use crate::diag::{Code, Severity};
 
+/// Drop the warnings that the declarations they stand in allow.
+pub fn allow(model: &Ast, diags: &mut Diags) {
+    for decl in &model.decls {
+        let codes: Vec<&str> = decl
+            .attrs
+            .iter()
+            .filter(|a| a.name.name == "allow")
+            .flat_map(|a| &a.args)
+            .filter_map(|a| if let ast::ExprKind::Name(n) = &a.value.kind { Some(n.as_str()) } else { None })
+            .collect();
+        if codes.is_empty() {
+            continue;
+        }
+        diags.list.retain(|d| {
+            let inside = d
+                .span
+                .is_some_and(|s| s.file == decl.span.file && s.start >= decl.span.start && s.end <= decl.span.end);
+            !(inside && d.severity == Severity::Warning && codes.contains(&d.code.id))
+        });
+    }
+}
+
 impl<'a> Checker<'a, '_> {
     pub(super) fn lint(&mut self, model: &'a Ast) {
         self.unreached_latents();
         self.unused_columns();
         self.shared_by_all_rows();
         self.no_data(model);
+        self.structure(model);
         self.idioms(model);
-    }
-
-    /// Drop the warnings that the declarations they stand in allow.
-    pub(super) fn allow(&mut self, model: &'a Ast) {
-        for decl in &model.decls {
-            let codes: Vec<&str> = decl
-                .attrs
-                .iter()
-                .filter(|a| a.name.name == "allow")
-                .flat_map(|a| &a.args)
-                .filter_map(|a| if let ast::ExprKind::Name(n) = &a.value.kind { Some(n.as_str()) } else { None })
-                .collect();
-            if codes.is_empty() {
-                continue;
-            }
-            self.diags.list.retain(|d| {
-                let inside = d
-                    .span
-                    .is_some_and(|s| s.file == decl.span.file && s.start >= decl.span.start && s.end <= decl.span.end);
-                !(inside && d.severity == Severity::Warning && codes.contains(&d.code.id))
-            });
-        }
     }
 
     /// A latent that no observation or factor depends on is fitted to its prior.

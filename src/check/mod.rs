@@ -35,8 +35,10 @@ mod plates;
 mod print;
 mod recurrence;
 mod steps;
+mod structure;
 mod support;
 mod walk;
+pub mod words;
 
 use std::collections::{HashMap, HashSet};
 
@@ -49,6 +51,7 @@ use names::Names;
 pub use builtins::{BUILTINS, Builtin, CONSTANTS};
 pub use centering::{LocationScale, is_joint_gaussian, location_scale};
 pub use fit::fit_options;
+pub use lints::allow;
 pub use print::{describe, plates, print};
 pub(crate) use {expr::walk, support::reads};
 
@@ -91,7 +94,7 @@ pub fn check(model: &Ast, library: &[&Ast], diags: &mut Diags) -> Hir {
     if !c.diags.has_errors() {
         c.lint(model);
     }
-    c.allow(model);
+    lints::allow(model, c.diags);
     c.hir
 }
 

@@ -285,7 +285,13 @@ impl<'a> Checker<'a, '_> {
         let bare = name.trim_matches('`');
         d = match (key, product) {
             (_, Some(_)) => d.help(format!("sum over the plate: `sum(… over {plate})`")),
-            (Some(k), None) if culprit.is_some() => d.help(format!("index it: `{bare}[{}]`", k.name)),
+            (Some(k), None) if culprit.is_some() => {
+                let indexed = format!("{bare}[{}]", k.name);
+                let d = d.help(format!("index it: `{indexed}`"));
+                // A value that has an index already gets the missing one by hand.
+                let alone = culprit.is_some_and(|(v, s)| (s.end - s.start) as usize == self.hir.var(v).name.len());
+                if alone { d.edit(span, indexed) } else { d }
+            }
             _ if culprit.is_some() => {
                 let label = self.known_labels(target).and_then(|l| l.first().cloned());
                 let label = label.map_or("…".into(), |l| if l.parse::<f64>().is_ok() { l } else { format!("\"{l}\"") });

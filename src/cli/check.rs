@@ -7,6 +7,7 @@ use super::args::{self, CheckArgs, Format};
 use super::findings::{Finding, to_github, to_json, to_sarif};
 use super::terminal::{Terminal, counts};
 use super::{ERROR, INTERRUPTED, OK, files, interrupt};
+use crate::check;
 use crate::data;
 use crate::diag::{ALL, Code, Diagnostic, Severity, nearest};
 use crate::driver::{self, Session};
@@ -128,6 +129,8 @@ fn check(args: &CheckArgs, model: &str, data: &[&String]) -> Session {
         Ok(inputs) => {
             if let Some(bound) = data::bind(&checked.hir, &inputs, &mut session.diags) {
                 data::contract(&checked.hir, &bound, &mut session.diags);
+                data::scales(&checked.hir, &bound, &mut session.diags);
+                check::allow(&checked.whole, &mut session.diags);
             }
         }
         Err(errors) => errors.into_iter().for_each(|d| session.diags.push(d)),

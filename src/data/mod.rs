@@ -16,6 +16,7 @@ mod observed;
 mod order;
 mod ranges;
 mod resolve;
+mod scales;
 mod sets;
 mod sheet;
 mod start;
@@ -27,6 +28,7 @@ pub use bound::{Bound, PlateData, Values};
 pub use contract::contract;
 pub use inputs::{DataFile, Inputs};
 pub use json::is_json;
+pub use scales::scales;
 
 use crate::diag::{Diags, Severity};
 use crate::hir::Hir;

@@ -230,6 +230,9 @@ codes! {
     DATA_COLUMN_TYPE "V0754" error "a column of a type that a cell does not have";
     CONSTANT_COLUMN "V0761" warning "a column that does not vary";
     LEVEL_NEVER_SEEN "V0762" warning "cells of a plate that no row names";
+    PRIOR_AND_DATA "V0763" warning "a prior that is far from the data";
+    CENTERED_FEW_ROWS "V0764" warning "groups with few rows that are centred";
+    UNCENTERED_PREDICTOR "V0765" warning "a predictor far from 0 with independent guides";
     // V08xx: numbers at run time
     NONFINITE_START "V0801" error "a log joint that is not finite where the fit starts";
     NONFINITE_GRADIENT "V0802" error "a gradient that is not finite where the fit starts";
@@ -278,4 +281,8 @@ codes! {
     MIXTURE_PER_CELL "V1010" warning "a mixture per cell";
     ONE_FOR_ALL_ROWS "V1011" warning "a discrete latent that all rows share";
     UNSTABLE_IDIOM "V1012" warning "an expression that loses digits";
+    UNUSED_PARAM "V1013" warning "a param that is not used";
+    ALIASED "V1014" warning "unknowns of which only the sum is told";
+    LABEL_SYMMETRY "V1015" warning "classes that can change places";
+    WEAK_GUIDE "V1016" warning "a guide that leaves out what the priors tie";
 }

@@ -6,7 +6,7 @@ use super::Document;
 use super::beside::columns;
 use super::calls::{call_at, forms};
 use super::names::{Kind, Names};
-use super::words::{ATTRIBUTES, GUIDES, KEYWORDS, TYPES};
+use super::words::{ATTRIBUTES, GUIDE_ATTRIBUTES, GUIDES, KEYWORDS, TYPES};
 use crate::check::{describe, fit_options};
 use crate::library::entries;
 use crate::syntax::token::{DECLARATION_WORDS, Token, lex};
@@ -50,6 +50,8 @@ enum Wanted {
     Guide,
     Type,
     Attribute,
+    /// Behind a line of a guide.
+    GuideAttribute,
     FitOption,
     /// A column's name, within the braces of a table.
     Column,
@@ -86,6 +88,9 @@ pub fn complete(document: &Document, offset: usize) -> Vec<Completion> {
         }
         Wanted::Attribute => {
             out.extend(ATTRIBUTES.iter().map(|(w, meaning)| item(w, CompletionKind::Option, meaning)));
+        }
+        Wanted::GuideAttribute => {
+            out.extend(GUIDE_ATTRIBUTES.iter().map(|(w, meaning)| item(w, CompletionKind::Option, meaning)));
         }
         Wanted::FitOption => out.extend(fit_options().map(|w| {
             let mut c = item(w, CompletionKind::Option, "option of the fit");
@@ -158,6 +163,7 @@ fn wanted(text: &str, offset: usize) -> Wanted {
     let (bracket, since) = innermost(&kinds);
     let first = line_word(&kinds, since);
     match (last, bracket) {
+        (Token::At, Some(Block::Guide)) => Wanted::GuideAttribute,
         (Token::At, _) => Wanted::Attribute,
         (Token::Dot, _) => match kinds.iter().rev().nth(1) {
             Some(Token::Name(owner)) => Wanted::Part((*owner).to_owned()),

@@ -1,4 +1,6 @@
-//! The words of the language, and what each means in a line.
+//! The words of the language, and what each means in a line. Types, families and attributes are the checker's own.
+
+pub use crate::check::words::{ATTRIBUTES, GUIDE_ATTRIBUTES, GUIDES, TYPES};
 
 /// Words with a meaning of their own, as an editor explains them.
 pub const KEYWORDS: &[(&str, &str)] = &[
@@ -31,40 +33,6 @@ pub const KEYWORDS: &[(&str, &str)] = &[
     ("from", "the column of the file, where its name differs"),
     ("on", "the support of a distribution"),
     ("without", "`b[work without \"none\"]`: the reference level, where the value is 0"),
-];
-
-/// Types of columns and values.
-pub const TYPES: &[(&str, &str)] = &[
-    ("real", "a number"),
-    ("int", "a whole number"),
-    ("bool", "true or false"),
-    ("category", "a label; its levels are a plate"),
-    ("key", "a label of the row; other tables refer to it"),
-    ("date", "a day, as in 2024-03-01"),
-    ("simplex", "positive parts that sum to 1, over a plate"),
-    ("ordered", "increasing values over a plate"),
-    ("positive_ordered", "increasing values above 0 over a plate"),
-    ("unit_vector", "of length 1 over a plate"),
-    ("zero_sum", "values that sum to 0 over a plate"),
-    ("corr", "a correlation matrix over a plate"),
-    ("cov", "a covariance matrix over a plate"),
-    ("cholesky_corr", "the lower Cholesky factor of a correlation matrix"),
-    ("cholesky_cov", "the lower Cholesky factor of a covariance matrix"),
-];
-
-/// Families of guides.
-pub const GUIDES: &[(&str, &str)] = &[
-    ("meanfield", "independent normals"),
-    ("fullrank", "one normal with correlations"),
-    ("lowrank", "a normal with correlations in a few directions: `lowrank(10)`"),
-    ("mixture", "a normal for each of several modes: `mixture(2)`"),
-    ("flow", "a normal bent by coupling layers: `flow(4)`"),
-];
-
-pub const ATTRIBUTES: &[(&str, &str)] = &[
-    ("centered", "draw the latent itself"),
-    ("noncentered", "draw the latent by its distance from its mean, in standard deviations"),
-    ("allow", "silence a warning: `@allow(V1002)`"),
 ];
 
 pub fn keyword(word: &str) -> Option<&'static str> {
