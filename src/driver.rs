@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::check;
+use crate::data::pieces::Pieces;
 use crate::data::{self, Bound, Inputs};
 use crate::derive::{self, guide::Guide, joint::Joint};
 use crate::diag::Diags;
@@ -128,7 +129,7 @@ fn compile_hir(session: &mut Session, mut hir: Hir, inputs: &Inputs) -> Option<C
         let mut bound = data::bind(&hir, inputs, &mut session.diags)?;
         let joint = derive::joint_for(&mut hir, derive::Purpose::Fit, &lower::known_size(&bound));
         bound.add_derived(&hir);
-        return batches::compile(session, hir, bound, &joint);
+        return batches::compile(session, hir, bound, &joint, None);
     }
     let (bound, graph, layout) = lower_hir(session, &mut hir, inputs)?;
     let mut model = Model::new(graph, layout.theta_names(&bound), layout.points(), layout.start().to_vec());
@@ -138,6 +139,21 @@ fn compile_hir(session: &mut Session, mut hir: Hir, inputs: &Inputs) -> Option<C
         model = model.with_guide(roles, latents.collect());
     }
     Some(Compiled { hir, bound, layout, model, batches: None })
+}
+
+/// The same where the table of the batches is larger than memory: it is read piece by piece, and kept on disk. `inputs` has the other
+/// files.
+pub fn compile_pieces(session: &mut Session, checked: Checked, inputs: &Inputs, pieces: &Pieces) -> Option<Compiled> {
+    let mut hir = checked.hir;
+    let (mut bound, disk) = batches::keep(session, &mut hir, inputs, pieces)?;
+    let joint = derive::joint_for(&mut hir, derive::Purpose::Fit, &lower::known_size(&bound));
+    bound.add_derived(&hir);
+    batches::compile(session, hir, bound, &joint, Some(disk))
+}
+
+/// The table whose rows come in batches.
+pub fn batched_table(hir: &Hir) -> Option<&str> {
+    batches::asked(hir).map(|(table, ..)| hir.table(table).name.as_str())
 }
 
 /// Without the guide that the model writes out, where the request asks for another or for none.
@@ -217,6 +233,11 @@ pub fn options(compiled: &Compiled, request: &FitRequest) -> FitOptions {
     o.cancel = request.cancel.clone();
     o.checkpoint = request.checkpoint.clone();
     o
+}
+
+/// The same of a file that is larger than memory.
+pub fn hash_of(pieces: &Pieces) -> std::io::Result<FileHash> {
+    Ok(FileHash { name: pieces.name.clone(), sha256: report::sha256_of(&pieces.path)? })
 }
 
 /// The name and SHA-256 of a file that went into a fit.

@@ -62,7 +62,7 @@ pub enum Command {
 }
 
 /// The model with its data.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Inputs {
     /// The model, a .vi file
     pub model: String,
@@ -103,6 +103,9 @@ pub struct FitArgs {
     /// Threads; results do not depend on their number [default: all cores, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
+    /// Read the table of a fit in batches in pieces if its CSV file has more than so many MB, and keep its numbers on disk
+    #[arg(long, value_name = "MB", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub memory: u32,
     /// Write draws.csv, summary.json, fit.json and trace.csv to this directory
     #[arg(long, value_name = "DIR")]
     pub out: Option<String>,

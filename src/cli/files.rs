@@ -4,7 +4,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::args;
-use crate::data::{DataFile, Inputs};
+use crate::data::columnar::is_columnar;
+use crate::data::pieces::Pieces;
+use crate::data::{DataFile, Inputs, is_json};
 use crate::diag::{Code, Diagnostic};
 use crate::imports::neighbour;
 
@@ -42,6 +44,32 @@ pub fn inputs(args: &args::Inputs) -> Result<Inputs, Vec<Diagnostic>> {
         }
     }
     if errors.is_empty() { Ok(Inputs { files, sets: args.set.clone() }) } else { Err(errors) }
+}
+
+/// The file of the table that batches are taken from, if it is to be read in pieces since it has more than so many MB, and what is
+/// given besides.
+pub fn pieces(args: &args::Inputs, table: Option<&str>, only: bool, most: u32) -> (args::Inputs, Option<Pieces>) {
+    let mut others = args.clone();
+    let own = |argument: &String| {
+        let (named, name) = table_and_file(argument);
+        let meant = table.is_some() && (named == table || only && named.is_none());
+        let most = u64::from(most) << 20;
+        meant && std::fs::metadata(name).is_ok_and(|m| m.is_file() && m.len() > most) && is_text(name)
+    };
+    let Some(at) = args.data.iter().position(own) else { return (others, None) };
+    let argument = others.data.remove(at);
+    let (table, name) = table_and_file(&argument);
+    // Cells are larger as numbers than as text, and are copied while they are read.
+    let size = (((most as usize) << 20) / 64).clamp(1 << 20, 1 << 23);
+    (others, Some(Pieces { table: table.map(str::to_owned), name: name.to_owned(), path: name.into(), size }))
+}
+
+/// Whether a file may be CSV: other forms are read whole.
+fn is_text(name: &str) -> bool {
+    let mut start = [0; 16];
+    let read = std::fs::File::open(name).and_then(|mut f| std::io::Read::read(&mut f, &mut start));
+    let file = DataFile { table: None, name: name.into(), bytes: start[..read.unwrap_or(0)].to_vec() };
+    !is_columnar(&file) && !is_json(&file)
 }
 
 /// `houses=houses.csv` names a table; `a/b=c.csv` is a file with an odd name.

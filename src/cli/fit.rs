@@ -72,11 +72,13 @@ fn fit(args: &FitArgs, session: &mut Session) -> Option<(FitReport, Option<OutDi
         None => None,
         Some(dir) => Some(OutDir::prepare(dir, args.force).map_err(&mut or_say).ok()?),
     };
-    let inputs = files::inputs(&args.inputs);
     let mut checked = driver::check(session, &args.inputs.model, &text);
     let request = FitRequest { cancel: Some(interrupt::watch()), ..request(args) };
     driver::heed(&mut checked.hir, &request);
-    let inputs = match inputs {
+    let batched = driver::batched_table(&checked.hir);
+    let only = checked.hir.tables.len() == 1;
+    let (others, pieces) = files::pieces(&args.inputs, batched, only, args.memory);
+    let inputs = match files::inputs(&others) {
         Ok(inputs) => inputs,
         Err(errors) => {
             errors.into_iter().for_each(|d| session.diags.push(d));
@@ -87,7 +89,10 @@ fn fit(args: &FitArgs, session: &mut Session) -> Option<(FitReport, Option<OutDi
         return None;
     }
     let imports = checked.imports.clone();
-    let compiled = driver::compile(session, checked, &inputs)?;
+    let compiled = match &pieces {
+        None => driver::compile(session, checked, &inputs)?,
+        Some(pieces) => driver::compile_pieces(session, checked, &inputs, pieces)?,
+    };
     let options = driver::options(&compiled, &request);
     let mut progress = Progress::new(!args.quiet);
     let report = driver::fit(session, &compiled, &options, &mut |p| progress.update(p));
@@ -100,6 +105,7 @@ fn fit(args: &FitArgs, session: &mut Session) -> Option<(FitReport, Option<OutDi
     let imported = imports.iter().map(|f| session.sources.get(*f));
     report.files.extend(imported.map(|f| driver::hash(&f.name, f.text.as_bytes())));
     report.files.extend(inputs.files.iter().map(|f| driver::hash(&f.name, &f.bytes)));
+    report.files.extend(pieces.iter().filter_map(|p| driver::hash_of(p).ok()));
     let set = inputs.sets.iter().map(|(name, value)| (format!("set {name}"), value.clone()));
     report.options.extend(set);
     Some((report, out))

@@ -33,7 +33,18 @@ fn make(args: &ScoreArgs, session: &mut Session) -> Option<Made> {
     if bad > 0 {
         said += &format!("{bad} of them are impossible under the model, or their density is not finite.\n");
     }
+    let mut header = vec!["row".into(), "score".into()];
     let row = |(l, s): (&String, &f64)| vec![l.clone(), number(*s)];
-    let rows = scored.labels.iter().zip(&scored.scores).map(row).collect();
-    Some(Made { csv: Csv { header: vec!["row".into(), "score".into()], rows }, sheet: None, said })
+    let mut rows: Vec<Vec<String>> = scored.labels.iter().zip(&scored.scores).map(row).collect();
+    if let Some(k_hats) = &scored.k_hats {
+        header.push("k_hat".into());
+        rows.iter_mut().zip(k_hats).for_each(|(row, k)| row.push(number(*k)));
+        let above = k_hats.iter().filter(|k| **k >= 0.7).count();
+        if above > 0 {
+            said += &format!(
+                "k-hat is above 0.7 for {above} of them: their posteriors are wider than the guide, and their scores may be far too low.\n"
+            );
+        }
+    }
+    Some(Made { csv: Csv { header, rows }, sheet: None, said })
 }

@@ -14,6 +14,7 @@ mod inputs;
 mod json;
 mod observed;
 mod order;
+pub mod pieces;
 mod ranges;
 mod resolve;
 mod scales;
@@ -28,6 +29,7 @@ pub use bound::{Bound, PlateData, Values};
 pub use contract::contract;
 pub use inputs::{DataFile, Inputs};
 pub use json::is_json;
+pub use resolve::sort_levels;
 pub use scales::scales;
 
 use crate::diag::{Diags, Severity};
@@ -36,6 +38,11 @@ use crate::hir::Hir;
 /// Read the data files, check every declared cell, and give every plate its size and labels.
 /// `None` when something was wrong: `diags` then says what, for all files at once.
 pub fn bind(hir: &Hir, inputs: &Inputs, diags: &mut Diags) -> Option<Bound> {
+    bind_piece(hir, inputs, ("", 0), diags)
+}
+
+/// The same where a file is a piece of a larger one: so many lines stand between its header and its rows.
+pub fn bind_piece(hir: &Hir, inputs: &Inputs, (piece, skipped): (&str, u64), diags: &mut Diags) -> Option<Bound> {
     let errors = |diags: &Diags| diags.list.iter().filter(|d| d.severity == Severity::Error).count();
     let before = errors(diags);
 
@@ -57,7 +64,7 @@ pub fn bind(hir: &Hir, inputs: &Inputs, diags: &mut Diags) -> Option<Bound> {
                 json::read(file, diags).and_then(|keys| sheet::from_keys(hir, table, &keys, diags))
             }
             Some(file) if columnar::is_columnar(file) => sheet::from_frame(hir, table, file, diags),
-            Some(file) => sheet::read(hir, table, file, diags),
+            Some(file) => sheet::read(hir, table, file, if file.name == piece { skipped } else { 0 }, diags),
             None => assign::keys(hir, table, &keys, diags).and_then(|keys| sheet::from_keys(hir, table, keys, diags)),
         });
     }

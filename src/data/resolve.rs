@@ -349,13 +349,7 @@ impl Resolver<'_> {
                 }
             }
         }
-        let number = |s: &String| s.parse::<f64>().ok().filter(|x| x.is_finite());
-        if levels.iter().all(|l| number(l).is_some()) {
-            levels.sort_by(|a, b| number(a).partial_cmp(&number(b)).expect("finite numbers compare").then(a.cmp(b)));
-        } else {
-            levels.sort();
-        }
-        levels.dedup();
+        sort_levels(&mut levels);
         if levels.is_empty() {
             self.diags.push(
                 Code::DATA_EMPTY
@@ -557,6 +551,17 @@ impl Resolver<'_> {
             d.help("both need the same number of cells")
         }
     }
+}
+
+/// Levels in their order, as numbers if all are, each once.
+pub fn sort_levels(levels: &mut Vec<String>) {
+    let number = |s: &String| s.parse::<f64>().ok().filter(|x| x.is_finite());
+    if levels.iter().all(|l| number(l).is_some()) {
+        levels.sort_by(|a, b| number(a).partial_cmp(&number(b)).expect("finite numbers compare").then(a.cmp(b)));
+    } else {
+        levels.sort();
+    }
+    levels.dedup();
 }
 
 /// Which column fills which cell of a plate: by label, or in order where either side is merely numbered 1..n.

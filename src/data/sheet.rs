@@ -84,8 +84,8 @@ struct Reader {
     part: Part,
 }
 
-/// Read one table's file. `None` when there are no rows to speak of; otherwise what was found, with diagnostics for the rest.
-pub fn read(hir: &Hir, table: &Table, file: &DataFile, diags: &mut Diags) -> Option<Sheet> {
+/// Read one table's file, of which `skipped` lines after the header are left out. `None` when there are no rows to speak of; otherwise what was found, with diagnostics for the rest.
+pub fn read(hir: &Hir, table: &Table, file: &DataFile, skipped: u64, diags: &mut Diags) -> Option<Sheet> {
     let text = text_of(file, diags)?;
     let mut csv = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let mut record = csv::ByteRecord::new();
@@ -109,7 +109,7 @@ pub fn read(hir: &Hir, table: &Table, file: &DataFile, diags: &mut Diags) -> Opt
     let (columns, mut readers) = readers(hir, table, &header, &file.name, diags);
     let mut trouble: Vec<Trouble> = columns.iter().map(|_| Trouble::default()).collect();
 
-    let mut lines = Lines::new(text.as_bytes());
+    let mut lines = Lines::new(text.as_bytes(), skipped);
     let mut starts: Vec<u64> = vec![];
     let (mut ragged, mut blank) = (Ragged::default(), vec![]);
     loop {
@@ -333,12 +333,13 @@ struct Lines<'a> {
     newline: u8,
     at: usize,
     line: u64,
+    skipped: u64,
 }
 
 impl<'a> Lines<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
+    fn new(bytes: &'a [u8], skipped: u64) -> Self {
         let newline = if bytes.contains(&b'\n') { b'\n' } else { b'\r' };
-        Lines { bytes, newline, at: 0, line: 1 }
+        Lines { bytes, newline, at: 0, line: 1, skipped }
     }
 
     /// The line on which the record that follows byte `end` starts; empty lines before it are added to `blank`.
@@ -352,12 +353,12 @@ impl<'a> Lines<'a> {
         }
         while let Some(b @ (b'\r' | b'\n')) = self.bytes.get(self.at) {
             if *b == self.newline {
-                blank.push(self.line);
+                blank.push(self.line + self.skipped);
                 self.line += 1;
             }
             self.at += 1;
         }
-        self.line
+        self.line + self.skipped
     }
 }
 

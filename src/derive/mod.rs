@@ -678,6 +678,24 @@ impl Joint {
         }
     }
 
+    /// Whether a value is computed from what has a number per cell of a plate, or from how many they are.
+    pub fn depends_on_rows(&self, node: NodeId, plate: PlateId) -> bool {
+        let (mut seen, mut stack) = (HashSet::new(), vec![node]);
+        while let Some(n) = stack.pop() {
+            if !seen.insert(n) {
+                continue;
+            }
+            match self.node(n) {
+                Node::Size(p) if *p == plate => return true,
+                Node::Read { slot, .. } if self.slot(*slot).dims.contains(&plate) => return true,
+                Node::Read { slot, .. } => stack.extend(self.defs.iter().filter(|d| d.slot == *slot).map(|d| d.value)),
+                _ => {}
+            }
+            stack.extend(self.operands(n));
+        }
+        false
+    }
+
     /// Add the slots that an expression reads.
     fn reads(&self, node: NodeId, out: &mut HashSet<SlotId>) {
         let mut seen = HashSet::new();

@@ -197,6 +197,7 @@ codes! {
     // V085x: minibatches
     BATCH_TIED "V0850" error "batches of rows that are tied together";
     BATCH_SIZE "V0851" error "a batch larger than the data";
+    ON_DISK "V0853" error "rows that have to be in memory together";
     LOSS_EXPLODED "V0852" error "steps that lead away from the posterior";
     // V07xx: data files
     DATA_NO_FILE "V0701" error "a table has no data file";

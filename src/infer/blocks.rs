@@ -127,12 +127,7 @@ fn split(partners: &[Vec<u32>], points: &[bool]) -> Option<(Vec<usize>, Vec<Bloc
 }
 
 /// A connected part in pieces, each given its neighbours; of those the ones with few neighbours.
-fn windows(
-    partners: &[Vec<u32>],
-    local: &dyn Fn(usize) -> bool,
-    globals: &[usize],
-    reached: &[usize],
-) -> Vec<Block> {
+fn windows(partners: &[Vec<u32>], local: &dyn Fn(usize) -> bool, globals: &[usize], reached: &[usize]) -> Vec<Block> {
     let mut window_of = std::collections::HashMap::new();
     for (w, window) in reached.chunks(WINDOW).enumerate() {
         window_of.extend(window.iter().map(|i| (*i, w)));

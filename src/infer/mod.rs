@@ -66,6 +66,7 @@ pub use modes::Mode;
 pub use nuts::{Nuts, NutsPlan, nuts};
 pub use options::{Choice, FitOptions, GuideKind, Method, PathGradient, Progress, Stage};
 pub use pattern::Pattern;
+pub use psis::smooth;
 pub use result::{Fit, FitError, Scale, SdsFrom, StartSummary, StopReason};
 pub use rng::{Stream, normal_quantile};
 pub use target::{Evaluator, Role, Target};

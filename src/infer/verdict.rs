@@ -6,6 +6,7 @@
 
 use serde::Serialize;
 
+use super::batches::RowWeights;
 use super::blocks::Blocks;
 use super::drift::{ACCEPTED, Drift};
 use super::importance::{Draws, EQUAL, FORGOTTEN, Origin, USABLE};
@@ -56,6 +57,8 @@ pub enum Remedy {
     Epochs(usize),
     /// A fit to all rows at once.
     Whole,
+    /// A guide of rows that reaches further.
+    Wider,
 }
 
 /// A fault that a test found.
@@ -88,6 +91,9 @@ pub struct Figures {
     /// Of a large model, k-hat by block of its plates; not part of the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub k_hat_blocks: Option<Blocks>,
+    /// Of a fit in batches, k-hat of rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k_hat_rows: Option<RowWeights>,
     /// R̂ of the chains that moved the draws, or the largest of a sampler's.
     pub r_hat: Option<f64>,
     /// Smallest effective sample size of a sampler's chains.
@@ -254,6 +260,7 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
         k_hats: draws.k_hats.clone(),
         k_hat_cells: draws.cells.clone(),
         k_hat_blocks: None,
+        k_hat_rows: None,
         r_hat: (!draws.r_hat.is_nan()).then_some(draws.r_hat),
         ess: None,
         divergences: None,

@@ -65,6 +65,7 @@ pub fn diagnosis(fit: &Value) -> String {
     starts(figures, &mut say);
     modes(fit, &mut say);
     weights(figures, &mut say);
+    rows(figures, &mut say);
     drift(figures, &mut say);
     chains(fit, figures, &mut say);
     say(format!(
@@ -180,6 +181,24 @@ fn weights(figures: &Value, say: &mut impl FnMut(String)) {
         ));
     }
     blocks(figures, say);
+}
+
+/// k-hat of rows.
+fn rows(figures: &Value, say: &mut impl FnMut(String)) {
+    let rows = &figures["k_hat_rows"];
+    let (Some(n), Some(above)) = (rows["rows"].as_u64(), rows["above"].as_u64()) else { return };
+    let quantile = |name: &str| rows[name].as_f64().map_or("weights all alike".into(), |k| format!("{k:.2}"));
+    let meaning = match above {
+        0 => "weights of the guide's draws can correct what it says of a row, as `vic score --samples` does",
+        _ => "there the row's posterior is wider than its guide; `vic score --samples` tells which rows",
+    };
+    say(format!(
+        "\nRows\n  Of {n} rows from all over the table, the importance weights of {} draws each: the middle k-hat is {}, a tenth of\n  \
+         the rows is above {}, and {above} of them are above 0.7: {meaning}.",
+        rows["draws"],
+        quantile("half"),
+        quantile("tenth")
+    ));
 }
 
 /// k-hat by block.

@@ -22,7 +22,7 @@ pub use contact::contact_sheet;
 pub use diagnose::diagnosis;
 pub use discrete::ReportDiscrete;
 pub use fit::{Dim, FileHash, FitReport, ModeAt, ReportKind, ReportMode, ReportVar, Trace, Units};
-pub use hash::sha256;
+pub use hash::{sha256, sha256_of};
 pub use json::{fit_json, summary_json};
 pub use out::OutDir;
 pub use summary::{Summary, mean_sd, summaries};

@@ -43,6 +43,7 @@ mod mutations;
 mod nets;
 mod nonfinite;
 mod ode;
+mod on_disk;
 mod pages;
 mod posteriors;
 mod programs;

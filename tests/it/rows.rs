@@ -118,6 +118,15 @@ fn a_wrong_encoder_is_mended() {
     let weighed = score(&asked.question(), Some(20_000), &mut diags).expect("it scores").scores;
     let refined = encode(&Question { refine: 400, ..asked.question() }, 0, false, &mut diags).expect("it refines");
     let (before, after) = refined.bounds.as_ref().expect("it was refined");
+    // Normals of sd s as proposals for one of sd 1: the weights' tail has k = 1 - s² / σ² (Vehtari et al. 2024), here 0.4 or so; and with
+    // a fifth of the width, far above what can be used.
+    let k = |q: Question<'_>, diags: &mut Diags| {
+        score(&q, Some(2000), diags).expect("it scores").k_hats.expect("enough weights")
+    };
+    let narrow = Asked::new(fit(1.0, 0.2 * precision().powf(-0.5)), NEW);
+    assert!(k(narrow.question(), &mut diags).iter().all(|k| *k > 0.7));
+    let wide = Asked::new(fit(1.0, 1.2 * precision().powf(-0.5)), NEW);
+    assert!(k(wide.question(), &mut diags).iter().all(|k| *k < 0.5));
     for (i, x) in rows(NEW).iter().enumerate() {
         let exact = log_likelihood(x);
         assert!(bounds[i] < exact - 0.1 && before[i] < exact - 0.1);

@@ -289,6 +289,14 @@ guide {
         let exact = y.iter().map(|y| -0.5 * (y * y / 2.25 + (TAU * 2.25).ln())).sum::<f64>() / 24.0;
         assert!(lower + 0.05 < bound && bound < exact + 0.02, "{lower}, {bound} and {exact}");
     }
+    // Along the difference of the two latents the posterior has the variance 1, and the guide 0.2 or 0.55: k is 1 less that. The middle
+    // of 24 rows with an error of 0.15 each is within 0.1.
+    let figures = |r: &vic::report::FitReport| {
+        r.verdict.as_ref().and_then(|v| v.figures.k_hat_rows.clone()).expect("rows are drawn")
+    };
+    assert_eq!(figures(&elbo).rows, 24);
+    assert!(figures(&elbo).half > figures(&wake).half, "{:?} and {:?}", figures(&elbo), figures(&wake));
+    assert!(figures(&wake).half.is_some_and(|k| (k - 0.45).abs() < 0.15), "{:?}", figures(&wake));
     let again = run("method: iwae, importance_samples: 8", 2);
     assert_eq!(summaries(&again), summaries(&iwae));
 }

@@ -1,16 +1,19 @@
 //! A model compiled for a batch of rows.
 
+use std::sync::Arc;
+
 use super::feed::{Mask, Whole};
 use super::options::{held, weighing};
+use super::pieces::{OnDisk, grown, too_large};
 use super::store::Store;
-use super::{Batches, Draws, Weighed, asked};
+use super::{Batches, Draws, Weighed, add_scores, asked};
 use crate::data::{Bound, Values};
 use crate::derive::batch::{Batched, batched};
 use crate::derive::joint::{Joint, Unconstrained};
 use crate::derive::several::{Several, several};
 use crate::derive::soften::Soft;
 use crate::derive::{self, Purpose};
-use crate::diag::{Code, Diags};
+use crate::diag::{Code, Diagnostic, Diags};
 use crate::driver::{Compiled, Session};
 use crate::hir::{Hir, PlateId, VarId, VarKind, Written};
 use crate::infer::batches::{FIRST_LOG_SD, Kind, Part, Weighing};
@@ -19,10 +22,18 @@ use crate::run::Model;
 use crate::source::Span;
 
 /// Compile for a batch. `None`: the session says why not.
-pub fn compile(session: &mut Session, mut hir: Hir, bound: Bound, whole: &Joint) -> Option<Compiled> {
+///
+/// With `disk`, that holds the table's rows, and the data that are bound have the first of them alone.
+pub fn compile(
+    session: &mut Session,
+    mut hir: Hir,
+    bound: Bound,
+    whole: &Joint,
+    mut disk: Option<OnDisk>,
+) -> Option<Compiled> {
     let (table, rows, at) = asked(&hir)?;
     let plate = hir.table(table).plate;
-    let total = bound.size(plate);
+    let total = disk.as_ref().map_or_else(|| bound.size(plate), |d| d.total);
     let held = held(&hir, total);
     if rows + held > total {
         let name = hir.plate(plate).name.clone();
@@ -57,16 +68,25 @@ pub fn compile(session: &mut Session, mut hir: Hir, bound: Bound, whole: &Joint)
         );
         return None;
     }
+    if let Some(d) = disk.as_ref().and_then(|_| rows_of_start(&hir, whole, plate, at)) {
+        session.diags.push(d);
+        return None;
+    }
     let weighing = weighing(&hir);
     let before = hir.clone();
     let starts = starts(&hir, whole, &bound);
     let asked = |name: &str| hir.fit.iter().any(|o| o.name == name);
     let soft = Soft { share: asked("kl_warmup"), free: asked("free_bits") };
-    let prepared = prepare(session, &mut hir, &bound, whole, (plate, total, at), soft)?;
+    let mut prepared = prepare(session, &mut hir, &bound, whole, (plate, total, at), soft, disk.as_mut())?;
+    // A divergence that is softened is no sum over rows.
+    let summed = hir.written.is_some() && !soft.share && !soft.free;
+    let scores = if summed { add_scores(&mut hir, &mut prepared.joint, plate) } else { vec![] };
     let Prepared { joint, all, weight, softened } = &prepared;
     let given: Vec<VarId> = softened.iter().flatten().copied().collect();
-    let small = Small { hir: &hir, joint, all, plate, rows, weight: *weight, given: &given };
+    let on_disk = disk.as_ref();
+    let small = Small { hir: &hir, joint, all, plate, rows, weight: *weight, given: &given, on_disk };
     let (model, layout, mut batches) = small.lower(starts.clone(), &mut session.diags)?;
+    batches.scores = scores.iter().filter_map(|v| layout.buffer(*v)).collect();
     batches.softened = softened.map(|v| feed(&layout, v));
     if let Some((how, draws)) = weighing {
         let own = batches.parts.iter().zip(&joint.unconstrained);
@@ -100,7 +120,7 @@ pub fn compile(session: &mut Session, mut hir: Hir, bound: Bound, whole: &Joint)
             );
             return None;
         }
-        let weighed = weighed(session, before, &bound, (plate, rows, total, at), starts, how, draws)?;
+        let weighed = weighed(session, before, &bound, (plate, rows, total, at), starts, (how, draws), disk.as_mut())?;
         batches.weighed = Some(Box::new(weighed));
     }
     let own = batches.parts.iter().zip(&joint.unconstrained).find(|(p, _)| p.rows.is_some() && p.kind != Kind::Noise);
@@ -115,7 +135,24 @@ pub fn compile(session: &mut Session, mut hir: Hir, bound: Bound, whole: &Joint)
         );
         return None;
     }
+    let bound = if disk.is_some() { grown(bound, plate, total) } else { bound };
     Some(Compiled { hir, bound, layout, model, batches: Some(batches) })
+}
+
+/// A param that starts from the rows of a table, or is fitted row by row: not where they are on disk.
+fn rows_of_start(hir: &Hir, whole: &Joint, plate: PlateId, at: Span) -> Option<Diagnostic> {
+    let noise = |u: &Unconstrained| whole.written.as_ref().is_some_and(|w| w.noise.contains(&u.slot));
+    whole.unconstrained.iter().find_map(|u| {
+        let v = hir.var(u.var);
+        let own = whole.slot(u.slot).dims.contains(&plate) && !noise(u);
+        let starts = u.start.is_some_and(|n| whole.depends_on_rows(n, plate));
+        let why = match (own, starts) {
+            (true, _) => format!("`{}` is fitted row by row", v.name),
+            (_, true) => format!("`{}` starts from a table's rows", v.name),
+            _ => return None,
+        };
+        Some(too_large(v.span, why, at))
+    })
 }
 
 /// A joint in batches, with the numbers that it reads.
@@ -133,9 +170,15 @@ fn prepare(
     whole: &Joint,
     (plate, total, at): (PlateId, usize, Span),
     soft: Soft,
+    disk: Option<&mut OnDisk>,
 ) -> Option<Prepared> {
     let batch = batched(hir, whole, plate, total, soft, at).map_err(|d| session.diags.push(d)).ok()?;
     let Batched { mut joint, statistics, weight, row, softened } = batch;
+    if let (true, Some(s)) = (disk.is_some(), statistics.first()) {
+        let by = whole.defs.iter().find(|d| d.value == s.node).map_or(at, |d| d.span);
+        session.diags.push(too_large(by, "a statistic of a column is of all rows".into(), at));
+        return None;
+    }
     let wanted: Vec<_> = statistics.iter().map(|s| (s.node, s.axes.as_slice())).collect();
     let computed = lower::evaluate(hir, whole, bound, &wanted);
     joint.unconstrained.iter_mut().for_each(|u| u.start = None);
@@ -145,8 +188,13 @@ fn prepare(
     for (s, numbers) in statistics.iter().zip(computed) {
         all.values.insert(s.var, Values { dims: dims(s.var), numbers: numbers.into() });
     }
-    all.values.insert(weight, Values { dims: vec![total], numbers: vec![1.0; total].into() });
-    all.values.insert(row, Values { dims: vec![total], numbers: (0..total).map(|i| i as f64).collect() });
+    let counted = |n: usize| Values { dims: vec![n], numbers: (0..n).map(|i| i as f64).collect() };
+    let bound_rows = bound.size(plate);
+    all.values.insert(weight, Values { dims: vec![bound_rows], numbers: vec![1.0; bound_rows].into() });
+    all.values.insert(row, counted(bound_rows));
+    if let Some(disk) = disk {
+        disk.stores.insert(row, Arc::new(Store::new(&counted(total), 0)));
+    }
     Some(Prepared { joint, all, weight, softened })
 }
 
@@ -157,23 +205,26 @@ fn weighed(
     bound: &Bound,
     (plate, rows, total, at): (PlateId, usize, usize, Span),
     starts: Vec<Vec<f64>>,
-    how: Weighing,
-    draws: usize,
+    (how, draws): (Weighing, usize),
+    mut disk: Option<&mut OnDisk>,
 ) -> Option<Weighed> {
     let whole = derive::joint_for(&mut hir, Purpose::Weighed(how), &lower::known_size(bound));
     let mut bound = bound.clone();
     bound.add_derived(&hir);
     let slopes = whole.written.as_ref().and_then(|w| w.path).map(|p| p.0);
-    let ones = Values { dims: vec![total], numbers: vec![1.0; total].into() };
+    let n = bound.size(plate);
+    let ones = Values { dims: vec![n], numbers: vec![1.0; n].into() };
     bound.values.extend(slopes.map(|v| (v, ones)));
-    let prepared = prepare(session, &mut hir, &bound, &whole, (plate, total, at), Soft::default())?;
+    let prepared =
+        prepare(session, &mut hir, &bound, &whole, (plate, total, at), Soft::default(), disk.as_deref_mut())?;
     let Prepared { mut joint, mut all, weight, .. } = prepared;
     let several = several(&mut hir, &mut joint, plate, draws, weight, at);
     let Several { draws: of, weights, scores } = several.map_err(|d| session.diags.push(d)).ok()?;
     all.add_derived(&hir);
     all.plates[of.0 as usize].size = draws;
     let given: Vec<VarId> = slopes.into_iter().chain([weights]).collect();
-    let small = Small { hir: &hir, joint: &joint, all: &all, plate, rows, weight, given: &given };
+    let on_disk = disk.as_deref();
+    let small = Small { hir: &hir, joint: &joint, all: &all, plate, rows, weight, given: &given, on_disk };
     let (model, layout, mut batches) = small.lower(starts, &mut session.diags)?;
     for (part, u) in batches.parts.iter_mut().zip(&joint.unconstrained) {
         part.draws = layout.place(u.slot).and_then(|p| p.plates.iter().position(|p| *p == of));
@@ -201,6 +252,8 @@ pub struct Small<'a> {
     pub weight: VarId,
     /// Data of no row that change from run to run besides.
     pub given: &'a [VarId],
+    /// Where the rows are, if they are not in memory; the numbers above are then of the first rows.
+    pub on_disk: Option<&'a OnDisk>,
 }
 
 impl Small<'_> {
@@ -225,18 +278,23 @@ impl Small<'_> {
         let whole = |&feed: &Feed| {
             let dim = over(&feed.var).filter(|_| rate(feed.var).is_none() && !self.given.contains(&feed.var))?;
             let values = all.values.get(&feed.var).filter(|_| feed.var != self.weight);
+            let store = |v: &Values| match self.on_disk {
+                Some(disk) => disk.stores.get(&feed.var).cloned(),
+                None => Some(Arc::new(Store::new(v, dim))),
+            };
             Some(Whole {
                 feed,
                 index: matches!(graph.buffers[feed.buf.0 as usize].kind, lower::graph::BufKind::Index(_)),
-                rows: values.map(|v| Store::new(v, dim)),
+                rows: values.and_then(store),
                 shades: all.shades.get(&feed.var).map(|v| Store::new(v, dim)),
             })
         };
         let whole = layout.feeds().iter().filter_map(whole).collect();
         let parts = parts(hir, joint, &layout, plate, starts);
         let model = Model::new(graph, layout.theta_names(&small), layout.points(), vec![0.0; layout.dim()]);
-        let (total, softened) = (all.size(plate), [None; 2]);
-        let batches = Batches { plate, rows, total, whole, masks, softened, parts, weighed: None, draws: None };
+        let (total, softened) = (self.on_disk.map_or(all.size(plate), |d| d.total), [None; 2]);
+        let batches =
+            Batches { plate, rows, total, whole, masks, softened, parts, scores: vec![], weighed: None, draws: None };
         Some((model, layout, batches))
     }
 }

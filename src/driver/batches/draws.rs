@@ -14,7 +14,7 @@ const FEWEST_DRAWS: usize = 100;
 /// Cells of what rows have to themselves whose draws are kept: a hundred million numbers would be gigabytes of text.
 const MOST_CELLS: usize = 200_000;
 /// Rows by which the activity of the others' units is judged.
-const SAMPLED_ROWS: usize = 1000;
+pub(super) const SAMPLED_ROWS: usize = 1000;
 
 /// Draws of everything that is reported, batch after batch in the order of the rows.
 pub(super) fn describe_draws(
@@ -31,9 +31,14 @@ pub(super) fn describe_draws(
     let dim = |v: &VarId| hir.var(*v).axes.iter().position(|a| hir.axis(*a).plate == batches.plate);
     // Of what each of many rows has, the first rows show which units are active; the rest is left to `vic encode`.
     let mut left_out = vec![];
-    for (v, var) in vars.iter().zip(&mut out).filter(|(_, var)| var.cells() > MOST_CELLS) {
+    for (v, var) in vars.iter().zip(&mut out) {
         let Some(d) = dim(v) else { continue };
-        left_out.push((*v, var.cells()));
+        // Of a table on disk, the first rows have labels.
+        let cells = var.cells() / var.dims[d].labels.len().max(1) * batches.total;
+        if cells <= MOST_CELLS && var.dims[d].labels.len() == batches.total {
+            continue;
+        }
+        left_out.push((*v, cells));
         let labels = &mut var.dims[d].labels;
         *labels = labels[..labels.len().min(SAMPLED_ROWS)].into();
     }

@@ -1,5 +1,7 @@
 //! The rows of the table that a batch holds, given to the kernels.
 
+use std::sync::Arc;
+
 use super::store::Store;
 use super::{Batches, Weighed};
 use crate::data::binarised::binary;
@@ -15,7 +17,7 @@ pub(super) struct Whole {
     pub feed: Feed,
     pub index: bool,
     /// The numbers of all rows; none for the weights of rows in the batch.
-    pub rows: Option<Store>,
+    pub rows: Option<Arc<Store>>,
     /// Of a binarised column: the probabilities of its cells.
     pub shades: Option<Store>,
 }

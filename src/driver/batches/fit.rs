@@ -6,6 +6,7 @@ use super::Batches;
 use super::draws::describe_draws;
 use super::options::plan;
 use super::trouble::explain;
+use super::weights::row_weights;
 use crate::driver::fit::{heading, trace};
 use crate::driver::plan::doubt_of_batch;
 use crate::driver::posterior::check_draws;
@@ -64,7 +65,11 @@ pub fn fit(
         true => "The fit was interrupted.".into(),
         false => ending(&plan, &fitted),
     };
-    report.verdict = Some(batches::judge(&fitted, &coordinates, plan.total - plan.held));
+    let weights = match fitted.cancelled {
+        true => None,
+        false => row_weights(compiled, batches, &coordinates, &plan, &fitted.psi),
+    };
+    report.verdict = Some(batches::judge(&fitted, &coordinates, plan.total - plan.held, weights));
     (report.gradients, report.evaluations) = (fitted.gradients as u64, (fitted.gradients + fitted.values) as u64);
     if fitted.non_finite > 0 {
         report.doubts.push(format!(
@@ -77,7 +82,7 @@ pub fn fit(
         report.doubts.push(format!("Probabilities of `{name}` are not computed for a fit in batches."));
     }
     if !fitted.cancelled {
-        report.doubts.extend(jump(compiled, &mut rows, &coordinates, &plan, &fitted.psi));
+        report.doubts.extend(jump(compiled, batches, &coordinates, &plan, &fitted.psi));
     }
     report.trace = trace(&fitted.trace);
     report.doubts.extend(check_draws(&report));
@@ -89,9 +94,12 @@ pub fn fit(
 }
 
 /// What steps in the first batch's log joint, between draws of the fit, make doubtful.
-fn jump(compiled: &Compiled, rows: &mut dyn Rows, coordinates: &Coordinates, plan: &Plan, psi: &[f64]) -> Option<String> {
+fn jump(compiled: &Compiled, batches: &Batches, coordinates: &Coordinates, plan: &Plan, psi: &[f64]) -> Option<String> {
     let mut batch = Batch::default();
-    batch.set(plan, &(0..plan.total).collect::<Vec<usize>>(), 0);
+    let mut rows = batches.rows(&compiled.model);
+    // One draw per row shows a jump as well as several.
+    batch.set(&Plan { weighing: None, ..plan.clone() }, &(0..plan.total).collect::<Vec<usize>>(), 0);
+    rows.soften(1.0, f64::NEG_INFINITY);
     rows.take(&batch.rows, &batch.weights);
     let mut draw = |d: usize| {
         let (mut z, mut theta) = (vec![0.0; coordinates.dim()], vec![0.0; coordinates.dim()]);

@@ -5,8 +5,10 @@ mod draws;
 mod feed;
 mod fit;
 mod options;
+mod pieces;
 mod store;
 mod trouble;
+mod weights;
 
 use crate::hir::{FitValue, Hir, PlateId, TableId};
 use crate::infer::batches::Part;
@@ -19,6 +21,8 @@ pub use feed::Feeding;
 use feed::{Mask, Whole};
 pub use fit::fit;
 pub use options::refused;
+pub use pieces::keep;
+pub use weights::add_scores;
 
 /// What a compiled model has besides, if it is fitted in batches.
 pub struct Batches {
@@ -32,6 +36,8 @@ pub struct Batches {
     /// What the divergence of the guide from the prior is multiplied by, and from where on it counts.
     softened: [Option<Feed>; 2],
     parts: Vec<Part>,
+    /// Reports that sum to the log joint of each row, where a guide is written that may draw for rows.
+    scores: Vec<BufId>,
     /// If draws of rows are weighed against each other, the model with all of them, which the fit steps by.
     weighed: Option<Box<Weighed>>,
     /// In that model: what its draws are given, and say.

@@ -1,5 +1,9 @@
 //! The numbers of a table row by row, in as few bytes as hold them exactly: a batch reads rows from all over the table, and
-//! what lies together is read at once.
+//! what lies together is read at once. Where the table is larger than memory, they lie in a file.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::sync::Mutex;
 
 use crate::data::Values;
 
@@ -16,6 +20,86 @@ enum Cells {
     Bytes(Vec<u8>),
     Single(Vec<f32>),
     Double(Vec<f64>),
+    File(OnFile),
+}
+
+/// The same in a file that is removed with the process: each number takes so many bytes, 1 or 8.
+struct OnFile {
+    file: File,
+    bytes: usize,
+    /// The rows that are being read.
+    read: Mutex<Vec<u8>>,
+}
+
+/// A variable on its way to disk.
+pub(super) struct Spill {
+    file: BufWriter<File>,
+    bytes: usize,
+    inner: usize,
+    outer: usize,
+}
+
+impl Spill {
+    /// Of a variable like these values, whose dimension `dim` runs over the rows.
+    pub fn new(bytes: usize, like: &Values, dim: usize) -> io::Result<Spill> {
+        let (inner, outer) = (like.dims[..dim].iter().product(), like.dims[dim + 1..].iter().product());
+        Ok(Spill { file: BufWriter::new(tempfile::tempfile()?), bytes, inner, outer })
+    }
+
+    /// Add rows.
+    pub fn push(&mut self, values: &Values, dim: usize) -> io::Result<()> {
+        let rows = values.dims[dim];
+        for row in 0..rows {
+            for o in 0..self.outer {
+                for i in 0..self.inner {
+                    let x = values.numbers[i + self.inner * (row + rows * o)];
+                    match self.bytes {
+                        1 => self.file.write_all(&[x as u8])?,
+                        _ => self.file.write_all(&x.to_le_bytes())?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn finish(self) -> io::Result<Store> {
+        let file = self.file.into_inner().map_err(|e| e.into_error())?;
+        let cells = Cells::File(OnFile { file, bytes: self.bytes, read: Mutex::new(vec![]) });
+        Ok(Store { cells, inner: self.inner, outer: self.outer })
+    }
+}
+
+impl OnFile {
+    /// These rows of so many numbers each, one after the other.
+    fn read(&self, rows: &[usize], each: usize, out: &mut Vec<u8>) -> io::Result<()> {
+        let each = each * self.bytes;
+        out.resize(rows.len() * each, 0);
+        let mut from = 0;
+        for run in rows.chunk_by(|a, b| a + 1 == *b) {
+            let to = from + run.len() * each;
+            read_at(&self.file, &mut out[from..to], (run[0] * each) as u64)?;
+            from = to;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, out: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, mut out: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !out.is_empty() {
+        let n = std::os::windows::fs::FileExt::seek_read(file, out, at)?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        (out, at) = (&mut out[n..], at + n as u64);
+    }
+    Ok(())
 }
 
 /// Rows that are put in place together: as many as fill a cache line.
@@ -47,6 +131,27 @@ impl Store {
             Cells::Bytes(cells) => self.put(cells, |x| f64::from(*x), rows, out),
             Cells::Single(cells) => self.put(cells, |x| f64::from(*x), rows, out),
             Cells::Double(cells) => self.put(cells, |x| *x, rows, out),
+            Cells::File(cells) => {
+                let mut read = cells.read.lock().expect("no thread panics while it reads");
+                // Rows that can no longer be read make a batch that is left out, and in the end a fit that is given up.
+                if cells.read(rows, self.inner * self.outer, &mut read).is_err() {
+                    return out.fill(f64::NAN);
+                }
+                match cells.bytes {
+                    1 => self.put_all(read.iter().map(|x| f64::from(*x)), rows.len(), out),
+                    _ => self.put_all(read.as_chunks().0.iter().map(|x| f64::from_le_bytes(*x)), rows.len(), out),
+                }
+            }
+        }
+    }
+
+    /// All cells of row after row.
+    fn put_all(&self, mut cells: impl Iterator<Item = f64>, rows: usize, out: &mut [f64]) {
+        for r in 0..rows {
+            for o in 0..self.outer {
+                let to = &mut out[self.inner * (r + rows * o)..][..self.inner];
+                to.iter_mut().zip(&mut cells).for_each(|(t, x)| *t = x);
+            }
         }
     }
 
@@ -81,6 +186,16 @@ mod tests {
             Store::new(&values, 1).gather(&rows, &mut here);
             values.gather(1, &rows, &mut there);
             assert_eq!(here, there);
+            let mut spill = Spill::new(8, &values, 1).expect("a temporary file");
+            let half = |from: usize, n: usize| {
+                let mut numbers = vec![0.0; 6 * n];
+                values.gather(1, &(from..from + n).collect::<Vec<_>>(), &mut numbers);
+                Values { dims: vec![3, n, 2], numbers: numbers.into() }
+            };
+            spill.push(&half(0, 4), 1).and_then(|()| spill.push(&half(4, 7), 1)).expect("room");
+            let mut on_disk = vec![0.0; 6 * 19];
+            spill.finish().expect("room").gather(&rows, &mut on_disk);
+            assert_eq!(on_disk, there);
         }
         let cells = |numbers: &[f64]| Store::new(&Values { dims: vec![2], numbers: numbers.into() }, 0).cells;
         assert!(matches!(cells(&[0.0, 255.0]), Cells::Bytes(_)));

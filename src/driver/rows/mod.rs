@@ -15,10 +15,10 @@ mod score;
 
 use std::collections::{HashMap, HashSet};
 
-use super::batches::{Batches, Small};
+use super::batches::{Batches, Small, add_scores};
 use crate::data::{self, Bound, DataFile, Inputs, Values};
 use crate::derive::batch::{Batched, batched};
-use crate::derive::joint::{BinOp, Def, Fold, Joint, Node, NodeId, Slot, SlotId, SlotKind};
+use crate::derive::joint::{Def, Joint, Node, NodeId};
 use crate::derive::soften::Soft;
 use crate::derive::{self, Purpose};
 use crate::diag::{Code, Diagnostic, Diags};
@@ -165,7 +165,7 @@ impl Question<'_> {
         let scores = add_scores(&mut hir, &mut joint, plate);
         let fed: Vec<VarId> = shared.changing().collect();
         let rows = ROWS.min(n).max(1);
-        let small = Small { hir: &hir, joint: &joint, all: &bound, plate, rows, weight, given: &fed };
+        let small = Small { hir: &hir, joint: &joint, all: &bound, plate, rows, weight, given: &fed, on_disk: None };
         let (model, layout, batches) = small.lower(vec![vec![]; joint.unconstrained.len()], diags)?;
         let (refine, seed, threads) = (self.refine, self.seed, self.threads);
         let latents = latents.into_iter().filter(|v| layout.buffer(*v).is_some()).collect();
@@ -316,37 +316,6 @@ fn tied(d: Diagnostic) -> Diagnostic {
         None => Code::ROWS_TIED.plain(text),
     };
     d.help("what the fit says of its own rows is in `draws.csv`; new rows are predicted by `vic predict`")
-}
-
-/// What each row adds to the log joint, as variables over the rows: one per axis that terms run over the rows by.
-fn add_scores(hir: &mut Hir, joint: &mut Joint, plate: PlateId) -> Vec<VarId> {
-    let mut sums: Vec<(AxisId, NodeId)> = vec![];
-    for i in 0..joint.terms.len() {
-        let term = joint.terms[i].clone();
-        let Some(&over) = term.axes.iter().find(|a| hir.axis(**a).plate == plate) else { continue };
-        let others: Vec<AxisId> = term.axes.iter().copied().filter(|a| *a != over).collect();
-        let value = match others.is_empty() {
-            true => term.value,
-            false => joint.intern(Node::Reduce { op: Fold::Sum, axes: others, filter: None, body: term.value }),
-        };
-        match sums.iter_mut().find(|s| s.0 == over) {
-            Some(sum) => sum.1 = joint.intern(Node::Binary(BinOp::Add, sum.1, value)),
-            None => sums.push((over, value)),
-        }
-    }
-    let mut out = vec![];
-    for (axis, value) in sums {
-        let var = hidden(hir, "log joint of a row", vec![axis], VarKind::Report);
-        joint.slots.push(Slot { name: "log joint of a row".into(), dims: vec![plate], kind: SlotKind::Defined });
-        let slot = SlotId(joint.slots.len() as u32 - 1);
-        joint.defs.push(Def {
-            var: Some(var),
-            report_only: true,
-            ..Def::new(slot, vec![axis], value, Span::default())
-        });
-        out.push(var);
-    }
-    out
 }
 
 /// A variable that the model does not name.

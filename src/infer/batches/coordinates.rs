@@ -133,6 +133,13 @@ impl Coordinates {
         self.places.iter().any(|(kind, place)| *kind != Kind::Point && place.len() > 0)
     }
 
+    /// Whether rows have something of their own that is drawn.
+    pub fn has_row_latents(&self) -> bool {
+        self.places
+            .iter()
+            .any(|(kind, place)| *kind != Kind::Point && matches!(place, Place::Rows(own) if !own.is_empty()))
+    }
+
     /// Whether all rows share something that is drawn.
     pub fn has_shared_latents(&self) -> bool {
         self.places.iter().any(|(kind, place)| *kind != Kind::Point && matches!(place, Place::Shared(n, _) if *n > 0))

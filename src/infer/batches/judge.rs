@@ -1,6 +1,9 @@
 //! How far a fit in batches can be trusted: whether its bound has come to rest, and what nothing has tested.
 
+use serde::Serialize;
+
 use super::{Coordinates, Fitted};
+use crate::infer::importance::USABLE;
 use crate::infer::verdict::{Fault, Figures, Remedy, Trust, Verdict, verdict};
 
 /// How much the mean bound of the last tenth of the epochs exceeds that of the tenth before, in nats of all rows.
@@ -21,6 +24,32 @@ const CERTAIN: f64 = 3.0;
 /// Share of batches without a finite log joint from which on the rest are no fair sample.
 const NON_FINITE: f64 = 0.01;
 
+/// k-hat of the importance weights of rows, each by itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RowWeights {
+    /// Rows that were looked at, and draws of each.
+    pub rows: usize,
+    pub draws: usize,
+    /// The k-hat that half of them, and that a tenth of them, are above; nothing where all weights of a row are alike.
+    pub half: Option<f64>,
+    pub tenth: Option<f64>,
+    /// Rows whose weights cannot be used.
+    pub above: usize,
+}
+
+impl RowWeights {
+    pub fn new(k_hats: &[f64], draws: usize) -> RowWeights {
+        let mut sorted = k_hats.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let at = |share: f64| sorted.get((share * sorted.len() as f64) as usize).copied().filter(|k| k.is_finite());
+        let above = sorted.iter().filter(|k| **k >= USABLE).count();
+        RowWeights { rows: sorted.len(), draws, half: at(0.5), tenth: at(0.9), above }
+    }
+}
+
+/// Share of rows whose weights cannot be used from which on the guide is called too narrow.
+const NARROW: f64 = 0.1;
+
 impl Rise {
     /// `None` for fewer epochs than tell.
     pub fn of(epochs: &[f64]) -> Option<Rise> {
@@ -36,7 +65,7 @@ impl Rise {
 }
 
 /// Judge a fit over so many rows by how it went.
-pub fn judge(fitted: &Fitted, coordinates: &Coordinates, rows: usize) -> Verdict {
+pub fn judge(fitted: &Fitted, coordinates: &Coordinates, rows: usize, weights: Option<RowWeights>) -> Verdict {
     let mut faults = vec![];
     let mut fault = |leaves, text: String, remedy| faults.push(Fault { leaves, text, names: vec![], remedy });
     let more = Remedy::Epochs(2 * fitted.epochs.max(LEAST));
@@ -66,12 +95,19 @@ pub fn judge(fitted: &Fitted, coordinates: &Coordinates, rows: usize) -> Verdict
             format!("the log joint was not finite in {:.1} % of the batches, which were left out", 100.0 * non_finite);
         fault(Trust::MeansOnly, text, more);
     }
+    if let Some(w) = weights.as_ref().filter(|w| w.above as f64 > NARROW * w.rows as f64) {
+        let text = format!(
+            "k-hat is above {USABLE} for {} of {} rows: their posteriors are wider than the guide",
+            w.above, w.rows
+        );
+        fault(Trust::MeansOnly, text, Remedy::Wider);
+    }
     if coordinates.has_latents() {
         let text = "the draws are the guide's own: in batches nothing weighs them against the posterior of all rows";
         fault(Trust::MeansOnly, text.into(), Remedy::Whole);
     }
     let rise = fitted.rise.map(|r| (r.nats / rows as f64, r.error / rows as f64));
-    verdict(faults, Figures { rise, non_finite, ..Figures::default() })
+    verdict(faults, Figures { rise, non_finite, k_hat_rows: weights, ..Figures::default() })
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use coordinates::{Coordinates, FIRST_LOG_SD, Kind, Part};
-pub use judge::{Rise, judge};
+pub use judge::{Rise, RowWeights, judge};
 pub use order::{Batch, shuffle};
 pub use step::{Descent, Moments, Optimizer, Rule, Schedule};
 pub use weigh::{Draws, Weighing};
@@ -104,7 +104,7 @@ impl Plan {
         self.weighing.map_or(1, |w| w.1)
     }
 
-    fn cancelled(&self) -> bool {
+    pub fn cancelled(&self) -> bool {
         self.cancel.as_ref().is_some_and(|c| c.load(Ordering::Relaxed))
     }
 }

@@ -1,0 +1,160 @@
+//! A table that is larger than memory: read once, piece by piece, and kept on disk as the numbers that batches read.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use super::asked;
+use super::store::{Spill, Store};
+use crate::data::pieces::{Piece, Pieces};
+use crate::data::{self, Bound, Inputs, PlateData};
+use crate::diag::{Code, Diagnostic};
+use crate::driver::Session;
+use crate::hir::{Content, Hir, PlateId, PlateKind, VarId, VarKind};
+use crate::source::Span;
+
+/// Rows that have labels: as many as a report looks at where there are very many.
+const LABELLED: usize = super::draws::SAMPLED_ROWS;
+
+/// The numbers of a table, on disk.
+pub struct OnDisk {
+    pub(super) stores: HashMap<VarId, Arc<Store>>,
+    /// How many rows there are.
+    pub total: usize,
+}
+
+/// Read all pieces. The data that are bound have the first rows of the table alone, as many as a batch; they stand for a table of that
+/// size until [`grown`].
+pub fn keep(session: &mut Session, hir: &mut Hir, inputs: &Inputs, pieces: &Pieces) -> Option<(Bound, OnDisk)> {
+    let (table, rows, at) = asked(hir)?;
+    let plate = hir.table(table).plate;
+    if let Some(d) = refused(hir, plate, at) {
+        session.diags.push(d);
+        return None;
+    }
+    let columns = hir.table(table).columns.clone();
+    let open = |v: &VarId| match &hir.var(*v).kind {
+        VarKind::Column(c) => match c.content {
+            Content::Index(p) => matches!(hir.plate(p).kind, PlateKind::Levels { fixed: None, .. }).then_some(p),
+            _ => None,
+        },
+        _ => None,
+    };
+    let open: Vec<PlateId> = columns.iter().filter_map(open).collect();
+    if !open.is_empty() {
+        fix_levels(session, hir, inputs, pieces, &open)?;
+    }
+    let mut spills: HashMap<VarId, (Spill, usize)> = HashMap::new();
+    let (mut first, mut total) = (None, 0);
+    for piece in pieces.open(rows).map_err(|e| unreadable(session, pieces, &e)).ok()? {
+        let mut bound = bind(session, hir, inputs, pieces, piece)?;
+        let own = bound.size(plate);
+        total += own;
+        for (var, values) in &bound.values {
+            let Some(dim) = hir.var(*var).axes.iter().position(|a| hir.axis(*a).plate == plate) else { continue };
+            let new = || Ok::<_, io::Error>((Spill::new(bytes(hir, *var), values, dim)?, dim));
+            let written = match spills.entry(*var) {
+                std::collections::hash_map::Entry::Occupied(e) => Ok(e.into_mut()),
+                std::collections::hash_map::Entry::Vacant(e) => new().map(|s| e.insert(s)),
+            };
+            if let Err(e) = written.and_then(|(spill, dim)| spill.push(values, *dim)) {
+                session.diags.push(
+                    Code::CANNOT_WRITE
+                        .plain(format!("the rows of `{}` cannot be kept on disk: {e}", pieces.name))
+                        .help("make room in the directory for temporary files, or name another by `TMPDIR`"),
+                );
+                return None;
+            }
+        }
+        if first.is_none() {
+            bound.keep_rows(hir, plate, &(0..own.min(rows)).collect::<Vec<_>>());
+            first = Some(bound);
+        }
+    }
+    let bound = first?;
+    if bound.size(plate) < rows.min(total) {
+        let why = format!(
+            "a batch has {rows} rows, and a piece of `{}` as it is read has {}",
+            pieces.name,
+            bound.size(plate)
+        );
+        session.diags.push(too_large(at, why, at));
+        return None;
+    }
+    let stores = spills.into_iter().map(|(v, (spill, _))| Ok((v, Arc::new(spill.finish()?))));
+    let stores: io::Result<HashMap<VarId, Arc<Store>>> = stores.collect();
+    let stores = stores.map_err(|e| unreadable(session, pieces, &e)).ok()?;
+    Some((bound, OnDisk { stores, total }))
+}
+
+/// The same data for a table of all its rows: what is asked of each row is asked of its store.
+pub fn grown(mut bound: Bound, plate: PlateId, total: usize) -> Bound {
+    let own = &mut bound.plates[plate.0 as usize];
+    let labels: Vec<String> = (1..=total.min(LABELLED)).map(|i| i.to_string()).collect();
+    *own = PlateData { size: total, labels: labels.into(), file: std::mem::take(&mut own.file), lines: [].into() };
+    bound
+}
+
+fn bind(session: &mut Session, hir: &Hir, inputs: &Inputs, pieces: &Pieces, piece: io::Result<Piece>) -> Option<Bound> {
+    let Piece { file, skipped } = piece.map_err(|e| unreadable(session, pieces, &e)).ok()?;
+    let mut all = inputs.clone();
+    all.files.push(file);
+    data::bind_piece(hir, &all, (&pieces.name, skipped), &mut session.diags)
+}
+
+fn unreadable(session: &mut Session, pieces: &Pieces, e: &io::Error) {
+    session.diags.push(
+        Code::CANNOT_READ.plain(format!("cannot read `{}`: {e}", pieces.name)).help("name a file that can be read"),
+    );
+}
+
+/// Find the levels of category columns in the whole file, and declare them.
+fn fix_levels(session: &mut Session, hir: &mut Hir, inputs: &Inputs, pieces: &Pieces, open: &[PlateId]) -> Option<()> {
+    let mut found: Vec<Vec<String>> = vec![vec![]; open.len()];
+    for piece in pieces.open(1).map_err(|e| unreadable(session, pieces, &e)).ok()? {
+        let bound = bind(session, hir, inputs, pieces, piece)?;
+        for (levels, plate) in found.iter_mut().zip(open) {
+            levels.extend(bound.plate(*plate).labels.iter().cloned());
+            data::sort_levels(levels);
+        }
+    }
+    for (levels, plate) in found.into_iter().zip(open) {
+        if let PlateKind::Levels { fixed, .. } = &mut hir.plates[plate.0 as usize].kind {
+            *fixed = Some(levels);
+        }
+    }
+    Some(())
+}
+
+/// Bytes that hold every number of a column.
+fn bytes(hir: &Hir, var: VarId) -> usize {
+    match &hir.var(var).kind {
+        VarKind::Column(c) if c.content == Content::Bool => 1,
+        _ => 8,
+    }
+}
+
+/// What a table on disk cannot have.
+fn refused(hir: &Hir, plate: PlateId, at: Span) -> Option<Diagnostic> {
+    if let Some(v) = hir.binarised.first() {
+        return Some(too_large(hir.var(*v).span, "the cells of the column are drawn anew".into(), at));
+    }
+    let own = |v: &&crate::hir::Var| v.axes.iter().any(|a| hir.axis(*a).plate == plate);
+    let (span, what) = hir.vars.iter().filter(own).find_map(|v| match &v.kind {
+        VarKind::Column(c) if c.content == Content::Key => Some((v.span, "a key, which is to be told from all others")),
+        VarKind::Column(c) if c.optional => Some((v.span, "cells that may be empty, which are latents")),
+        VarKind::Start { .. } => Some((v.span, "a param of each row")),
+        VarKind::Order { .. } => Some((v.span, "an order of its own")),
+        _ => None,
+    })?;
+    Some(too_large(span, format!("the table has {what}"), at))
+}
+
+/// What needs all rows in memory.
+pub fn too_large(span: Span, why: String, at: Span) -> Diagnostic {
+    Code::ON_DISK
+        .at(span, format!("{why}, and its rows are kept on disk"))
+        .here("needs all rows in memory")
+        .label(at, "batches are asked for here")
+        .help("allow more memory, `--memory 16000` (MB); or leave this out")
+}

@@ -1,0 +1,93 @@
+//! How well a guide fits the posterior of each row: k-hat of the row's own importance weights.
+
+use super::Batches;
+use super::feed::Feeding;
+use crate::derive::joint::{BinOp, Def, Fold, Joint, Node, NodeId, Slot, SlotId, SlotKind};
+use crate::driver::Compiled;
+use crate::hir::{AxisId, Constraint, Hir, PlateId, Ty, Var, VarId, VarKind};
+use crate::infer::batches::{Batch, Coordinates, Plan, RowWeights, Rows};
+use crate::infer::smooth;
+use crate::source::Span;
+
+/// Rows that are looked at, and draws of each.
+const ROWS: usize = 200;
+const DRAWS: usize = 300;
+
+/// k-hat of rows from all over the table, given one draw of what they share; `None` where rows have nothing that is drawn, or the fit
+/// is interrupted.
+pub(super) fn row_weights(
+    compiled: &Compiled,
+    batches: &Batches,
+    coordinates: &Coordinates,
+    plan: &Plan,
+    psi: &[f64],
+) -> Option<RowWeights> {
+    if batches.scores.is_empty() || !coordinates.has_row_latents() {
+        return None;
+    }
+    let looked_at = batches.total.min(ROWS);
+    let rows: Vec<usize> = (0..looked_at).map(|i| i * batches.total / looked_at).collect();
+    let mut z = vec![0.0; coordinates.dim()];
+    let mut batch = Batch::default();
+    let mut feeding = Feeding::new(compiled.model.fed(), batches);
+    let (mut log_w, mut k_hats) = (vec![0.0; plan.batch], vec![]);
+    for (c, own) in rows.chunks(plan.batch).enumerate() {
+        batch.rows = own.iter().copied().cycle().take(plan.batch).collect();
+        batch.weights = vec![1.0; plan.batch];
+        feeding.take(&batch.rows, &batch.weights);
+        let mut weights = vec![vec![]; own.len()];
+        for d in 0..DRAWS {
+            if plan.cancelled() {
+                return None;
+            }
+            coordinates.noise(plan.seed, "k-hat", c * DRAWS + d, &mut z);
+            coordinates.shared_noise(plan.seed, "k-hat", 0, &mut z);
+            coordinates.place(psi, &batch.rows, &z, feeding.theta());
+            feeding.fed.sum_of(&batches.scores, &mut log_w);
+            coordinates.row_surprise(psi, &batch.rows, &z, &mut log_w);
+            weights.iter_mut().zip(&log_w).for_each(|(all, w)| all.push(*w));
+        }
+        k_hats.extend(weights.iter().map(|w| smooth(w).k_hat));
+    }
+    Some(RowWeights::new(&k_hats, DRAWS))
+}
+
+/// What each row adds to the log joint, as variables over the rows: one per axis that terms run over the rows by.
+pub fn add_scores(hir: &mut Hir, joint: &mut Joint, plate: PlateId) -> Vec<VarId> {
+    let mut sums: Vec<(AxisId, NodeId)> = vec![];
+    for i in 0..joint.terms.len() {
+        let term = joint.terms[i].clone();
+        let Some(&over) = term.axes.iter().find(|a| hir.axis(**a).plate == plate) else { continue };
+        let others: Vec<AxisId> = term.axes.iter().copied().filter(|a| *a != over).collect();
+        let value = match others.is_empty() {
+            true => term.value,
+            false => joint.intern(Node::Reduce { op: Fold::Sum, axes: others, filter: None, body: term.value }),
+        };
+        match sums.iter_mut().find(|s| s.0 == over) {
+            Some(sum) => sum.1 = joint.intern(Node::Binary(BinOp::Add, sum.1, value)),
+            None => sums.push((over, value)),
+        }
+    }
+    let mut out = vec![];
+    for (axis, value) in sums {
+        let var = VarId(hir.vars.len() as u32);
+        hir.vars.push(Var {
+            name: "log joint of a row".into(),
+            span: Span::default(),
+            kind: VarKind::Report,
+            axes: vec![axis],
+            joint: 0,
+            ty: Ty::Real,
+            constraint: Constraint::None,
+        });
+        joint.slots.push(Slot { name: "log joint of a row".into(), dims: vec![plate], kind: SlotKind::Defined });
+        let slot = SlotId(joint.slots.len() as u32 - 1);
+        joint.defs.push(Def {
+            var: Some(var),
+            report_only: true,
+            ..Def::new(slot, vec![axis], value, Span::default())
+        });
+        out.push(var);
+    }
+    out
+}

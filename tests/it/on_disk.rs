@@ -1,0 +1,141 @@
+//! Tables that are larger than memory: read in pieces, kept on disk, and fitted to the same bits.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use vic::data::Inputs;
+use vic::data::pieces::Pieces;
+use vic::driver::{self, FitRequest, Session};
+
+use super::support::{compile, csv, fit};
+
+const MODEL: &str = "data rows { y: bool, g: category, x: real[feature] from \"x*\" }
+plate code = 2
+net encode(x: real[feature]) -> (mu: real[code], sigma: real[code] > 0) = dense(3, tanh) |> head
+param b[feature]: real = 0.1
+latent u[g] ~ Normal(0, 1)
+latent z[rows, code] ~ Normal(0, 1)
+observe y ~ Bernoulli(logit: sum(x * b over feature) + u[g] + 0.5 * sum(z over code) + size(rows) / 1000)
+guide {
+  let q = encode(x)
+  z ~ Normal(q.mu, q.sigma)
+  u ~ meanfield()
+}
+";
+
+fn text(rows: usize, columns: usize) -> String {
+    let mut rng = StdRng::seed_from_u64(1);
+    let header: Vec<String> = (0..columns).map(|i| format!("x{i}")).collect();
+    let mut text = format!("y,g,{}\n", header.join(","));
+    for i in 0..rows {
+        let g = ["b", "c", "a"][(i / 30) % 3];
+        text += &format!("{},{g}", i * 7 % 2);
+        for _ in 0..columns {
+            text += &format!(",{:.2}", rng.random::<f64>());
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn model(fit: &str) -> String {
+    format!("{MODEL}fit {{ batch: rows(16), epochs: 4, {fit} }}\n")
+}
+
+/// Compiled from a file in pieces of so many bytes, or what is said instead.
+fn on_disk(model: &str, text: &str, size: usize) -> Result<driver::Compiled, Vec<(String, Vec<String>)>> {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("data.csv");
+    fs::write(&path, text).expect("it can be written");
+    let pieces = Pieces { table: None, name: "data.csv".into(), path, size };
+    let mut session = Session::default();
+    let checked = driver::check(&mut session, "model.vi", model);
+    assert!(!session.diags.has_errors(), "{model}");
+    let compiled = driver::compile_pieces(&mut session, checked, &Inputs::default(), &pieces);
+    compiled.ok_or_else(|| session.diags.list.iter().map(|d| (d.code.id.to_string(), d.places.clone())).collect())
+}
+
+/// Levels of a category that come late in the file, several draws per row, rows that are held out: the bits are those of a table in
+/// memory.
+#[test]
+fn rows_on_disk_are_those_in_memory() {
+    let data = text(200, 4);
+    for options in ["holdout: 0.1", "method: iwae, importance_samples: 3", "precision: f32"] {
+        let model = model(options);
+        let essence = |compiled: &driver::Compiled| {
+            let report = fit(compiled, &FitRequest::default());
+            let bits = |vars: &[vic::report::ReportVar]| {
+                vars.iter().flat_map(|v| &v.draws).map(|d| d.to_bits()).collect::<Vec<u64>>()
+            };
+            (bits(&report.vars), bits(&report.weights), report.elbo.map(|e| e.0.to_bits()))
+        };
+        let whole = essence(&compile(&model, &csv(&data)));
+        let pieces = essence(&on_disk(&model, &data, 1000).unwrap_or_else(|e| panic!("{e:?}")));
+        assert_eq!(whole, pieces, "{options}");
+    }
+}
+
+#[test]
+fn what_needs_all_rows_is_refused_and_wrong_cells_have_their_lines() {
+    let data = text(200, 4);
+    let said = |model: &str, data: &str| on_disk(model, data, 1000).err().expect("refused");
+    let head = "data rows { y: bool, g: category, x: real[feature] from \"x*\" }\n";
+    let tail = "fit { batch: rows(16) }\n";
+    for body in [
+        "latent a ~ Normal(0, 1)\nobserve y ~ Bernoulli(logit: a * mean(sum(x over feature) over rows))\nguide meanfield\n",
+        "latent a[rows] ~ Normal(0, 1)\nobserve y ~ Bernoulli(logit: a)\n",
+    ] {
+        let codes: Vec<String> = said(&format!("{head}{body}{tail}"), &data).into_iter().map(|d| d.0).collect();
+        assert!(codes.contains(&"V0853".into()), "{body}: {codes:?}");
+    }
+    let line = data.lines().nth(149).expect("it is long");
+    let wrong =
+        said(&model("clip: 1"), &data.replacen(line, &line.replacen('1', "one", 1).replacen("0,", "none,", 1), 1));
+    assert!(wrong[0].1.iter().any(|p| p.starts_with("data.csv:150:")), "{wrong:?}");
+}
+
+/// The most memory that a fit takes, in MB: as the system says, asked every few milliseconds until it ends.
+#[cfg(target_os = "linux")]
+fn most(model: &str, data: &str) -> f64 {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    fs::write(folder.path().join("m.vi"), model).expect("it can be written");
+    fs::write(folder.path().join("d.csv"), data).expect("it can be written");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vic"))
+        .args(["fit", "m.vi", "d.csv", "--memory", "1", "--quiet", "--threads", "1"])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("vic starts");
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = 0.0f64;
+    while child.try_wait().expect("it is ours").is_none() {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+        let kb = line.and_then(|l| l.trim().trim_end_matches(" kB").trim().parse::<f64>().ok());
+        most = most.max(kb.unwrap_or(0.0) / 1024.0);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(child.wait().expect("it has ended").success());
+    most
+}
+
+/// A file of 12 MB takes little more memory than one of 10 KB: what is read at once, and a few bytes per row for their order. In
+/// memory, its two million numbers would take 16 MB as they are, and as much again as they are read, beside the file itself.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_does_not_grow_with_the_file() {
+    let model = "data rows { y: bool, g: category, x: real[feature] from \"x*\" }
+param b[feature]: real = 0.1
+observe y ~ Bernoulli(logit: sum(x * b over feature))
+fit { batch: rows(500), epochs: 1 }
+";
+    let small = most(model, &text(600, 30));
+    let data = text(75_000, 30);
+    assert!(data.len() > 11 << 20);
+    let large = most(model, &data);
+    assert!(large < small + 20.0, "{large} MB, and {small} MB for a small file");
+}
