@@ -3,6 +3,7 @@
 mod activity;
 mod batches;
 mod calibrate;
+pub mod conjugate;
 mod discrete;
 mod fit;
 mod mode;
@@ -158,9 +159,10 @@ pub fn batched_table(hir: &Hir) -> Option<&str> {
 
 /// Without the guide that the model writes out, where the request asks for another or for none.
 pub fn heed(hir: &mut Hir, request: &FitRequest) {
-    let word = |o: &FitOption| matches!(&o.value, FitValue::Word(w) if w == "nuts" || w == "map");
+    let word =
+        |o: &FitOption| matches!(&o.value, FitValue::Word(w) if matches!(w.as_str(), "nuts" | "map" | "cavi" | "em"));
     let guideless = |o: &FitOption| o.name == "method" && word(o);
-    let needless = |m: Method| matches!(m, Method::Nuts | Method::Map);
+    let needless = |m: Method| matches!(m, Method::Nuts | Method::Map | Method::Cavi | Method::Em);
     if request.guide.is_some() || request.method.map_or_else(|| hir.fit.iter().any(guideless), needless) {
         hir.written = None;
     }
@@ -192,6 +194,8 @@ pub fn options(compiled: &Compiled, request: &FitRequest) -> FitOptions {
                 in_model = Some(match w.as_str() {
                     "adam" => Method::Adam,
                     "bam" => Method::Bam,
+                    "cavi" => Method::Cavi,
+                    "em" => Method::Em,
                     "forward_kl" => Method::ForwardKl,
                     "iwae" => Method::Iwae,
                     "laplace" => Method::Laplace,

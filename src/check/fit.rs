@@ -27,6 +27,8 @@ const OPTIONS: &[(&str, Kind)] = &[
             "score",
             "iwae",
             "forward_kl",
+            "cavi",
+            "em",
             "nuts",
         ]),
     ),

@@ -420,6 +420,10 @@ pub enum Method {
     Iwae,
     /// As adam, on the inclusive divergence
     ForwardKl,
+    /// Factors in closed form, one after the other, for conjugate models
+    Cavi,
+    /// The same for params: the point that maximises the likelihood
+    Em,
     /// No guide: the No-U-Turn sampler, four chains
     Nuts,
 }

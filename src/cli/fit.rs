@@ -135,6 +135,8 @@ pub fn method(m: Method) -> infer::Method {
         Method::Lbfgs => infer::Method::Lbfgs,
         Method::Adam => infer::Method::Adam,
         Method::Bam => infer::Method::Bam,
+        Method::Cavi => infer::Method::Cavi,
+        Method::Em => infer::Method::Em,
         Method::Laplace => infer::Method::Laplace,
         Method::Pathfinder => infer::Method::Pathfinder,
         Method::Map => infer::Method::Map,

@@ -44,6 +44,8 @@ pub enum Purpose {
     /// its value still, and the derivative of a choice made by noise, an input too: the derivative along the probes is 1
     /// for the values of one draw of the discrete latents given the others, 0 for the rest.
     Drawn,
+    /// All other latents and params are inputs, on their own scale, without Jacobians; discrete ones are summed out.
+    Given,
 }
 
 /// Why latents cannot be summed out one after the other.
@@ -142,7 +144,7 @@ impl Translator<'_> {
                 Some(f) => factors.push(f),
             }
         }
-        if !matches!(self.purpose, Purpose::Fit | Purpose::Weighed(_) | Purpose::Parts) {
+        if !matches!(self.purpose, Purpose::Fit | Purpose::Weighed(_) | Purpose::Parts | Purpose::Given) {
             for z in all {
                 let probe = self.probe(z, together.iter().find(|t| t.cell.slot == z.slot));
                 factors.push(probe);

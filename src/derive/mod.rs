@@ -22,6 +22,7 @@ mod relaxed;
 mod scored;
 pub mod several;
 pub mod soften;
+pub mod statistics;
 pub mod structure;
 mod together;
 mod translate;
@@ -70,6 +71,17 @@ pub(crate) fn known_size(hir: &Hir, plate: PlateId) -> Option<f64> {
 
 /// The log joint with probes of its discrete latents, if it has another purpose than a fit.
 pub fn joint_for(hir: &mut Hir, purpose: Purpose, known_size: &dyn Fn(&Hir, PlateId) -> Option<f64>) -> Joint {
+    let mut joint = translated(hir, purpose, known_size).joint;
+    joint.mark_report_only();
+    joint
+}
+
+/// The log joint, with what it takes to rewrite it.
+fn translated<'h>(
+    hir: &'h mut Hir,
+    purpose: Purpose,
+    known_size: &'h dyn Fn(&Hir, PlateId) -> Option<f64>,
+) -> Translator<'h> {
     let steps = hir.steps.clone();
     let mut t = Translator::around(hir, Joint::default(), purpose, known_size);
     t.data_slots();
@@ -78,11 +90,11 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose, known_size: &dyn Fn(&Hir, Plat
         let slot = t.discrete(d.var);
         t.sources.insert(d.var, Source::Slot(slot));
     }
-    if purpose == Purpose::Drawn {
+    if t.gives() {
         t.give_latents();
     }
     t.fill_known();
-    let draws = if purpose == Purpose::Drawn { Draws::default() } else { t.written() };
+    let draws = if t.gives() { Draws::default() } else { t.written() };
     let mut later = vec![];
     for step in &steps {
         t.span = match step {
@@ -147,9 +159,7 @@ pub fn joint_for(hir: &mut Hir, purpose: Purpose, known_size: &dyn Fn(&Hir, Plat
     if purpose == Purpose::Parts {
         t.part();
     }
-    let mut joint = t.joint;
-    joint.mark_report_only();
-    joint
+    t
 }
 
 /// Whether a latent is drawn as location + scale · noise, and why.

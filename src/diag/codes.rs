@@ -244,6 +244,14 @@ codes! {
     METHOD_WITHOUT_PARAMS "V0820" error "a method that does not fit params";
     METHOD_TOO_LARGE "V0821" error "a method that the model is too large for";
     MOVING_END "V0840" error "data that an end moving with an unknown may pass";
+    NOT_CONJUGATE "V0880" error "a method that needs factors in closed form";
+    EMPTY_COMPONENT "V0881" error "a component that no row is left to";
+    UNBOUNDED_LIKELIHOOD "V0882" error "a likelihood without a maximum";
+    NO_MAXIMUM "V0883" error "a param that no value is best for";
+    IMPROPER_FACTOR "V0884" error "a factor that is no distribution";
+    SINGULAR_FACTOR "V0885" error "a factor whose covariance is singular";
+    ASCENT_NOT_FINITE "V0886" error "a bound that is not finite";
+    NOTHING_TO_MAXIMISE "V0887" error "EM for a model without params";
     GUIDE_SIZE "V0830" error "a guide whose size is not a whole number";
     GUIDE_AND_METHOD "V0831" error "a guide that a method does not fit";
     // V09xx: flags and files

@@ -10,7 +10,7 @@ use super::posterior::{check_draws, noncentred, points, report_vars};
 use super::trouble::{
     Scene, explain_nonfinite, gave_up, of_checkpoint, refusal, sampler_keeps_nothing, undetermined, unsaved,
 };
-use super::{Compiled, REPORT_DRAWS, Session, discrete, mode, parts};
+use super::{Compiled, REPORT_DRAWS, Session, conjugate, discrete, mode, parts};
 use crate::diag::{Code, Diagnostic};
 use crate::infer::{
     self, Approximation, Bent, Draws, Fit, FitError, FitOptions, GuideKind, Method, Mixing, NutsPlan, Origin, Progress,
@@ -51,6 +51,9 @@ pub fn fit(
     if let Some(refusal) = refusal(compiled, options) {
         session.diags.push(refusal);
         return None;
+    }
+    if let Method::Cavi | Method::Em = options.method {
+        return conjugate::fit(session, compiled, options, progress);
     }
     let report = match options.method {
         Method::Nuts if options.checkpoint.is_some() => {
@@ -104,7 +107,8 @@ fn unfitted(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> {
     }
     let methods = match (guide, options.method) {
         // A mode and the sampler need no guide.
-        (_, Method::Map | Method::Nuts) | (GuideKind::MeanField | GuideKind::FullRank, _) => return None,
+        (_, Method::Map | Method::Cavi | Method::Em | Method::Nuts)
+        | (GuideKind::MeanField | GuideKind::FullRank, _) => return None,
         (GuideKind::Mixture(_) | GuideKind::Flow(_), _) if compiled.model.points().contains(&true) => {
             return Some(
                 Code::GUIDE_AND_METHOD
@@ -136,10 +140,20 @@ fn by_guide(
         parts::prepare(compiled);
     }
     let fit = infer::fit(target, options, progress)?;
-    let options = &match plan::after(compiled, options, &fit) {
-        After::Report(options) => options,
-        After::Again(options) => return by_guide(compiled, target, &options, progress),
-    };
+    match plan::after(compiled, options, &fit) {
+        After::Report(options) => told(compiled, target, &options, fit, started),
+        After::Again(options) => by_guide(compiled, target, &options, progress),
+    }
+}
+
+/// The draws of what was fitted, the verdict, the report.
+pub(super) fn told(
+    compiled: &Compiled,
+    target: &Model,
+    options: &FitOptions,
+    fit: Fit,
+    started: Instant,
+) -> Result<FitReport, FitError> {
     let at_mode = options.method == Method::Map;
     // Whoever interrupts a fit does not want to wait for its draws to be weighed.
     // Where everything is fitted to a point there is nothing to weigh.

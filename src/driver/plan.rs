@@ -36,7 +36,9 @@ pub fn plan(compiled: &Compiled, request: &FitRequest, in_model: Option<Method>,
         chosen.push(choice.1);
         choice.0
     });
-    let doubt = jump.filter(|_| asked.is_some_and(|m| m != Method::Nuts)).map(|jump| unseen(&jump, false));
+    let doubt = jump
+        .filter(|_| asked.is_some_and(|m| !matches!(m, Method::Nuts | Method::Cavi | Method::Em)))
+        .map(|jump| unseen(&jump, false));
     let doubt = doubt.or_else(|| relaxed(&compiled.hir));
     let in_model = match compiled.hir.guide {
         Family::MeanField => Some(GuideKind::MeanField),
@@ -48,7 +50,7 @@ pub fn plan(compiled: &Compiled, request: &FitRequest, in_model: Option<Method>,
     };
     let guide = request.guide.or(in_model).unwrap_or_else(|| {
         let choice = guide(latents, method);
-        if latents > 0 && !own && !matches!(method, Method::Nuts | Method::Map) {
+        if latents > 0 && !own && !matches!(method, Method::Nuts | Method::Map | Method::Cavi | Method::Em) {
             chosen.push(choice.1);
         }
         choice.0

@@ -49,7 +49,8 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
         };
         let outcome = match options.method {
             // The sampler has no guide; where there are params, they are fitted first, as by L-BFGS.
-            Method::Auto | Method::Lbfgs | Method::Nuts => session.run(),
+            // What has factors in closed form has its own engine.
+            Method::Auto | Method::Lbfgs | Method::Nuts | Method::Cavi | Method::Em => session.run(),
             Method::Laplace => session.run_laplace(),
             Method::Map => session.run_map(),
             Method::Pathfinder => session.run_pathfinder(),

@@ -6,6 +6,7 @@ mod bam;
 pub mod batches;
 mod blocks;
 mod cells;
+pub mod conjugate;
 mod coupling;
 mod curvature;
 mod discrete;

@@ -77,6 +77,10 @@ pub enum Method {
     Iwae,
     /// As Adam, on the inclusive divergence KL(p ‖ q).
     ForwardKl,
+    /// Factors in closed form, one after the other.
+    Cavi,
+    /// The same for params: the point that maximises the likelihood, or its lower bound.
+    Em,
     /// No guide at all: the No-U-Turn sampler, as a referee.
     Nuts,
 }
@@ -105,6 +109,8 @@ impl Method {
             Method::Score => "score",
             Method::Iwae => "iwae",
             Method::ForwardKl => "forward-kl",
+            Method::Cavi => "cavi",
+            Method::Em => "em",
             Method::Nuts => "nuts",
         }
     }
@@ -235,6 +241,8 @@ pub enum Stage {
     Bam,
     /// Stochastic steps that bend a normal.
     Flow,
+    /// Sweeps over factors in closed form.
+    Ascent,
 }
 
 impl Stage {
@@ -250,6 +258,7 @@ impl Stage {
             Stage::Pathfinder => "pathfinder",
             Stage::Bam => "bam",
             Stage::Flow => "flow",
+            Stage::Ascent => "ascent",
         }
     }
 }

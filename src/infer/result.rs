@@ -121,6 +121,8 @@ pub enum StopReason {
     Settled,
     /// As high as the log joint goes from here.
     AtMode,
+    /// Another sweep over the factors changes nothing.
+    FactorsStill,
     /// Every path to a mode has been walked.
     PathsEnded,
     /// The curvature where the climb ended is not that of a maximum.
@@ -130,7 +132,14 @@ pub enum StopReason {
 impl StopReason {
     /// Whether the fit ended because there was nothing left to gain.
     pub fn is_convergence(&self) -> bool {
-        matches!(self, StopReason::Converged | StopReason::Settled | StopReason::AtMode | StopReason::PathsEnded)
+        matches!(
+            self,
+            StopReason::Converged
+                | StopReason::Settled
+                | StopReason::AtMode
+                | StopReason::FactorsStill
+                | StopReason::PathsEnded
+        )
     }
 
     /// One sentence for a person.
@@ -150,6 +159,7 @@ impl StopReason {
                 "The guide's spread of `{name}` grew without bound: the model and the data seem to leave it undetermined (an improper posterior)."
             ),
             StopReason::Settled => "The average of the steps stands still.".into(),
+            StopReason::FactorsStill => "Another sweep over the factors changes nothing.".into(),
             StopReason::AtMode => "The climb ended at a mode.".into(),
             StopReason::PathsEnded => "The best normal on the paths to the modes was taken.".into(),
             StopReason::Indefinite => {

@@ -49,6 +49,7 @@ use storage::Storage;
 pub use interactions::interactions;
 pub use steps::may_jump;
 use storage::plate_cells;
+pub use storage::plate_size;
 pub use storage::{Feed, Layout, Place};
 pub use tangent::{Product, Recipe};
 pub use verify::{verify, verify_region};

@@ -1,6 +1,7 @@
 //! The one integration-test binary.
 
 mod alloc;
+mod ascent;
 mod attacks;
 mod batches;
 mod bends;
