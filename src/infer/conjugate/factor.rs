@@ -85,11 +85,14 @@ impl Factor {
                     *own = if point {
                         // The highest point of x^log exp(value x^power).
                         let at = -log / (power * value);
-                        if at == f64::INFINITY && *power < 0.0 || at == 0.0 && *power > 0.0 {
-                            return Err(Trouble::unbounded(&c.name));
-                        }
                         if !(at > 0.0 && at.is_finite()) {
-                            return Err(Trouble::no_maximum(&c.name));
+                            // x^log grows without bound towards 0, unless the other part keeps it from there.
+                            let unbounded = log < 0.0;
+                            return Err(if unbounded {
+                                Trouble::unbounded(&c.name)
+                            } else {
+                                Trouble::no_maximum(&c.name)
+                            });
                         }
                         (at, f64::INFINITY)
                     } else {
