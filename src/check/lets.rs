@@ -102,6 +102,7 @@ impl<'a> Checker<'a, '_> {
         });
         self.depends(var, &v);
         self.range_by_induction(var, &v);
+        self.remember_result(var, &v);
         self.declare_step(&head.name, what, var);
         self.hir.steps.push(Step::Let { var, value: v, span: head.span });
         Some(var)
@@ -128,6 +129,7 @@ impl<'a> Checker<'a, '_> {
                 constraint: self.known_range(&v),
             });
             self.depends(var, &v);
+            self.remember_result(var, &v);
             self.hir.steps.push(Step::Let { var, value: v, span: head.span });
             made.push((part, var));
         }

@@ -361,6 +361,25 @@ impl<'a> Checker<'a, '_> {
             return;
         }
         let link = self.link(name);
+        if let (Some(ty), true) = (self.free_result(v), got == Range::ALL) {
+            let d = Code::DOMAIN
+                .at(
+                    v.span,
+                    format!(
+                        "`{what}` of `{name}` must be {}, and this head of a net can be any number",
+                        domain_text(wanted, open)
+                    ),
+                )
+                .here(format!("may not be {}", domain_text(wanted, open)))
+                .label(ty, "declared here");
+            let positive = wanted.upper == f64::INFINITY;
+            self.diags.push(match link {
+                Some(link) => d.help(format!("pass it by its link: `{name}({link}: …)`")),
+                None if positive => d.help("declare the head `real > 0`"),
+                None => d.help("declare the head `real in (0, 1)`"),
+            });
+            return;
+        }
         // A latent used directly as a scale, though it may be negative. Data are judged by their values, when bound.
         if let ExprKind::Read { var, .. } = &v.kind {
             let x = self.hir.var(*var);

@@ -47,6 +47,9 @@ pub(super) struct Nets<'a> {
     frame: Option<std::rc::Rc<chain::Frame<'a>>>,
     /// Where the outermost of them stands.
     called: Option<Span>,
+    /// The types of results that can be any number, and the lets that hold such a result.
+    free: Vec<Span>,
+    free_lets: HashMap<VarId, Span>,
 }
 
 /// Weights and layers by name, shared by all calls of a net.
@@ -392,11 +395,35 @@ impl<'a> Checker<'a, '_> {
                 return None;
             }
             let axes = minus(&axes, &along);
+            if matches!(constraint, Constraint::None) && !self.nets.free.contains(&ty.span) {
+                self.nets.free.push(ty.span);
+            }
             results.push(self.head(&mut run, (&signals, by.as_ref()), name, ty, constraint, &axes)?);
         }
         let wrap = |r: Expr| run.bound.iter().rev().fold(r, |body, (l, v)| bind(*l, v.clone(), body));
         let results: Vec<Expr> = results.into_iter().map(wrap).collect();
         (!results.iter().any(is_bad)).then_some(results)
+    }
+
+    /// The type of a net's result that an expression is, if that can be any number.
+    pub(super) fn free_result(&self, mut e: &Expr) -> Option<Span> {
+        if let ExprKind::Read { var, .. } = &e.kind {
+            return self.nets.free_lets.get(var).copied();
+        }
+        if !matches!(e.kind, ExprKind::Bind { .. }) {
+            return None;
+        }
+        while let ExprKind::Bind { body, .. } = &e.kind {
+            e = body;
+        }
+        Some(e.span).filter(|s| self.nets.free.contains(s))
+    }
+
+    /// Remember what a let holds.
+    pub(super) fn remember_result(&mut self, var: VarId, value: &Expr) {
+        if let Some(ty) = self.free_result(value) {
+            self.nets.free_lets.insert(var, ty);
+        }
     }
 
     /// What stands before the first `|>` when it is a value: the layers then start from that instead of the parameters.
