@@ -4,6 +4,7 @@ mod activity;
 mod batches;
 mod calibrate;
 pub mod conjugate;
+mod culprit;
 mod discrete;
 mod fit;
 mod mode;

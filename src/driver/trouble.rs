@@ -1,5 +1,6 @@
 //! Numerical trouble of a fit, traced to the declaration and the row.
 
+use super::culprit::culprit;
 use super::{Compiled, Session};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::{PlateId, VarId, VarKind};
@@ -52,7 +53,7 @@ pub fn explain_nonfinite(session: &mut Session, scene: &Scene, theta: &[f64]) {
     let compiled = scene.compiled;
     match run::trace_nonfinite(scene.graph, theta) {
         Some(found) => session.diags.push(match found.cause {
-            Cause::Arithmetic => nonfinite(scene, &found),
+            Cause::Arithmetic => nonfinite(scene, &found, theta),
             Cause::Indefinite => indefinite(compiled, &found, theta),
             Cause::Ode(failure) => unsolved(compiled, &found, failure, theta),
         }),
@@ -74,15 +75,32 @@ fn said(value: f64) -> String {
     }
 }
 
-fn nonfinite(scene: &Scene, found: &NonFinite) -> Diagnostic {
+/// A value as a reader of a message needs it.
+fn short(value: f64) -> String {
+    if value == value.trunc() && value.abs() < 1e6 { format!("{value}") } else { format!("{value:.4}") }
+}
+
+fn nonfinite(scene: &Scene, found: &NonFinite, theta: &[f64]) -> Diagnostic {
     let value = said(found.value);
     let (at, places) = scene.rows_of(found);
     let message = format!("the log joint is {value} at every starting point: first in `{}`{at}", found.region);
-    let d = match found.span {
-        Some(span) => Code::NONFINITE_START.at(span, message).here(format!("{value}{at}")),
-        None => Code::NONFINITE_START.plain(message),
+    // In a batch, cells are numbered among its rows.
+    let part = found.span.filter(|_| scene.rows.is_none()).and_then(|span| {
+        let mut reporter = scene.compiled.model.reporter();
+        reporter.run(theta);
+        culprit(scene.compiled, &reporter, span, &found.cell)
+    });
+    let d = match (part, found.span) {
+        (Some(part), _) => {
+            let reads: Vec<String> = part.reads.iter().map(|(name, v)| format!("{name} = {}", short(*v))).collect();
+            let with = if reads.is_empty() { String::new() } else { format!(", with {}", reads.join(", ")) };
+            Code::NONFINITE_START.at(part.span, message).here(format!("{}{at}{with}", said(part.value)))
+        }
+        (None, Some(span)) => Code::NONFINITE_START.at(span, message).here(format!("{value}{at}")),
+        (None, None) => Code::NONFINITE_START.plain(message),
     };
     let d = places.into_iter().fold(d, |d, p| d.place(p));
+    let d = if scene.rows.is_none() { at_values(scene.compiled, theta, d) } else { d };
     d.help("check this row of the data, and that every argument stays in its domain: a logarithm of 0, a division by 0, an observation that the distribution cannot give")
 }
 

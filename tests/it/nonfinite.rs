@@ -33,3 +33,18 @@ fn a_bad_scale_in_the_data_is_named_with_its_row() {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
 }
+
+#[test]
+fn the_part_of_the_statement_is_shown_with_its_values() {
+    let model = "data rows { y: real, x: real }\nlatent a ~ Normal(0, 1)\nobserve y ~ Normal(a + log(x), 1)\n";
+    let text = trouble(model, "y,x\n1,1\n2,-3\n");
+    // The logarithm, not the statement, with the value that it is taken of, and where the latent is.
+    for part in ["V0801", "model.vi:3:24", "x = -3", "data.csv:3", "at a = "] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    let model = "data rows { y: real, x: real }\nlatent a ~ Normal(0, 1)\nobserve y ~ Normal(exp(a + 100 * x), 1)\n";
+    let text = trouble(model, "y,x\n1,0\n2,5\n");
+    for part in ["V0801", "model.vi:3:20", "x = 5", "data.csv:3"] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+}
