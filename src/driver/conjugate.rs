@@ -87,7 +87,7 @@ impl Conjugate {
         let own = own_scales(compiled);
         agrees(&centred, &own, &expected, &layout, &found)?;
         let blocks = blocks(&centred, &layout, &found)?;
-        let values = values_at(&centred, &centred.layout.start().to_vec());
+        let values = values_at(&centred, centred.layout.start());
         let start = blocks.iter().map(|b| start_of(&centred, b, &values)).collect();
         let block_of = |v: VarId| {
             let name = &compiled.hir.var(v).name;
@@ -225,7 +225,8 @@ fn agrees(
         }
         let raw = a.value(&input);
         let rewritten = b.value(&at_point(centred, layout, found, &values, expected.dim()));
-        if raw.is_finite() && !((raw - rewritten).abs() <= AGREES * raw.abs().max(1.0)) {
+        let apart = (raw - rewritten).abs();
+        if raw.is_finite() && (apart.is_nan() || apart > AGREES * raw.abs().max(1.0)) {
             let why = format!("cannot be taken apart: expanded it is {rewritten}, and should be {raw}");
             return Err(Obstacle { vars: vec![], why });
         }

@@ -96,6 +96,9 @@ fn is_param(hir: &Hir, v: VarId) -> bool {
     matches!(hir.var(v).kind, VarKind::Param { .. })
 }
 
+/// Latents that are one factor, and what a product has of them.
+type Together = (Vec<VarId>, Vec<(NodeId, Function)>);
+
 /// How often each latent that could be normal stands in one product.
 type Degrees = BTreeMap<VarId, i32>;
 
@@ -333,7 +336,7 @@ impl Rewriter<'_, '_, '_> {
 
     fn monomial(&mut self, m: &Monomial) -> Result<NodeId, Obstacle> {
         let mut product = m.coefficient;
-        let mut groups: Vec<(Vec<VarId>, Vec<(NodeId, Function)>)> = vec![];
+        let mut groups: Vec<Together> = vec![];
         let mut degrees = Degrees::new();
         for (read, f) in &m.factors {
             let var = self.var(*read);

@@ -411,7 +411,8 @@ impl Factor {
             }
             (Form::Beta(_), Factor::Beta(all)) => {
                 all.iter().for_each(|_| {
-                    (next(streams), next(streams));
+                    next(streams);
+                    next(streams);
                 });
             }
             (Form::Raw(_), Factor::Raw(_)) => {}
