@@ -6,6 +6,7 @@ mod calibrate;
 pub mod conjugate;
 mod culprit;
 mod discrete;
+mod exact;
 mod fit;
 mod mode;
 pub(crate) mod parts;
@@ -14,17 +15,17 @@ mod posterior;
 pub mod rows;
 mod trouble;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use crate::check;
 use crate::data::pieces::Pieces;
 use crate::data::{self, Bound, Inputs};
-use crate::derive::{self, guide::Guide, joint::Joint};
+use crate::derive::{self, guide::Guide, joint::Joint, structure::Structure};
 use crate::diag::Diags;
-use crate::hir::{FitOption, FitValue, Hir, VarId, VarKind, Written};
+use crate::hir::{FitOption, FitValue, Guide as Family, Hir, VarId, VarKind, Written};
 use crate::imports;
-use crate::infer::{Checkpoint, FitOptions, GuideKind, Method, PathGradient};
+use crate::infer::{Checkpoint, FitOptions, GuideKind, Method, PathGradient, Target};
 use crate::library;
 use crate::lower::{self, Layout, graph::Graph};
 use crate::report::{self, FileHash};
@@ -34,6 +35,7 @@ use crate::syntax::{self, ast::Ast};
 pub use batches::Batches;
 pub use calibrate::{Calibration, calibrate};
 pub use discrete::discrete;
+pub use exact::Exact;
 pub use fit::fit;
 
 /// Draws that a report is made from.
@@ -68,6 +70,19 @@ pub struct Compiled {
     pub model: Model,
     /// If the model is fitted in minibatches: then it is compiled for one.
     pub batches: Option<Batches>,
+    /// Found when it is first asked for.
+    exact: OnceLock<Result<Option<Box<Exact>>, String>>,
+}
+
+impl Compiled {
+    /// The model with the latents integrated out that can be, if any; Err: a sentence that says why it cannot be had.
+    pub fn exact(&self) -> Result<Option<&Exact>, &str> {
+        let found = self.exact.get_or_init(|| Exact::new(self).map(|e| e.map(Box::new)));
+        match found {
+            Ok(exact) => Ok(exact.as_deref()),
+            Err(why) => Err(why),
+        }
+    }
 }
 
 /// What the user asks of a fit; what is not given comes from the model's `fit` block, then from the defaults.
@@ -107,6 +122,17 @@ pub fn derive(checked: &mut Checked) -> (Joint, Guide) {
     (joint, guide)
 }
 
+/// What integrates out of a program without errors, as far as it says so without data.
+pub fn structure(hir: &Hir) -> Structure {
+    derive::structure::structure(hir, &derive::known_size)
+}
+
+/// The same on data; `None` if these do not fit the model.
+pub fn structure_on(session: &mut Session, hir: &Hir, inputs: &Inputs) -> Option<Structure> {
+    let bound = data::bind(hir, inputs, &mut session.diags)?;
+    Some(derive::structure::structure(hir, &lower::known_size(&bound)))
+}
+
 /// The loop nests for one data set; `None` if the data do not fit the model.
 pub fn lower(session: &mut Session, checked: &mut Checked, inputs: &Inputs) -> Option<(Bound, Graph, Layout)> {
     lower_hir(session, &mut checked.hir, inputs)
@@ -140,7 +166,7 @@ fn compile_hir(session: &mut Session, mut hir: Hir, inputs: &Inputs) -> Option<C
         let latents = (0..hir.vars.len() as u32).map(VarId).filter(latent).filter_map(|v| layout.buffer(v));
         model = model.with_guide(roles, latents.collect());
     }
-    Some(Compiled { hir, bound, layout, model, batches: None })
+    Some(Compiled { hir, bound, layout, model, batches: None, exact: OnceLock::new() })
 }
 
 /// The same where the table of the batches is larger than memory: it is read piece by piece, and kept on disk. `inputs` has the other
@@ -218,13 +244,28 @@ pub fn options(compiled: &Compiled, request: &FitRequest) -> FitOptions {
             // Of batches, which take them by themselves.
             ("batch" | "epochs" | "optimizer" | "schedule" | "warmup" | "clip", _)
             | ("holdout" | "patience" | "kl_warmup" | "free_bits" | "precision" | "binarise", _) => {}
+            // Asked where the structure is looked for.
+            ("collapse", _) => {}
             (name, value) => unreachable!("check admits no fit option `{name}` with {value:?}"),
         }
     }
     o.fresh_draws = compiled.hir.written.as_ref().is_some_and(Written::has_flows);
     o.seed = request.seed.unwrap_or(o.seed);
-    let plan = plan::plan(compiled, request, in_model, o.seed);
+    // Who asks for a method or a guide asks for it on the whole model.
+    let free = |m: Option<Method>| m.is_none_or(|m| m == Method::Auto);
+    let family = request.guide.is_none() && compiled.hir.guide == Family::Default;
+    let exact = match family && free(request.method) && free(in_model) {
+        // Of what needs no fit there is nothing to keep.
+        true => compiled.exact().map(|e| e.filter(|e| request.checkpoint.is_none() || e.rest.dim() > 0)),
+        false => Ok(None),
+    };
+    let target = exact.ok().flatten().map_or(&compiled.model, |e| &e.rest);
+    let plan = plan::plan(compiled, target, request, in_model, o.seed);
     (o.method, o.guide, o.chosen, o.doubt) = (plan.method, plan.guide, plan.chosen, plan.doubt);
+    match exact {
+        Ok(exact) => o.collapse = exact.is_some(),
+        Err(why) => o.doubt = o.doubt.or(Some(why.to_string())),
+    }
     o.importance_samples = request.importance_samples.or(o.importance_samples);
     o.path_gradient = request.path_gradient.unwrap_or(o.path_gradient);
     o.draws = request.draws.or(o.draws);

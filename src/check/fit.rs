@@ -44,6 +44,7 @@ const OPTIONS: &[(&str, Kind)] = &[
     ("precision", Kind::Word(&["f64", "f32"])),
     ("clip", Kind::Positive),
     ("binarise", Kind::Condition),
+    ("collapse", Kind::Word(&["on", "off"])),
 ];
 
 /// Options that mean something for batches only.

@@ -452,6 +452,8 @@ pub enum Stage {
     Types,
     /// The log joint on the unconstrained scale
     Joint,
+    /// What integrates out exactly, and why not the rest
+    Structure,
     /// The guide
     Guide,
     /// The loop nests for these data

@@ -3,6 +3,8 @@
 use super::args::{ShowArgs, Stage};
 use super::terminal::Terminal;
 use super::{ERROR, files};
+use crate::data::Inputs;
+use crate::diag::Diagnostic;
 use crate::driver::{self, Checked, Session};
 use crate::lower::graph::Graph;
 use crate::{check, codegen, derive, syntax};
@@ -41,6 +43,10 @@ fn show(args: &ShowArgs, session: &mut Session) -> Option<String> {
             let (joint, _) = driver::derive(&mut checked);
             Some(derive::print(&joint, &checked.hir))
         }
+        Stage::Structure => {
+            let sized = (!args.inputs.data.is_empty()).then(|| files::inputs(&args.inputs));
+            structure(sized, session, &checked)
+        }
         Stage::Guide => Some(driver::derive(&mut checked).1.to_string()),
         Stage::Graph => Some(graph(args, session, &mut checked)?.to_string()),
         Stage::Kernels => {
@@ -48,6 +54,23 @@ fn show(args: &ShowArgs, session: &mut Session) -> Option<String> {
             Some(codegen::listing(&graph).unwrap_or_else(|why| format!("{why}; the interpreter runs this model\n")))
         }
     }
+}
+
+/// What integrates out, on these data if there are any.
+fn structure(
+    inputs: Option<Result<Inputs, Vec<Diagnostic>>>,
+    session: &mut Session,
+    checked: &Checked,
+) -> Option<String> {
+    let found = match inputs {
+        None => driver::structure(&checked.hir),
+        Some(Ok(inputs)) => driver::structure_on(session, &checked.hir, &inputs)?,
+        Some(Err(errors)) => {
+            errors.into_iter().for_each(|d| session.diags.push(d));
+            return None;
+        }
+    };
+    Some(derive::structure::print(&found))
 }
 
 /// The loop nests of the model on its data.

@@ -119,7 +119,7 @@ impl Conjugate {
         let began = Instant::now();
         let Ascent { fit, sweeps, failed } = self.ascend(options, progress)?;
         let (elbo, starts) = (fit.elbo, fit.starts.len());
-        let mut report = told(&self.compiled, &self.compiled.model, options, fit, began)
+        let mut report = told(&self.compiled, &self.compiled.model, None, options, fit, began)
             .map_err(|_| Trouble { kind: TroubleKind::NotFinite, name: self.blocks[0].names[0].clone() })?;
         report.guide = self.factors();
         report.elbo = Some((elbo, 0.0));
@@ -176,7 +176,7 @@ fn centred(compiled: &Compiled) -> Compiled {
     let lowered = lower::lower(&hir, &joint, &bound, &mut Diags::default());
     let (graph, layout) = lowered.expect("the same model has been lowered for the fit");
     let model = Model::new(graph, layout.theta_names(&bound), layout.points(), layout.start().to_vec());
-    Compiled { hir, bound, layout, model, batches: None }
+    Compiled { hir, bound, layout, model, batches: None, exact: Default::default() }
 }
 
 fn lowered(hir: &Hir, joint: &derive::joint::Joint, compiled: &Compiled) -> (Model, Layout) {

@@ -10,7 +10,7 @@ use super::posterior::{check_draws, noncentred, points, report_vars};
 use super::trouble::{
     Scene, explain_nonfinite, gave_up, of_checkpoint, refusal, sampler_keeps_nothing, undetermined, unsaved,
 };
-use super::{Compiled, REPORT_DRAWS, Session, conjugate, discrete, mode, parts};
+use super::{Compiled, Exact, REPORT_DRAWS, Session, conjugate, discrete, mode, parts};
 use crate::diag::{Code, Diagnostic};
 use crate::infer::{
     self, Approximation, Bent, Draws, Fit, FitError, FitOptions, GuideKind, Method, Mixing, NutsPlan, Origin, Progress,
@@ -61,8 +61,18 @@ pub fn fit(
             return None;
         }
         Method::Nuts => by_sampler(compiled, options, progress),
-        Method::Map => by_guide(compiled, &mode::on_own_scales(compiled), options, progress),
-        _ => by_guide(compiled, &compiled.model, options, progress),
+        Method::Map => by_guide(compiled, &mode::on_own_scales(compiled), None, options, progress),
+        _ => match compiled.exact().ok().flatten().filter(|_| options.collapse) {
+            Some(exact) if exact.rest.dim() == 0 => Ok(exactly(exact, options)),
+            Some(exact) => match by_guide(&exact.compiled, &exact.rest, Some(exact), options, progress) {
+                // What has no value or no end is explained by the model as it is written.
+                Err(FitError::NonFiniteStart { .. } | FitError::Flat { .. }) => {
+                    by_guide(compiled, &compiled.model, None, options, progress)
+                }
+                report => report,
+            },
+            None => by_guide(compiled, &compiled.model, None, options, progress),
+        },
     };
     or_explain(session, compiled, options, report)
 }
@@ -128,10 +138,34 @@ fn unfitted(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> {
     )
 }
 
-/// Fit to `target`, the model's log joint or a variant of it over the same coordinates.
+/// The report where all latents integrate out: draws of the posterior itself, and the evidence.
+fn exactly(exact: &Exact, options: &FitOptions) -> FitReport {
+    let started = Instant::now();
+    let evidence = exact.rest.evaluator().value(&[]);
+    let theta = exact.draws(&[], REPORT_DRAWS, options.seed);
+    let mut report = described(&exact.compiled, options, &theta, REPORT_DRAWS);
+    report.collapsed = exact.told();
+    report.noncentred.clear();
+    report.guide = "none".into();
+    report.method = "exact".into();
+    report.chosen = vec![];
+    report.draws_from = "from the posterior itself".into();
+    report.elbo = Some((evidence, 0.0));
+    report.k_hat = f64::NAN;
+    report.converged = true;
+    report.stop_reason = "Every latent integrates out: the ELBO is the log evidence.".into();
+    report.seconds = started.elapsed().as_secs_f64();
+    report.doubts.extend(check_draws(&report));
+    report.verdict = Some(infer::judge_exact(evidence));
+    report
+}
+
+/// Fit to `target`, the model's log joint or a variant of it: over the same coordinates, or, with some integrated out,
+/// over the others.
 fn by_guide(
     compiled: &Compiled,
     target: &Model,
+    exact: Option<&Exact>,
     options: &FitOptions,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<FitReport, FitError> {
@@ -140,9 +174,9 @@ fn by_guide(
         parts::prepare(compiled);
     }
     let fit = infer::fit(target, options, progress)?;
-    match plan::after(compiled, options, &fit) {
-        After::Report(options) => told(compiled, target, &options, fit, started),
-        After::Again(options) => by_guide(compiled, target, &options, progress),
+    match plan::after(compiled, target, options, &fit) {
+        After::Report(options) => told(compiled, target, exact, &options, fit, started),
+        After::Again(options) => by_guide(compiled, &compiled.model, None, &options, progress),
     }
 }
 
@@ -150,10 +184,18 @@ fn by_guide(
 pub(super) fn told(
     compiled: &Compiled,
     target: &Model,
+    exact: Option<&Exact>,
     options: &FitOptions,
     fit: Fit,
     started: Instant,
 ) -> Result<FitReport, FitError> {
+    // What is left after integrating out is often a few scales, which a table takes as they are.
+    let (fit, on_grid) = match exact {
+        Some(_) if approximate_normal(&fit) && fit.converged && !options.interrupted() => {
+            infer::on_grid(target, fit, work(target.graph()), options.seed)
+        }
+        _ => (fit, false),
+    };
     let at_mode = options.method == Method::Map;
     // Whoever interrupts a fit does not want to wait for its draws to be weighed.
     // Where everything is fitted to a point there is nothing to weigh.
@@ -164,7 +206,7 @@ pub(super) fn told(
     let budget = if untested { 0 } else { fit.gradients.max(DRIFT) };
     let drift = infer::drift(target, &draws.theta, budget, options.seed, options.threads);
     let mut verdict = infer::judge(&fit, &draws, drift.as_ref());
-    if draws.k_hat > DOUBTED && approximate_normal(&fit) && target.roles().is_none() {
+    if draws.k_hat > DOUBTED && approximate_normal(&fit) && target.roles().is_none() && exact.is_none() {
         parts::prepare(compiled);
         verdict.figures.k_hat_blocks = infer::blocks(target, &fit, options.seed, options.threads);
     }
@@ -174,10 +216,14 @@ pub(super) fn told(
     let by_values = matches!(options.method, Method::Score | Method::ForwardKl);
     let fitted = if by_values { fit.log_joints } else { fit.gradients };
     let evaluations = fitted + drift.as_ref().map_or(0, |d| d.gradients) + draws.evaluations;
-    let mut report = described(compiled, options, &draws.theta, REPORT_DRAWS);
+    let lifted = exact.map(|e| e.draws(&draws.theta, REPORT_DRAWS, options.seed));
+    let mut report = described(compiled, options, lifted.as_ref().unwrap_or(&draws.theta), REPORT_DRAWS);
+    report.collapsed = exact.map_or(vec![], Exact::told);
+    report.noncentred.retain(|n| report.collapsed.iter().all(|c| c.0 != n.0));
     report.guide = match compiled.hir.written {
         _ if at_mode => "point".into(),
         Some(_) => "written in the model".into(),
+        None if on_grid => "grid".into(),
         None => options.guide.to_string(),
     };
     if let Some((method, why)) = fit.ran {
@@ -188,7 +234,7 @@ pub(super) fn told(
         }
     }
     if !draws.met {
-        report.modes = modes(compiled, &fit, options.seed);
+        report.modes = modes(compiled, exact, &fit, options.seed);
     }
     if let (GuideKind::Mixture(_), true) = (options.guide, fit.modes.is_empty()) {
         report.doubts.push("The starts found one mode, so the mixture is one normal.".into());
@@ -286,7 +332,7 @@ fn unbent(bent: Option<Bent>) -> Option<String> {
 }
 
 /// Each mode with the latents by which the modes differ most.
-fn modes(compiled: &Compiled, fit: &Fit, seed: u64) -> Vec<ReportMode> {
+fn modes(compiled: &Compiled, exact: Option<&Exact>, fit: &Fit, seed: u64) -> Vec<ReportMode> {
     const DRAWS: usize = 400;
     const SHOWN: usize = 3;
     let places: Vec<Vec<ModeAt>> = fit
@@ -294,6 +340,7 @@ fn modes(compiled: &Compiled, fit: &Fit, seed: u64) -> Vec<ReportMode> {
         .iter()
         .map(|mode| {
             let theta = mode.guide.sample("modes", DRAWS, seed);
+            let theta = exact.map_or(theta.clone(), |e| e.draws(&theta, DRAWS, seed));
             let vars = report_vars(compiled, &theta, DRAWS, seed);
             let latents = vars.iter().filter(|v| v.kind == ReportKind::Latent);
             let cell = |v: &ReportVar, c: usize| {

@@ -4,6 +4,7 @@ use super::{Compiled, FitRequest};
 use crate::hir::{Gradient, Guide as Family, GuideLine, Hir};
 use crate::infer::{self, Choice, Fit, FitOptions, GuideKind, Jump, Method, Target};
 use crate::lower;
+use crate::run::Model;
 
 /// Up to this many unconstrained latents the default guide is full-rank.
 const FULLRANK_UP_TO: usize = 500;
@@ -22,14 +23,14 @@ pub struct Plan {
     pub doubt: Option<String>,
 }
 
-/// Choose what is not asked for. `in_model`: the method of the model's `fit` block.
-pub fn plan(compiled: &Compiled, request: &FitRequest, in_model: Option<Method>, seed: u64) -> Plan {
-    let latents = compiled.layout.points().iter().filter(|p| !**p).count();
+/// Choose what is not asked for, to fit `target`. `in_model`: the method of the model's `fit` block.
+pub fn plan(compiled: &Compiled, target: &Model, request: &FitRequest, in_model: Option<Method>, seed: u64) -> Plan {
+    let latents = target.points().iter().filter(|p| !**p).count();
     let asked = request.method.or(in_model).filter(|m| *m != Method::Auto);
     // What follows no slopes, or has a form of its own, is not looked at.
     let own = compiled.batches.is_some() || compiled.hir.written.is_some();
     let blind = own || latents == 0 || matches!(asked, Some(Method::Score | Method::ForwardKl));
-    let jump = if blind { None } else { jump(compiled, seed) };
+    let jump = if blind { None } else { jump(target, seed) };
     let mut chosen = vec![];
     let method = asked.unwrap_or_else(|| {
         let choice = method(latents, jump.as_deref());
@@ -115,24 +116,24 @@ fn guide(latents: usize, method: Method) -> (GuideKind, Choice) {
 }
 
 /// A jump of the log joint, in words. Looked for only where the program has steps, since that costs evaluations.
-fn jump(compiled: &Compiled, seed: u64) -> Option<String> {
-    let found = infer::jump(&compiled.model, lines(compiled)?, seed)?;
-    Some(in_words(compiled, &found))
+fn jump(target: &Model, seed: u64) -> Option<String> {
+    let found = infer::jump(target, lines(target)?, seed)?;
+    Some(in_words(target, &found))
 }
 
 /// The options under which a fit is to be done instead, or is to be reported, where the log joint jumps between its draws.
-pub fn after(compiled: &Compiled, options: &FitOptions, fit: &Fit) -> After {
+pub fn after(compiled: &Compiled, target: &Model, options: &FitOptions, fit: &Fit) -> After {
     let blind = matches!(options.method, Method::Score | Method::ForwardKl | Method::Map | Method::Nuts);
-    if blind || options.doubt.is_some() || options.interrupted() || !compiled.model.smooth() {
+    if blind || options.doubt.is_some() || options.interrupted() || !target.smooth() {
         return After::Report(options.clone());
     }
-    let found = lines(compiled).and_then(|n| {
-        let mut evaluator = compiled.model.evaluator();
+    let found = lines(target).and_then(|n| {
+        let mut evaluator = target.evaluator();
         let mut log_joint = |theta: &[f64], gradient: &mut [f64]| evaluator.value_grad(theta, gradient);
-        infer::jump_between(&mut log_joint, compiled.model.dim(), &fit.sample(2 * n, options.seed))
+        infer::jump_between(&mut log_joint, target.dim(), &fit.sample(2 * n, options.seed))
     });
     let Some(found) = found else { return After::Report(options.clone()) };
-    let jump = in_words(compiled, &found);
+    let jump = in_words(target, &found);
     // A checkpoint is of one fit.
     let free = options.chosen.iter().any(|c| c.what == "method") && options.checkpoint.is_none();
     if !free || compiled.hir.written.is_some() {
@@ -142,7 +143,7 @@ pub fn after(compiled: &Compiled, options: &FitOptions, fit: &Fit) -> After {
     let (method, choice) = method(1, Some(&jump));
     let mut instead = FitOptions { method, chosen: vec![choice], ..options.clone() };
     if options.chosen.iter().any(|c| c.what == "guide") {
-        let latents = compiled.layout.points().iter().filter(|p| !**p).count();
+        let latents = target.points().iter().filter(|p| !**p).count();
         let (guide, choice) = guide(latents, method);
         instead.guide = guide;
         instead.chosen.push(choice);
@@ -158,8 +159,8 @@ pub enum After {
 }
 
 /// How many lines a log joint with steps is looked at on; `None`: it has none.
-fn lines(compiled: &Compiled) -> Option<usize> {
-    let graph = compiled.model.graph();
+fn lines(target: &Model) -> Option<usize> {
+    let graph = target.graph();
     lower::may_jump(graph).then(|| (WORK / (super::fit::work(graph) * 1000)).clamp(4, LINES))
 }
 
@@ -169,14 +170,14 @@ pub fn doubt_of_batch(
     log_joint: &mut dyn FnMut(&[f64], &mut [f64]) -> f64,
     draw: &mut dyn FnMut(usize) -> Vec<f64>,
 ) -> Option<String> {
-    let ends: Vec<f64> = (0..2 * lines(compiled)?).flat_map(&mut *draw).collect();
+    let ends: Vec<f64> = (0..2 * lines(&compiled.model)?).flat_map(&mut *draw).collect();
     let found = infer::jump_between(log_joint, compiled.model.dim(), &ends)?;
     let way = "Fits in batches follow slopes, which do not show it: leave out `batch` where the data allow it";
-    Some(format!("In a batch {}. {way}.", in_words(compiled, &found)))
+    Some(format!("In a batch {}. {way}.", in_words(&compiled.model, &found)))
 }
 
-fn in_words(compiled: &Compiled, found: &Jump) -> String {
-    let name = super::fit::own_name(&compiled.model.names()[found.coordinate]);
+fn in_words(target: &Model, found: &Jump) -> String {
+    let name = super::fit::own_name(&target.names()[found.coordinate]);
     format!("the log joint jumps by {:.2} nats where `{name}` crosses a value", found.size)
 }
 

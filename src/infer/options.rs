@@ -168,6 +168,8 @@ pub struct FitOptions {
     pub steps: usize,
     /// Of the method and the guide those that the user did not choose; for the report.
     pub chosen: Vec<Choice>,
+    /// Whether what integrates out exactly is not fitted.
+    pub collapse: bool,
     /// What the method does not see of this model; for the report.
     pub doubt: Option<String>,
     /// Set to true from elsewhere to end the fit early.
@@ -211,6 +213,7 @@ impl Default for FitOptions {
             learning_rate: 0.1,
             steps: 10_000,
             chosen: vec![],
+            collapse: false,
             doubt: None,
             cancel: None,
             checkpoint: None,

@@ -310,6 +310,16 @@ fn judge_drift(drift: &Drift, names: &[String], fault: &mut impl FnMut(Trust, St
     }
 }
 
+/// The verdict on draws of the posterior itself: nothing was approximated.
+pub fn judge_exact(evidence: f64) -> Verdict {
+    let mut faults = vec![];
+    if !evidence.is_finite() {
+        let text = "the log evidence is not finite".to_string();
+        faults.push(Fault { leaves: Trust::DoNotTrust, text, names: vec![], remedy: Remedy::Prior });
+    }
+    verdict(faults, Figures::default())
+}
+
 /// Judge a sampler's chains by the mixing of every reported scalar.
 pub fn judge_chains(mixing: &[(String, Mixing)], divergences: usize, transitions: usize, cancelled: bool) -> Verdict {
     let mut faults = vec![];

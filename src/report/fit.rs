@@ -66,6 +66,8 @@ pub struct FitReport {
     pub seconds: f64,
     /// Latents that are fitted as location + scale · noise, and why: what the user asked for, or the compiler chose.
     pub noncentred: Vec<(String, String)>,
+    /// Latents that were integrated out, and drawn given the rest: how.
+    pub collapsed: Vec<(String, String)>,
     /// Sentences that the reader should see before the numbers: non-finite evaluations, starts that disagree.
     pub doubts: Vec<String>,
     pub trace: Trace,

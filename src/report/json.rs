@@ -38,6 +38,8 @@ struct SummaryJson<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     sds: &'a str,
     noncentred: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    integrated_out: BTreeMap<&'a str, &'a str>,
     gradients: u64,
     evaluations: u64,
     seconds: f64,
@@ -75,6 +77,8 @@ struct FitJson<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     sds: &'a str,
     noncentred: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    integrated_out: BTreeMap<&'a str, &'a str>,
     gradients: u64,
     evaluations: u64,
     seconds: f64,
@@ -104,6 +108,7 @@ pub fn summary_json(fit: &FitReport) -> String {
         draws_from: &fit.draws_from,
         sds: &fit.sds,
         noncentred: fit.noncentred.iter().map(|(n, why)| (n.as_str(), why.as_str())).collect(),
+        integrated_out: fit.collapsed.iter().map(|(n, how)| (n.as_str(), how.as_str())).collect(),
         gradients: fit.gradients,
         evaluations: fit.evaluations,
         seconds: fit.seconds,
@@ -138,6 +143,7 @@ pub fn fit_json(fit: &FitReport) -> String {
         draws_from: &fit.draws_from,
         sds: &fit.sds,
         noncentred: fit.noncentred.iter().map(|(n, why)| (n.as_str(), why.as_str())).collect(),
+        integrated_out: fit.collapsed.iter().map(|(n, how)| (n.as_str(), how.as_str())).collect(),
         gradients: fit.gradients,
         evaluations: fit.evaluations,
         seconds: fit.seconds,

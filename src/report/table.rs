@@ -118,6 +118,10 @@ fn heading(fit: &FitReport, style: TableStyle) -> String {
         let names: Vec<String> = fit.noncentred.iter().map(|(name, why)| format!("{name} ({why})")).collect();
         push(format!("Noncentred: {}", names.join(", ")));
     }
+    if !fit.collapsed.is_empty() {
+        let names: Vec<String> = fit.collapsed.iter().map(|(name, how)| format!("{name} ({how})")).collect();
+        push(format!("Integrated out: {}", names.join(", ")));
+    }
     if !fit.units.is_empty() {
         let of = |u: &Units| format!("{} of {} of {}", u.active, u.of, u.latent);
         push(format!("Active units: {}", fit.units.iter().map(of).collect::<Vec<_>>().join(", ")));

@@ -55,6 +55,7 @@ fn fit() -> FitReport {
         forced: false,
         seconds: 0.0561,
         noncentred: vec![],
+        collapsed: vec![],
         doubts: vec![],
         trace: Trace { columns: vec!["step".into(), "elbo".into()], rows: vec![vec![0.0, -40.5], vec![1.0, -31.4]] },
     }

@@ -52,6 +52,9 @@ fn short(x: f64) -> String {
 /// What was tested and found no fault.
 fn passed(fit: &FitReport, f: &Figures) -> String {
     let mut tests = vec![];
+    if fit.method == "exact" {
+        return "the draws are of the posterior itself".into();
+    }
     if fit.chains > 0 {
         let (r_hat, ess) = (f.r_hat.unwrap_or(f64::NAN), f.ess.unwrap_or(f64::NAN));
         if ess.is_infinite() {

@@ -161,7 +161,7 @@ fn a_log_joint_that_jumps_gets_the_score_function() {
     assert!((mean - 1.154).abs() < 0.5, "{mean}");
     let told = fit(&compiled, &by(Method::Lbfgs));
     assert!(told.doubts.iter().any(|d| d.contains("jumps by 1.50 nats")), "{:?}", told.doubts);
-    let smooth = compile(REGRESSION, &csv("x,y\n1,2\n"));
+    let smooth = compile(&format!("{REGRESSION}fit {{ collapse: off }}\n"), &csv("x,y\n1,2\n"));
     let options = driver::options(&smooth, &FitRequest::default());
     assert_eq!((options.method, options.guide), (Method::Lbfgs, GuideKind::FullRank));
     let whys: Vec<&str> = options.chosen.iter().map(|c| c.why.as_str()).collect();

@@ -21,7 +21,8 @@ fn first_fault(report: &FitReport) -> &str {
     report.verdict.as_ref().and_then(|v| v.faults.first()).map_or("no fault", |f| &f.text)
 }
 
-const FUNNEL: &str = "plate i = 9\nlatent v ~ Normal(0, 3) @centered\nlatent x[i] ~ Normal(0, exp(v / 2)) @centered\n";
+const FUNNEL: &str = "plate i = 9\nlatent v ~ Normal(0, 3) @centered\nlatent x[i] ~ Normal(0, exp(v / 2)) @centered\n\
+                      fit { collapse: off }\n";
 
 /// Neal's funnel: the sd of `v` is 3, and whatever is reported is far from it.
 #[test]
@@ -33,11 +34,17 @@ fn a_funnel_is_not_trusted() {
     assert_eq!(trust(&noncentred), Trust::Trust, "{}", first_fault(&noncentred));
     let (mean, sd) = summaries(&noncentred)["v"];
     assert!(mean.abs() < 0.3 && (sd - 3.0).abs() < 0.3, "{mean} {sd}");
+    // Integrated out, the narrow part is not there: `v` keeps its prior, drawn 4000 times.
+    let exact = judged(&FUNNEL.replace("fit { collapse: off }\n", ""), None, &FitRequest::default());
+    assert_eq!(trust(&exact), Trust::Trust, "{}", first_fault(&exact));
+    let (mean, sd) = summaries(&exact)["v"];
+    assert!(mean.abs() < 0.2 && (sd - 3.0).abs() < 0.2, "{mean} {sd}");
 }
 
 #[test]
 fn a_banana_is_not_trusted() {
-    let model = "latent a ~ Normal(0, 10) @centered\nlatent b: real ~ flat()\nfactor -0.5 * (b + 0.03 * a^2 - 3)^2\n";
+    let model = "latent a ~ Normal(0, 10) @centered\nlatent b: real ~ flat()\nfactor -0.5 * (b + 0.03 * a^2 - 3)^2\n\
+                 fit { collapse: off }\n";
     assert!(trust(&judged(model, None, &FitRequest::default())) < Trust::Trust);
 }
 

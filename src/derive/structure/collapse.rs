@@ -6,7 +6,7 @@ use super::expand::Expander;
 use super::work::{Collapsed, Entry, How, Work};
 use crate::derive::Purpose;
 use crate::derive::joint::*;
-use crate::hir::{Centering, Hir, PlateId, Step};
+use crate::hir::{Centering, Hir, PlateId, Step, VarId};
 
 /// Products beyond which nothing more is integrated out.
 const MOST_PRODUCTS: usize = 3000;
@@ -37,7 +37,7 @@ pub struct Left {
 pub enum Why {
     /// A `param` is fitted to a point.
     Point,
-    /// It stands in something that is no square of it: in this term.
+    /// In this term it stands in a form that no family with a known integral has.
     Function(String),
     /// Nothing multiplies its square.
     Flat,
@@ -65,15 +65,16 @@ pub fn structure(hir: &Hir, known_size: &dyn Fn(&Hir, PlateId) -> Option<f64>) -
     }
 }
 
-/// Ask for latents as they are, not as location + scale · noise.
+/// Ask for chains as they are, and for group effects as location + scale · noise: small scales then cancel nowhere.
 fn centre(hir: &mut Hir, which: impl Fn(&str) -> bool) {
+    let chains: Vec<VarId> = hir.recurrences.iter().flat_map(|r| r.vars.clone()).collect();
     let names: Vec<String> = hir.vars.iter().map(|v| v.name.clone()).collect();
     for step in &mut hir.steps {
         if let Step::Latent { var, centering, dist, .. } = step
             && which(&names[var.0 as usize])
             && crate::check::location_scale(dist).is_some()
         {
-            *centering = Centering::Centered;
+            *centering = if chains.contains(var) { Centering::Centered } else { Centering::Auto };
         }
     }
 }
@@ -186,10 +187,18 @@ impl Work<'_> {
                 self.as_a_chain(u, along);
             } else if let Some(u) = open.iter().find(|u| self.is_dense(u)) {
                 self.as_a_whole(u);
+            } else if let Some(u) = self.first_conjugate(&order) {
+                self.by_family(&u);
             } else {
                 break;
             }
         }
+    }
+
+    fn first_conjugate(&mut self, order: &[(f64, &Unconstrained)]) -> Option<Unconstrained> {
+        let gone: Vec<SlotId> = self.collapsed.iter().map(|c| c.latent.slot).collect();
+        let found = order.iter().find(|(_, u)| !gone.contains(&u.slot) && self.is_conjugate(u));
+        found.map(|(_, u)| (*u).clone())
     }
 
     /// The source of a product in which a latent stands otherwise than as itself or its square.
@@ -224,7 +233,8 @@ impl Work<'_> {
         let why = if u.point {
             Why::Point
         } else if let Some(source) = self.obstacle(u.slot) {
-            Why::Function(self.sources[source].0.clone())
+            let conjugate = self.in_the_way(u.slot);
+            Why::Function(self.sources[conjugate.unwrap_or(source)].0.clone())
         } else if !self.is_bounded(u.slot) {
             Why::Flat
         } else if self.entries.len() > MOST_PRODUCTS {
@@ -238,11 +248,12 @@ impl Work<'_> {
 
 impl How {
     /// For the table of what was done.
-    pub fn sentence(self) -> &'static str {
+    pub fn sentence(self) -> String {
         match self {
-            How::Cells => "normal, cell by cell",
-            How::Dense => "normal as a whole, by a Cholesky factor",
-            How::Chain => "normal, a chain: there and back in one pass each",
+            How::Cells => "normal, cell by cell".into(),
+            How::Dense => "normal as a whole, by a Cholesky factor".into(),
+            How::Chain => "normal, a chain: there and back in one pass each".into(),
+            How::Family(name) => name.into(),
         }
     }
 }
@@ -251,7 +262,7 @@ impl Why {
     pub fn sentence(&self) -> String {
         match self {
             Why::Point => "a param is fitted to a point".into(),
-            Why::Function(term) => format!("no polynomial of degree two in `{term}`"),
+            Why::Function(term) => format!("its form in `{term}` has no known integral"),
             Why::Flat => "nothing multiplies its square".into(),
             Why::Dense => "its cells depend on each other".into(),
             Why::Large => "too many products".into(),
@@ -269,7 +280,8 @@ pub fn print(s: &Structure) -> String {
     };
     for c in &s.collapsed {
         let given = if c.given.is_empty() { String::new() } else { format!("; drawn given {}", c.given.join(", ")) };
-        let _ = writeln!(out, "{}{}: collapsed ({}{given})", c.name, plates(&c.latent), c.how.sentence());
+        let how = if matches!(c.how, How::Family(_)) { "conjugate" } else { "collapsed" };
+        let _ = writeln!(out, "{}{}: {how} ({}{given})", c.name, plates(&c.latent), c.how.sentence());
     }
     for e in &s.whole.eliminated {
         let _ = writeln!(out, "{}: enumerated (a sum over its values)", e.names.join(", "));

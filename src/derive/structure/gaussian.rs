@@ -28,7 +28,7 @@ impl Work<'_> {
         names
     }
 
-    fn note(&mut self, latent: &Unconstrained, how: How, parts: &[NodeId]) {
+    pub(super) fn note(&mut self, latent: &Unconstrained, how: How, parts: &[NodeId]) {
         let mut on = BTreeSet::new();
         for p in parts {
             on.extend(self.e.on(*p).iter().copied());
@@ -65,17 +65,7 @@ impl Work<'_> {
         let square = self.without_filters(square, &target, &name);
         let linear = self.without_filters(linear, &target, &name);
         let linear = self.merged(linear, &target, &name);
-        // A factor that all of the precision shares stays one: the rest may then be data.
-        let common = match square.as_slice() {
-            [first, rest @ ..] if rest.iter().all(|m| m.factors == first.factors) && self.e.positive(first) => {
-                first.factors.clone()
-            }
-            _ => vec![],
-        };
-        let rest: Poly = match common.is_empty() {
-            true => square,
-            false => square.into_iter().map(|m| Mono { factors: vec![], ..m }).collect(),
-        };
+        let (common, rest) = self.common(square);
         let precision = self.total(&rest);
         let slot = self.define(format!("precision of {name}"), &target, precision);
         let read = self.read(slot, &target);
@@ -96,11 +86,7 @@ impl Work<'_> {
             whole.factors.sort_by_key(|f| f.base);
             logs.push(Mono { axes: vec![], filter: None, data: one, factors: vec![Factor { base: log, power: 1.0 }] });
         }
-        for f in &common {
-            let log = self.unary(UnOp::Log, f.base);
-            let (log, power) = (self.e.expand(log), self.constant(f.power));
-            logs.extend(self.e.scaled(&log, power));
-        }
+        logs.extend(self.log_of(&common));
         let from = self.source(latent);
         self.touched.insert(from);
         let half = self.constant(0.5);
@@ -134,6 +120,28 @@ impl Work<'_> {
         let both = self.binary(BinOp::Add, b, scaled);
         let z = self.binary(BinOp::Div, both, whole);
         self.draws.push(vec![b_def, whole_def, Def::new(latent.slot, target, z, Default::default())]);
+    }
+
+    /// Positive factors that all products share, and the products without them: what is left may then be data.
+    fn common(&mut self, pieces: Poly) -> (Vec<Factor>, Poly) {
+        let common = match pieces.as_slice() {
+            [first, rest @ ..] if rest.iter().all(|m| m.factors == first.factors) && self.e.positive(first) => {
+                first.factors.clone()
+            }
+            _ => return (vec![], pieces),
+        };
+        (common, pieces.into_iter().map(|m| Mono { factors: vec![], ..m }).collect())
+    }
+
+    /// The log of a product of positive factors.
+    fn log_of(&mut self, factors: &[Factor]) -> Poly {
+        let mut out = vec![];
+        for f in factors {
+            let log = self.unary(UnOp::Log, f.base);
+            let (log, power) = (self.e.expand(log), self.constant(f.power));
+            out.extend(self.e.scaled(&log, power));
+        }
+        out
     }
 
     /// Products whose filters are 0 where they do not hold.
@@ -201,6 +209,8 @@ impl Work<'_> {
             }
         }
         let (square, linear) = (self.added(square), self.added(linear));
+        // Λ = F S and b = G s with S and s of data alone, if the model is such: then so is all that is solved.
+        let ((f, square), (g, linear)) = (self.common(square), self.common(linear));
         let (precision, b) = (self.total(&square), self.total(&linear));
         let matrix = self.define(format!("precision of {name}"), &axes, precision);
         let matrix = self.read(matrix, &axes);
@@ -223,21 +233,38 @@ impl Work<'_> {
         let from = self.source(latent);
         self.touched.insert(from);
         let product = |data, factors| Mono { axes: vec![], filter: None, data, factors };
-        let (half, one) = (self.constant(0.5), self.constant(1.0));
+        let (half, minus_half) = (self.constant(0.5), self.constant(-0.5));
         let (square, less) = (self.times(solved, solved), self.times(minus, log));
+        let one = self.constant(1.0);
+        let by_scale: Vec<Factor> = f.iter().map(|f| Factor { power: -f.power, ..*f }).collect();
+        let twice: Vec<Factor> = g.iter().map(|g| Factor { power: 2.0 * g.power, ..*g }).collect();
+        let outside = self.e.product_of(&product(one, twice), &product(one, by_scale));
         // Of data alone these are numbers.
         for (value, by) in [(square, half), (less, one)] {
             let m = match self.e.is_data(value) {
                 true => product(self.times(by, value), vec![]),
                 false => product(by, vec![Factor { base: value, power: 1.0 }]),
             };
+            let m = if value == square { self.e.product_of(&m, &outside) } else { m };
+            self.leave(m, own, from);
+        }
+        let scale = self.log_of(&f);
+        for m in self.e.scaled(&scale, minus_half) {
             self.leave(m, own, from);
         }
         self.leave(product(self.half_log, vec![]), own, from);
-        self.note(latent, How::Dense, &[b, matrix]);
+        let halved: Vec<Factor> = f.iter().map(|f| Factor { power: -0.5 * f.power, ..*f }).collect();
+        let shrink = self.e.product_of(&product(one, g), &product(one, halved.clone()));
+        let (shrink, root) = (self.e.value(&shrink), self.e.value(&product(one, halved)));
+        self.note(latent, How::Dense, &[b, matrix, shrink, root]);
         // L⁻ᵀ (L⁻¹ b + ε)
-        let noise = self.drawn(latent, own, log);
-        let shifted = self.binary(BinOp::Add, solved, noise);
+        let halves = self.e.scaled(&scale, half);
+        let log_scale = self.total(&halves);
+        let log_scale = super::expand::plus(self.e.joint_mut(), log, log_scale);
+        let noise = self.drawn(latent, own, log_scale);
+        let located = self.times(shrink, solved);
+        let shifted = self.binary(BinOp::Add, located, noise);
+        let shifted = self.times(root, shifted);
         let shifted = self.definition(format!("whitened {name}"), own, shifted);
         let operands = vec![factor, self.read(shifted.slot, own)];
         let function = crate::hir::MatrixFn::Solve { transposed: true };
@@ -246,7 +273,7 @@ impl Work<'_> {
     }
 
     /// Products of the same factors as one.
-    fn added(&mut self, pieces: Poly) -> Poly {
+    pub(super) fn added(&mut self, pieces: Poly) -> Poly {
         let mut out: Poly = vec![];
         for m in pieces {
             match out.iter_mut().find(|o| o.filter == m.filter && o.factors == m.factors) {
@@ -294,33 +321,88 @@ impl Work<'_> {
         let t = target[along];
         let name = self.e.joint().slot(latent.slot).name.clone();
         let (minus, minus_two) = (self.constant(-1.0), self.constant(-2.0));
-        let (mut linear, mut square, mut cross): (Poly, Poly, Poly) = (vec![], vec![], vec![]);
-        for (cells, m) in self.take(latent.slot) {
-            let first = self.index_of(cells[0].base);
-            match cells.as_slice() {
-                [one] if one.power == 1.0 => linear.push(self.gather(&m, &first, &target, false)),
-                [_] => {
-                    let data = self.times(minus_two, m.data);
-                    square.push(self.gather(&Mono { data, ..m }, &first, &target, false));
+        let taken = self.take(latent.slot);
+        // The transition: one product of neighbours, with the squares of both under the same condition.
+        let pairs: Vec<(Vec<Ix>, Vec<Ix>, Option<NodeId>)> = taken
+            .iter()
+            .filter(|(cells, _)| cells.len() == 2)
+            .map(|(cells, m)| {
+                let (a, b) = (self.index_of(cells[0].base), self.index_of(cells[1].base));
+                let (now, before) = if self.steps(&a[along], &b[along]) { (a, b) } else { (b, a) };
+                (now, before, m.filter)
+            })
+            .collect();
+        let squares_at = |work: &Self, index: &[Ix], filter: Option<NodeId>| {
+            let at = |(cells, m): &&(Vec<Factor>, Mono)| {
+                cells.len() == 1 && cells[0].power == 2.0 && m.filter == filter && work.index_of(cells[0].base) == index
+            };
+            taken.iter().filter(at).count()
+        };
+        let single = match pairs.as_slice() {
+            [(now, before, filter)] => squares_at(self, now, *filter) == 1 && squares_at(self, before, *filter) == 1,
+            _ => false,
+        };
+        let [mut linear, mut own, mut after, mut earlier, mut cross]: [Poly; 5] = Default::default();
+        for (cells, m) in taken {
+            let index = self.index_of(cells[0].base);
+            if cells.len() == 2 {
+                let data = self.times(minus, m.data);
+                let now = pairs.iter().find(|p| p.0 == index || p.1 == index).map_or(index, |p| p.0.clone());
+                cross.push(self.gather(&Mono { data, ..m }, &now, &target, false));
+                continue;
+            }
+            if cells[0].power == 1.0 {
+                linear.push(self.gather(&m, &index, &target, false));
+                continue;
+            }
+            let data = self.times(minus_two, m.data);
+            let m = Mono { data, ..m };
+            match pairs.first() {
+                Some((now, _, filter)) if single && *filter == m.filter && *now == index => {
+                    after.push(self.gather(&m, &index, &target, false));
                 }
-                [_, other, ..] => {
-                    let other = self.index_of(other.base);
-                    let now = if self.steps(&first[along], &other[along]) { first } else { other };
-                    let data = self.times(minus, m.data);
-                    cross.push(self.gather(&Mono { data, ..m }, &now, &target, false));
+                Some((now, before, filter)) if single && *filter == m.filter && *before == index => {
+                    let now = now.clone();
+                    earlier.push(self.gather(&m, &now, &target, false));
                 }
-                [] => {}
+                _ => own.push(self.gather(&m, &index, &target, false)),
             }
         }
+        // The determinant of the transition's own precision, which is 0 for any step of one number: as a difference it
+        // would leave rounding errors as large as the step is small.
+        let degenerate = match (after.as_slice(), earlier.as_slice(), cross.as_slice()) {
+            ([r], [q], [j]) => {
+                let (both, square) = (self.e.product_of(r, q), self.e.product_of(j, j));
+                (both.factors == square.factors).then_some((both, square))
+            }
+            _ => None,
+        };
+        let determinant = degenerate.map(|(both, square)| {
+            let off = self.binary(BinOp::Sub, both.data, square.data);
+            let (size, tiny, zero) = (self.unary(UnOp::Abs, off), self.constant(1e-9), self.constant(0.0));
+            let limit = self.times(tiny, both.data);
+            let is_zero = self.binary(BinOp::LessEq, size, limit);
+            let data = self.e.joint_mut().intern(Node::Select(is_zero, zero, off));
+            vec![Mono { data, ..both }]
+        });
         let stored = |work: &mut Self, what: &str, pieces: Poly| {
             let pieces = work.added(pieces);
             let value = work.total(&pieces);
             let slot = work.define(format!("{what} of {name}"), &target, value);
             (slot, work.read(slot, &target))
         };
-        let (_, own) = stored(self, "own precision", square);
+        let (_, own) = stored(self, "own precision", own);
+        let (_, r) = stored(self, "precision of the step", after);
+        let (q_slot, q) = stored(self, "precision of the step before", earlier);
         let (cross_slot, cross) = stored(self, "cross precision", cross);
         let (_, b) = stored(self, "own location", linear);
+        let determinant = match determinant {
+            Some(d) => stored(self, "determinant of the step", d).1,
+            None => {
+                let (both, square) = (self.times(r, q), self.times(cross, cross));
+                self.binary(BinOp::Sub, both, square)
+            }
+        };
         // Forwards.
         let position = self.e.joint_mut().intern(Node::Position(t));
         let (zero, one) = (self.constant(0.0), self.constant(1.0));
@@ -333,15 +415,21 @@ impl Work<'_> {
             .map(|what| self.slot(format!("{what} of {name} so far"), plates.clone(), SlotKind::Defined));
         let earlier = |work: &mut Self, slot| work.e.joint_mut().intern(Node::Read { slot, index: at(before) });
         let (p, h) = (earlier(self, precision), earlier(self, location));
-        let ratio = self.binary(BinOp::Div, cross, p);
-        let taken = self.times(cross, ratio);
-        let taken = self.e.joint_mut().intern(Node::Select(first, zero, taken));
-        let p = self.binary(BinOp::Sub, own, taken);
+        // What the cell before knows, and what it is eliminated with.
+        let with_step = self.binary(BinOp::Add, p, q);
+        let known = self.times(r, p);
+        let known = self.binary(BinOp::Add, known, determinant);
+        let known = self.binary(BinOp::Div, known, with_step);
+        let known = self.e.joint_mut().intern(Node::Select(first, r, known));
+        let p = self.binary(BinOp::Add, own, known);
+        let ratio = self.binary(BinOp::Div, cross, with_step);
         let moved = self.times(ratio, h);
         let moved = self.e.joint_mut().intern(Node::Select(first, zero, moved));
         let h = self.binary(BinOp::Sub, b, moved);
-        let mut on = self.e.on(own).as_ref().clone();
-        on.extend(self.e.on(cross).iter());
+        let mut on: BTreeSet<SlotId> = self.e.on(own).as_ref().clone();
+        for n in [r, q, cross, determinant] {
+            on.extend(self.e.on(n).iter());
+        }
         self.e.depend(precision, on.clone());
         on.extend(self.e.on(b).iter());
         self.e.depend(location, on);
@@ -351,7 +439,16 @@ impl Work<'_> {
             self.defs
                 .push(Def { walk: walk(false, group), ..Def::new(slot, target.clone(), value, Default::default()) });
         }
-        let (p, h) = (self.read(precision, &target), self.read(location, &target));
+        let (known, h) = (self.read(precision, &target), self.read(location, &target));
+        let size = self.e.joint_mut().intern(Node::Size(plates[along]));
+        let end = self.binary(BinOp::Sub, size, one);
+        let last = self.binary(BinOp::Equal, position, end);
+        let next = self.binary(BinOp::Add, position, one);
+        let step = self.e.joint_mut().intern(Node::Read { slot: q_slot, index: at(next) });
+        let step = self.e.joint_mut().intern(Node::Select(last, zero, step));
+        let p = self.binary(BinOp::Add, known, step);
+        let p = self.define(format!("precision of {name}"), &target, p);
+        let p = self.read(p, &target);
         let log = self.unary(UnOp::Log, p);
         let from = self.source(latent);
         self.touched.insert(from);
@@ -371,10 +468,6 @@ impl Work<'_> {
         // And back: z[t] given z[t + 1].
         let log_scale = self.times(half, log);
         let noise = self.drawn(latent, &target, log_scale);
-        let size = self.e.joint_mut().intern(Node::Size(plates[along]));
-        let end = self.binary(BinOp::Sub, size, one);
-        let last = self.binary(BinOp::Equal, position, end);
-        let next = self.binary(BinOp::Add, position, one);
         let cross = self.e.joint_mut().intern(Node::Read { slot: cross_slot, index: at(next) });
         let later = self.e.joint_mut().intern(Node::Read { slot: latent.slot, index: at(next) });
         let owed = self.times(cross, later);

@@ -1,6 +1,7 @@
 //! What the form of the log joint shows: sums of products, and what follows from them.
 
 mod collapse;
+mod conjugate;
 pub mod expand;
 mod gaussian;
 #[cfg(test)]

@@ -260,3 +260,53 @@ fn what_is_not_square_stays() {
     );
     assert!(found.is_empty());
 }
+
+#[test]
+fn conjugate_latents_integrate_out() {
+    let counts = "y,t\n1,0.5\n0,2\n4,1\n2,1\n";
+    let one = |text: &str, table: &str| integrated(text, &[("", table)]);
+    assert_eq!(
+        one("data rows { y: bool }\nlatent p ~ Beta(2, 3)\nobserve y ~ Bernoulli(p)\n", "y\n1\n0\n1\n"),
+        ["p Family(\"beta\")"]
+    );
+    assert_eq!(
+        one("data rows { y: int }\nlatent p ~ Beta(2, 3)\nobserve y ~ Geometric(p)\n", "y\n1\n0\n3\n"),
+        ["p Family(\"beta\")"]
+    );
+    assert_eq!(
+        one("data rows { y: int }\nlatent r ~ Gamma(2, 3)\nobserve y ~ Poisson(r)\n", "y\n1\n0\n3\n"),
+        ["r Family(\"gamma\")"]
+    );
+    assert_eq!(
+        one(
+            "data pumps { y: int\n t: real > 0 }\nlatent a ~ Exponential(1)\nlatent b ~ Gamma(0.1, 1)\n\
+             latent r[pumps] ~ Gamma(a, b)\nobserve y ~ Poisson(r * t)\n",
+            counts
+        ),
+        ["r Family(\"gamma\")"]
+    );
+    assert_eq!(
+        one("data rows { y: real }\nlatent v ~ InvGamma(2, 3)\nobserve y ~ Normal(1, sqrt(v))\n", "y\n1\n0\n4\n"),
+        ["v Family(\"gamma\")"]
+    );
+    assert_eq!(
+        one(
+            "data rows { y: category }\nlatent w over y ~ Dirichlet(1.5)\nobserve y ~ Categorical(w)\n",
+            "y\na\nb\na\nc\n"
+        ),
+        ["w Family(\"Dirichlet\")"]
+    );
+}
+
+#[test]
+fn a_regression_with_unknown_variance_integrates_out() {
+    let y = "x1,x2,y\n1,0.3,0.4\n2,-1.4,1\n0.5,2.2,-1\n-1,0.1,2\n";
+    assert_eq!(
+        integrated(
+            "data rows { x: real[k] from [\"x1\", \"x2\"]\n y: real }\nlatent v ~ InvGamma(2, 3)\nlatent c ~ Normal(1, 2 * sqrt(v))\n\
+             latent w[k] ~ Normal(0, sqrt(v))\nobserve y ~ Normal(c + sum(x * w over k), sqrt(v))\n",
+            &[("", y)]
+        ),
+        ["c Cells", "w Dense", "v Family(\"gamma\")"]
+    );
+}

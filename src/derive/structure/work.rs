@@ -33,6 +33,8 @@ pub enum How {
     Dense,
     /// Each cell is next to the one before: a walk there and back.
     Chain,
+    /// Its conditional is of this family.
+    Family(&'static str),
 }
 
 pub(super) struct Work<'h> {
@@ -340,15 +342,27 @@ impl<'h> Work<'h> {
     /// Noise for each cell of a latent, and the log density of a draw made from it: `log_scale` per cell is the log of
     /// the root of the precision.
     pub fn drawn(&mut self, latent: &Unconstrained, axes: &[AxisId], log_scale: NodeId) -> NodeId {
-        let name = format!("{} given the rest", self.e.joint().slot(latent.slot).name);
-        let plates = self.plates(axes);
-        let slot = self.slot(name.clone(), plates, SlotKind::Unconstrained(latent.var));
-        self.noise.push(Unconstrained { slot, point: false, start: None, axes: axes.to_vec(), ..latent.clone() });
-        let noise = self.read(slot, axes);
+        let noise = self.noise(latent, "", axes);
         let (square, half) = (self.times(noise, noise), self.constant(0.5));
         let square = self.times(half, square);
         let less = self.binary(BinOp::Sub, log_scale, square);
         let value = self.binary(BinOp::Sub, less, self.half_log);
+        self.density(latent, axes, value);
+        noise
+    }
+
+    /// Standard normal noise for each cell.
+    pub fn noise(&mut self, latent: &Unconstrained, which: &str, axes: &[AxisId]) -> NodeId {
+        let name = format!("{} given the rest{which}", self.e.joint().slot(latent.slot).name);
+        let plates = self.plates(axes);
+        let slot = self.slot(name, plates, SlotKind::Unconstrained(latent.var));
+        self.noise.push(Unconstrained { slot, point: false, start: None, axes: axes.to_vec(), ..latent.clone() });
+        self.read(slot, axes)
+    }
+
+    /// Add to the log density of the draws.
+    pub fn density(&mut self, latent: &Unconstrained, axes: &[AxisId], value: NodeId) {
+        let name = format!("{} given the rest", self.e.joint().slot(latent.slot).name);
         self.densities.push(Term {
             name,
             kind: TermKind::Noise,
@@ -357,7 +371,6 @@ impl<'h> Work<'h> {
             value,
             span: Span::default(),
         });
-        noise
     }
 
     /// The number of a new source of products.

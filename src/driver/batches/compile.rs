@@ -136,7 +136,7 @@ pub fn compile(
         return None;
     }
     let bound = if disk.is_some() { grown(bound, plate, total) } else { bound };
-    Some(Compiled { hir, bound, layout, model, batches: Some(batches) })
+    Some(Compiled { hir, bound, layout, model, batches: Some(batches), exact: Default::default() })
 }
 
 /// A param that starts from the rows of a table, or is fitted row by row: not where they are on disk.
