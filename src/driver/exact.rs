@@ -105,7 +105,8 @@ impl Exact {
                 continue;
             }
             let scale = all.abs().max(left.abs()).max(drawn.abs()).max(1.0);
-            if !((all - left - drawn).abs() <= TOLERANCE * scale) {
+            let off = (all - left - drawn).abs();
+            if off.is_nan() || off > TOLERANCE * scale {
                 return false;
             }
             seen += 1;

@@ -52,9 +52,8 @@ fn log_normal(y: &[f64], mut c: Vec<Vec<f64>>) -> f64 {
         log_det += c[i][i].ln();
         for j in i + 1..n {
             let f = c[j][i] / c[i][i];
-            for k in i..n {
-                c[j][k] -= f * c[i][k];
-            }
+            let (above, below) = c.split_at_mut(j);
+            below[0].iter_mut().zip(&above[i]).for_each(|(x, p)| *x -= f * p);
             z[j] -= f * z[i];
         }
     }

@@ -451,8 +451,8 @@ impl<'h> Expander<'h> {
                 let minus = self.t.joint.constant(-1.0);
                 Some(self.scaled(&a, minus))
             }
-            UnOp::Recip => self.to_power(a, -1.0),
-            UnOp::Sqrt => self.to_power(a, 0.5),
+            UnOp::Recip => self.raised(a, -1.0),
+            UnOp::Sqrt => self.raised(a, 0.5),
             UnOp::Log => self.log(a),
             UnOp::Log1p => {
                 // log(1 − x)
@@ -568,7 +568,7 @@ impl<'h> Expander<'h> {
     }
 
     /// Of one product.
-    fn to_power(&mut self, a: NodeId, power: f64) -> Option<Poly> {
+    fn raised(&mut self, a: NodeId, power: f64) -> Option<Poly> {
         let inside = self.expand(a);
         match inside.as_slice() {
             [m] if m.axes.is_empty() && m.filter.is_none() => {
@@ -612,7 +612,7 @@ impl<'h> Expander<'h> {
                 Some(self.scaled(&a, by))
             }
             BinOp::Div => {
-                let (a, b) = (self.expand(a), self.to_power(b, -1.0)?);
+                let (a, b) = (self.expand(a), self.raised(b, -1.0)?);
                 self.product(&a, &b)
             }
             BinOp::Pow => {
@@ -620,9 +620,9 @@ impl<'h> Expander<'h> {
                 let p = f64::from_bits(p);
                 let base = self.expand(a);
                 match p {
-                    _ if base.len() == 1 && base[0].axes.is_empty() && base[0].filter.is_none() => self.to_power(a, p),
+                    _ if base.len() == 1 && base[0].axes.is_empty() && base[0].filter.is_none() => self.raised(a, p),
                     2.0 => self.product(&base, &base),
-                    -1.0 => self.to_power(a, p),
+                    -1.0 => self.raised(a, p),
                     _ => None,
                 }
             }

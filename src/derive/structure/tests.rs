@@ -15,7 +15,7 @@ use crate::run::interp::Interp;
 /// A model bound to CSV tables, by name where there are several.
 pub fn bound(text: &str, tables: &[(&str, &str)]) -> (Hir, Bound) {
     let mut session = Session::default();
-    let mut checked = driver::check(&mut session, "model.vi", text);
+    let checked = driver::check(&mut session, "model.vi", text);
     let of = |s: &Session| s.diags.list.iter().map(|d| d.message.clone()).collect::<Vec<_>>();
     assert!(!session.diags.has_errors(), "{:?}", of(&session));
     let file = |(table, csv): &(&str, &str)| DataFile {
@@ -24,7 +24,7 @@ pub fn bound(text: &str, tables: &[(&str, &str)]) -> (Hir, Bound) {
         bytes: csv.as_bytes().to_vec(),
     };
     let inputs = Inputs { files: tables.iter().map(file).collect(), sets: vec![] };
-    let bound = data::bind(&mut checked.hir, &inputs, &mut session.diags);
+    let bound = data::bind(&checked.hir, &inputs, &mut session.diags);
     let bound = bound.unwrap_or_else(|| panic!("{:?}", of(&session)));
     (checked.hir, bound)
 }

@@ -37,6 +37,12 @@ pub enum How {
     Family(&'static str),
 }
 
+/// A sum that is stored: what is added, where, over which axes, and the cell of the result with its axes.
+type SumKey = (NodeId, Option<NodeId>, Vec<AxisId>, Vec<Ix>, Vec<AxisId>);
+
+/// Products over the same axes, with the same filter: the factors that all cells share, and what is left of each.
+type Part = (Vec<AxisId>, Option<NodeId>, Vec<Factor>, Poly);
+
 pub(super) struct Work<'h> {
     pub e: Expander<'h>,
     pub entries: Vec<Entry>,
@@ -54,7 +60,7 @@ pub(super) struct Work<'h> {
     /// The log density of these draws.
     pub densities: Vec<Term>,
     pub collapsed: Vec<Collapsed>,
-    sums: HashMap<(NodeId, Option<NodeId>, Vec<AxisId>, Vec<Ix>, Vec<AxisId>), SlotId>,
+    sums: HashMap<SumKey, SlotId>,
     /// The log of 2π, halved.
     pub half_log: NodeId,
 }
@@ -394,7 +400,7 @@ impl<'h> Work<'h> {
             }
             let mine: Vec<Mono> = self.entries.iter().filter(|e| e.from == source).map(|e| e.m.clone()).collect();
             // With what they are summed over: factors that are common to all cells, and the rest.
-            let mut parts: Vec<(Vec<AxisId>, Option<NodeId>, Vec<Factor>, Poly)> = vec![];
+            let mut parts: Vec<Part> = vec![];
             for m in mine {
                 let common = |f: &&Factor| m.axes.iter().all(|a| !self.e.joint().varies_over(f.base, *a));
                 let (outside, inside): (Vec<Factor>, Vec<Factor>) = m.factors.iter().partition(|f| common(f));
