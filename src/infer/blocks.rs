@@ -8,9 +8,6 @@
 //! Of the log joint, the terms that depend on a coordinate are known ([`Evaluator::value_parts`]). What moving a block to the
 //! guide's mean does to its terms is found for all blocks at once, one coordinate of each after the other, since those of
 //! different blocks share no term. The guide's conditional is the normal by regression over its own draws.
-//!
-//! What stays connected in the large, such as a chain, is cut into windows; a window is judged given the globals and its
-//! neighbours outside, by the same ratio.
 
 use serde::Serialize;
 
@@ -22,9 +19,8 @@ pub const LARGE: usize = 20;
 /// A coordinate with this many times as many partners as is usual, and more than a few, is one of the globals.
 const HUB: usize = 3;
 const FEW: usize = 8;
-/// A larger block is cut into windows of a few neighbours, and more coordinates are not regressed on.
+/// Larger blocks are no simpler than the whole, and more globals are not regressed on.
 const LARGEST: usize = 12;
-const WINDOW: usize = 4;
 const GLOBALS: usize = 40;
 /// Draws by which blocks are judged.
 const DRAWS: usize = 2000;
@@ -52,43 +48,30 @@ pub fn blocks(target: &dyn Target, fit: &Fit, seed: u64, threads: usize) -> Opti
     }
     let (globals, blocks) = split(target.interactions()?, &fit.points)?;
     let theta = fit.approximation.sample("blocks", DRAWS, seed);
+    let moved = moves(target, &theta, fit.approximation.mean(), &blocks, threads);
     let columns = |set: &[usize]| -> Vec<f64> {
         theta.chunks(dim).flat_map(|row| set.iter().map(|&i| row[i] - fit.approximation.mean()[i])).collect()
     };
+    let given = columns(&globals);
     let mut tails: Vec<(usize, f64)> = vec![];
-    for apart in 0..=blocks.iter().map(|b| b.apart).max()? {
-        let those: Vec<usize> = (0..blocks.len()).filter(|b| blocks[*b].apart == apart).collect();
-        let own: Vec<&[usize]> = those.iter().map(|b| blocks[*b].own.as_slice()).collect();
-        let moved = moves(target, &theta, fit.approximation.mean(), &own, threads);
-        for (at, b) in those.iter().enumerate() {
-            let Block { own, given, .. } = &blocks[*b];
-            let Some(log_q) = conditional(&columns(own), own.len(), &columns(given), given.len()) else { continue };
-            let ratios: Vec<f64> = log_q.iter().enumerate().map(|(s, q)| moved[s * those.len() + at] - q).collect();
-            tails.push((*b, psis::smooth(&ratios).k_hat));
-        }
+    for (b, block) in blocks.iter().enumerate() {
+        let Some(log_q) = conditional(&columns(block), block.len(), &given, globals.len()) else { continue };
+        let ratios: Vec<f64> = log_q.iter().enumerate().map(|(s, q)| moved[s * blocks.len() + b] - q).collect();
+        tails.push((b, psis::smooth(&ratios).k_hat));
     }
     tails.sort_by(|a, b| b.1.total_cmp(&a.1));
     let names = |set: &[usize]| set.iter().map(|&i| fit.names[i].clone()).collect::<Vec<String>>();
     Some(Blocks {
         judged: tails.len(),
         above: tails.iter().filter(|t| t.1 > super::importance::USABLE).count(),
-        worst: tails.iter().take(TOLD).map(|&(b, k)| (names(&blocks[b].own), k)).collect(),
+        worst: tails.iter().take(TOLD).map(|&(b, k)| (names(&blocks[b]), k)).collect(),
         given: names(&globals),
     })
     .filter(|b| b.judged > 1)
 }
 
-/// Coordinates that are judged together.
-struct Block {
-    own: Vec<usize>,
-    /// Coordinates that are given: all that it interacts with are among them.
-    given: Vec<usize>,
-    /// Blocks with the same number interact with none of the others.
-    apart: usize,
-}
-
-/// The globals, and the blocks of what is left when they are given.
-fn split(partners: &[Vec<u32>], points: &[bool]) -> Option<(Vec<usize>, Vec<Block>)> {
+/// The globals, and the connected blocks of what is left when they are given; of those the small ones.
+fn split(partners: &[Vec<u32>], points: &[bool]) -> Option<(Vec<usize>, Vec<Vec<usize>>)> {
     let dim = partners.len();
     let mut degrees: Vec<usize> = partners.iter().map(Vec::len).collect();
     let global: Vec<bool> = {
@@ -97,67 +80,36 @@ fn split(partners: &[Vec<u32>], points: &[bool]) -> Option<(Vec<usize>, Vec<Bloc
         let usual = degrees[dim / 2];
         own.iter().map(|d| *d > (HUB * usual).max(FEW)).collect()
     };
-    let globals: Vec<usize> = (0..dim).filter(|&i| global[i] && !points[i]).collect();
-    let local = |i: usize| !global[i] && !points[i];
     let (mut seen, mut blocks) = (vec![false; dim], vec![]);
-    for first in (0..dim).filter(|i| local(*i)) {
-        if seen[first] {
+    for first in 0..dim {
+        if seen[first] || global[first] || points[first] {
             continue;
         }
-        // Breadth first, so that neighbours stand close to each other.
-        let (mut reached, mut next) = (vec![first], 0);
+        let (mut block, mut open) = (vec![], vec![first]);
         seen[first] = true;
-        while let Some(&i) = reached.get(next) {
-            next += 1;
-            for j in partners[i].iter().map(|j| *j as usize).filter(|j| local(*j)) {
-                if !seen[j] {
+        while let Some(i) = open.pop() {
+            block.push(i);
+            for &j in &partners[i] {
+                let j = j as usize;
+                if !seen[j] && !global[j] && !points[j] {
                     seen[j] = true;
-                    reached.push(j);
+                    open.push(j);
                 }
             }
         }
-        if reached.len() <= LARGEST {
-            reached.sort_unstable();
-            blocks.push(Block { own: reached, given: globals.clone(), apart: 0 });
-        } else {
-            blocks.extend(windows(partners, &local, &globals, &reached));
-        }
+        block.sort_unstable();
+        blocks.push(block);
     }
+    blocks.retain(|b| b.len() <= LARGEST);
+    let globals: Vec<usize> = (0..dim).filter(|&i| global[i] && !points[i]).collect();
     (blocks.len() > 1 && globals.len() <= GLOBALS).then_some((globals, blocks))
 }
 
-/// A connected part in pieces, each given its neighbours; of those the ones with few neighbours.
-fn windows(partners: &[Vec<u32>], local: &dyn Fn(usize) -> bool, globals: &[usize], reached: &[usize]) -> Vec<Block> {
-    let mut window_of = std::collections::HashMap::new();
-    for (w, window) in reached.chunks(WINDOW).enumerate() {
-        window_of.extend(window.iter().map(|i| (*i, w)));
-    }
-    let mut blocks: Vec<Block> = vec![];
-    let mut apart: Vec<usize> = vec![];
-    for (w, window) in reached.chunks(WINDOW).enumerate() {
-        let outside = |i: &usize| partners[*i].iter().map(|j| *j as usize).filter(|j| local(*j));
-        let mut near: Vec<usize> = window.iter().flat_map(outside).filter(|j| window_of[j] != w).collect();
-        near.sort_unstable();
-        near.dedup();
-        // The smallest number that no neighbour before has.
-        let taken: Vec<usize> = near.iter().map(|j| window_of[j]).filter(|v| *v < w).map(|v| apart[v]).collect();
-        let own = (0..).find(|n| !taken.contains(n)).expect("numbers do not end");
-        apart.push(own);
-        let given: Vec<usize> = globals.iter().copied().chain(near).collect();
-        if given.len() <= GLOBALS {
-            let mut sorted = window.to_vec();
-            sorted.sort_unstable();
-            blocks.push(Block { own: sorted, given, apart: own });
-        }
-    }
-    blocks
-}
-
 /// Per draw and block: the log joint at the draw less that where the block is at the mean.
-fn moves(target: &dyn Target, theta: &[f64], mean: &[f64], blocks: &[&[usize]], threads: usize) -> Vec<f64> {
+fn moves(target: &dyn Target, theta: &[f64], mean: &[f64], blocks: &[Vec<usize>], threads: usize) -> Vec<f64> {
     let (dim, count) = (target.dim(), blocks.len());
     let rows = theta.len() / dim;
-    let longest = blocks.iter().map(|b| b.len()).max().unwrap_or(0);
+    let longest = blocks.iter().map(Vec::len).max().unwrap_or(0);
     let mut out = vec![0.0; rows * count];
     let chunk = rows.div_ceil(threads.max(1)).max(1);
     std::thread::scope(|scope| {
@@ -231,8 +183,12 @@ mod tests {
     use crate::driver::{self, FitRequest, Session};
     use crate::infer::GuideKind;
 
-    /// The blocks of a model fitted by one normal.
-    fn found(text: &str) -> Blocks {
+    /// Groups of two latents that are nearly normal, but for one group whose scale is a latent of its own (a funnel).
+    #[test]
+    fn the_block_that_no_normal_fits_is_named() {
+        let text = "plate g = 15\nlatent mu ~ Normal(0, 1)\nlatent a[g] ~ Normal(mu, 1) @centered\n\
+                    latent b[i in g] ~ Normal(0, if row(i) == 7 then exp(1.5 * a[i]) else 1) @centered\n\
+                    factor sum(-0.1 * (a - b)^2 over g)\n";
         let mut session = Session::default();
         let checked = driver::check(&mut session, "m.vi", text);
         assert!(!session.diags.has_errors(), "{:?}", session.diags.list.iter().map(|d| &d.message).collect::<Vec<_>>());
@@ -242,34 +198,11 @@ mod tests {
             crate::infer::fit(&compiled.model, &driver::options(&compiled, &request), &mut |_| {}).expect("finite");
         driver::parts::prepare(&compiled);
         let found = blocks(&compiled.model, &fit, 1, 2).expect("blocks");
-        assert_eq!(found, blocks(&compiled.model, &fit, 1, 1).expect("blocks"), "threads change no bit");
-        found
-    }
-
-    /// Groups of two latents that are nearly normal, but for one group whose scale is a latent of its own (a funnel).
-    #[test]
-    fn the_block_that_no_normal_fits_is_named() {
-        let text = "plate g = 15\nlatent mu ~ Normal(0, 1)\nlatent a[g] ~ Normal(mu, 1) @centered\n\
-                    latent b[i in g] ~ Normal(0, if row(i) == 7 then exp(1.5 * a[i]) else 1) @centered\n\
-                    factor sum(-0.1 * (a - b)^2 over g)\n";
-        let found = found(text);
         assert_eq!((found.judged, found.given.as_slice()), (15, ["mu".to_string()].as_slice()));
         assert_eq!(found.worst[0].0, ["a[7]", "b[7]"]);
         assert!(found.worst[0].1 > 0.7, "{:?}", found.worst);
         // The others are normal, and so is the guide's conditional: next to no spread of their weights.
         assert!(found.worst[1].1 < 0.5 && found.above == 1, "{:?}", found.worst);
-    }
-
-    /// A chain of 30 steps, normal but for a funnel at one step, is judged window by window.
-    #[test]
-    fn a_chain_is_cut_into_windows() {
-        let text = "plate t = 30\nlatent a[i in t] ~ Normal(if first(i) then 0 else 0.5 * a[i-1], 1)\n\
-                    latent b[i in t] ~ Normal(a, if row(i) == 17 then exp(1.5 * a[i]) else 1) @centered\n";
-        let found = found(text);
-        assert!(found.judged == 15 && found.given.is_empty(), "{found:?}");
-        assert!(found.worst[0].0.contains(&"b[17]".to_string()) && found.worst[0].1 > 0.7, "{:?}", found.worst);
-        let (with, without): (Vec<_>, Vec<_>) =
-            found.worst.iter().partition(|w| w.0.iter().any(|n| ["a[17]", "b[17]"].contains(&n.as_str())));
-        assert!(with.len() <= 2 && without.iter().all(|w| w.1 < 0.5), "{:?}", found.worst);
+        assert_eq!(found, blocks(&compiled.model, &fit, 1, 1).expect("blocks"), "threads change no bit");
     }
 }

@@ -124,12 +124,12 @@ guide meanfield
 /// A fit in batches follows slopes only: a step that its draws cross is told.
 #[test]
 fn a_jump_is_told() {
-    let steep = "data rows { y: real }\nlatent k ~ Normal(0, 2)\nfactor 0.75 * sign(k - 0.5)\nobserve y ~ Normal(k, 3)\n\
+    let steep = "data rows { y: real }\nlatent k ~ Normal(0, 2)\nfactor 0.75 * sign(k - 0.05)\nobserve y ~ Normal(k, 3)\n\
                  fit { batch: rows(4), epochs: 5 }";
     let data = csv("y\n0.3\n-1.2\n0.8\n1.9\n-0.4\n0.1\n-2.2\n0.6\n");
     let report = fit(&compile(steep, &data), &FitRequest::default());
     assert!(report.doubts.iter().any(|d| d.contains("In a batch the log joint jumps by")), "{:?}", report.doubts);
-    let smooth = steep.replace("sign(k - 0.5)", "tanh(k - 0.5)");
+    let smooth = steep.replace("sign(k - 0.05)", "tanh(k - 0.05)");
     let report = fit(&compile(&smooth, &data), &FitRequest::default());
     assert!(report.doubts.iter().all(|d| !d.contains("jump")), "{:?}", report.doubts);
 }
