@@ -6,7 +6,7 @@
 //! Hoffman, Johnson and Tran (2018, Autoconj), with factors instead of a fixed list of statistics.
 //!
 //! Latents behind a transform are seen on either scale: with x = exp(u), log x is `u` and x, 1/x, √x are powers of
-//! `exp(u)`; with x = σ(u), log x is u − softplus(u) and log(1 − x) is −softplus(u). For a simplex log x[k] is a factor.
+//! `exp(u)`; with x = σ(u), log x is u − softplus(u) and log(1 − x) is −softplus(u). For a simplex the log of each cell is a factor.
 
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;

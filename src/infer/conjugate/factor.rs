@@ -506,7 +506,7 @@ pub fn scales(form: &Form, factor: &Factor, out: &mut Vec<(String, f64)>) {
     }
 }
 
-/// The cells of a form, in the order in which [`Factor::at`] takes their values.
+/// The cells of a form, in the order in which `Factor::at` takes their values.
 pub fn cell_names(form: &Form) -> Vec<&str> {
     match form {
         Form::Normal(all) => all.iter().flat_map(|n| &n.cells).map(|c| c.name.as_str()).collect(),
