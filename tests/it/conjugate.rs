@@ -7,7 +7,7 @@ use crate::closed_forms::log_normal;
 use crate::support::{compile, csv, fit, summaries};
 
 /// log Γ(x) by Stirling's series, shifted to where it is exact to 1e-13.
-fn ln_gamma(x: f64) -> f64 {
+pub fn ln_gamma(x: f64) -> f64 {
     let (mut x, mut shift) = (x, 0.0);
     while x < 12.0 {
         shift -= x.ln();
@@ -18,7 +18,8 @@ fn ln_gamma(x: f64) -> f64 {
     shift + (x - 0.5) * x.ln() - x + 0.5 * std::f64::consts::TAU.ln() + series
 }
 
-fn ln_beta(a: f64, b: f64) -> f64 {
+/// log B(a, b).
+pub fn ln_beta(a: f64, b: f64) -> f64 {
     ln_gamma(a) + ln_gamma(b) - ln_gamma(a + b)
 }
 

@@ -6,26 +6,11 @@ use vic::infer::Trust;
 use vic::report::FitReport;
 
 use crate::closed_forms::log_normal;
+use crate::conjugate::{ln_beta, ln_gamma};
 use crate::support::{compile, csv, example, fit, reference, summaries};
 
 fn one_thread() -> FitRequest {
     FitRequest { threads: Some(1), ..FitRequest::default() }
-}
-
-/// log Γ(x) by Stirling's series, shifted to where it is exact to 1e-13.
-fn ln_gamma(x: f64) -> f64 {
-    let (mut x, mut shift) = (x, 0.0);
-    while x < 12.0 {
-        shift -= x.ln();
-        x += 1.0;
-    }
-    let x2 = 1.0 / (x * x);
-    let series = (1.0 / 12.0 - x2 * (1.0 / 360.0 - x2 * (1.0 / 1260.0 - x2 / 1680.0))) / x;
-    shift + (x - 0.5) * x.ln() - x + 0.5 * std::f64::consts::TAU.ln() + series
-}
-
-fn ln_beta(a: f64, b: f64) -> f64 {
-    ln_gamma(a) + ln_gamma(b) - ln_gamma(a + b)
 }
 
 fn matrix(n: usize, cell: impl Fn(usize, usize) -> f64) -> Vec<Vec<f64>> {
