@@ -21,8 +21,8 @@ use std::sync::{Arc, OnceLock};
 use crate::check;
 use crate::data::pieces::Pieces;
 use crate::data::{self, Bound, Inputs};
-use crate::derive::{self, guide::Guide, joint::Joint, structure::Structure};
-use crate::diag::Diags;
+use crate::derive::{self, guide::Guide, joint::Joint, statistics::Obstacle, structure::Structure};
+use crate::diag::{Code, Diags};
 use crate::hir::{FitOption, FitValue, Guide as Family, Hir, VarId, VarKind, Written};
 use crate::imports;
 use crate::infer::{Checkpoint, FitOptions, GuideKind, Method, PathGradient, Target};
@@ -34,6 +34,7 @@ use crate::source::{FileId, Sources, Span};
 use crate::syntax::{self, ast::Ast};
 pub use batches::Batches;
 pub use calibrate::{Calibration, calibrate};
+use conjugate::Conjugate;
 pub use discrete::discrete;
 pub use exact::Exact;
 pub use fit::fit;
@@ -72,6 +73,8 @@ pub struct Compiled {
     pub batches: Option<Batches>,
     /// Found when it is first asked for.
     exact: OnceLock<Result<Option<Box<Exact>>, String>>,
+    /// The same.
+    conjugate: OnceLock<Result<Box<Conjugate>, Obstacle>>,
 }
 
 impl Compiled {
@@ -82,6 +85,12 @@ impl Compiled {
             Ok(exact) => Ok(exact.as_deref()),
             Err(why) => Err(why),
         }
+    }
+
+    /// The model over expected statistics, if it is conjugate; Err: what stands in the way.
+    pub fn conjugate(&self) -> Result<&Conjugate, &Obstacle> {
+        let found = self.conjugate.get_or_init(|| Conjugate::of(self).map(Box::new));
+        found.as_deref()
     }
 }
 
@@ -147,6 +156,11 @@ fn lower_hir(session: &mut Session, hir: &mut Hir, inputs: &Inputs) -> Option<(B
     Some((bound, graph, layout))
 }
 
+/// What coordinate ascent would make of a program without errors, in a line for `vic show`; `None` where it has no closed forms.
+pub fn closed_forms(hir: &Hir) -> Option<String> {
+    conjugate::mention(hir, &derive::known_size)
+}
+
 /// Kernels for one data set.
 pub fn compile(session: &mut Session, checked: Checked, inputs: &Inputs) -> Option<Compiled> {
     compile_hir(session, checked.hir, inputs)
@@ -155,6 +169,9 @@ pub fn compile(session: &mut Session, checked: Checked, inputs: &Inputs) -> Opti
 fn compile_hir(session: &mut Session, mut hir: Hir, inputs: &Inputs) -> Option<Compiled> {
     if batches::asked(&hir).is_some() {
         let mut bound = data::bind(&hir, inputs, &mut session.diags)?;
+        if batches::in_closed_form(&hir) {
+            conjugate::as_written(&mut hir);
+        }
         let joint = derive::joint_for(&mut hir, derive::Purpose::Fit, &lower::known_size(&bound));
         bound.add_derived(&hir);
         return batches::compile(session, hir, bound, &joint, None);
@@ -166,13 +183,19 @@ fn compile_hir(session: &mut Session, mut hir: Hir, inputs: &Inputs) -> Option<C
         let latents = (0..hir.vars.len() as u32).map(VarId).filter(latent).filter_map(|v| layout.buffer(v));
         model = model.with_guide(roles, latents.collect());
     }
-    Some(Compiled { hir, bound, layout, model, batches: None, exact: OnceLock::new() })
+    Some(Compiled { hir, bound, layout, model, batches: None, exact: OnceLock::new(), conjugate: OnceLock::new() })
 }
 
 /// The same where the table of the batches is larger than memory: it is read piece by piece, and kept on disk. `inputs` has the other
 /// files.
 pub fn compile_pieces(session: &mut Session, checked: Checked, inputs: &Inputs, pieces: &Pieces) -> Option<Compiled> {
     let mut hir = checked.hir;
+    if let (true, Some((.., at))) = (batches::in_closed_form(&hir), batches::asked(&hir)) {
+        let what = "closed forms take a table that is in memory";
+        let d = Code::BATCH_WITH.at(at, what).here("batches are asked for here").help("give it more `--memory`");
+        session.diags.push(d);
+        return None;
+    }
     let (mut bound, disk) = batches::keep(session, &mut hir, inputs, pieces)?;
     let joint = derive::joint_for(&mut hir, derive::Purpose::Fit, &lower::known_size(&bound));
     bound.add_derived(&hir);
@@ -242,7 +265,7 @@ pub fn options(compiled: &Compiled, request: &FitRequest) -> FitOptions {
                 };
             }
             // Of batches, which take them by themselves.
-            ("batch" | "epochs" | "optimizer" | "schedule" | "warmup" | "clip", _)
+            ("batch" | "epochs" | "optimizer" | "schedule" | "warmup" | "clip" | "alternate", _)
             | ("holdout" | "patience" | "kl_warmup" | "free_bits" | "precision" | "binarise", _) => {}
             // Asked where the structure is looked for.
             ("collapse", _) => {}
@@ -254,7 +277,8 @@ pub fn options(compiled: &Compiled, request: &FitRequest) -> FitOptions {
     // Who asks for a method or a guide asks for it on the whole model.
     let free = |m: Option<Method>| m.is_none_or(|m| m == Method::Auto);
     let family = request.guide.is_none() && compiled.hir.guide == Family::Default;
-    let exact = match family && free(request.method) && free(in_model) {
+    let free = family && free(request.method) && free(in_model);
+    let exact = match free {
         // Of what needs no fit there is nothing to keep.
         true => compiled.exact().map(|e| e.filter(|e| request.checkpoint.is_none() || e.rest.dim() > 0)),
         false => Ok(None),
@@ -262,6 +286,11 @@ pub fn options(compiled: &Compiled, request: &FitRequest) -> FitOptions {
     let target = exact.ok().flatten().map_or(&compiled.model, |e| &e.rest);
     let plan = plan::plan(compiled, target, request, in_model, o.seed);
     (o.method, o.guide, o.chosen, o.doubt) = (plan.method, plan.guide, plan.chosen, plan.doubt);
+    // A checkpoint is of a fit by gradients, and the log joint as it is what `collapse: off` asks for.
+    let by_gradients = request.checkpoint.is_some() || exact::refused(&compiled.hir) || o.method != Method::Lbfgs;
+    if let (true, false, Ok(exact)) = (free, by_gradients, exact) {
+        conjugate::offer(compiled, exact).taken(exact.is_some(), &mut o);
+    }
     match exact {
         Ok(exact) => o.collapse = exact.is_some(),
         Err(why) => o.doubt = o.doubt.or(Some(why.to_string())),

@@ -34,6 +34,7 @@ const OPTIONS: &[(&str, Kind)] = &[
     ),
     ("batch", Kind::Batch),
     ("epochs", Kind::Whole),
+    ("alternate", Kind::Whole),
     ("optimizer", Kind::Optimizer),
     ("schedule", Kind::Word(&["linear", "cosine", "constant", "tripling"])),
     ("warmup", Kind::Whole),
@@ -48,8 +49,9 @@ const OPTIONS: &[(&str, Kind)] = &[
 ];
 
 /// Options that mean something for batches only.
-const OF_BATCHES: [&str; 11] = [
+const OF_BATCHES: [&str; 12] = [
     "epochs",
+    "alternate",
     "optimizer",
     "schedule",
     "warmup",
@@ -63,8 +65,8 @@ const OF_BATCHES: [&str; 11] = [
 ];
 /// Options that batches have no use for.
 const NOT_OF_BATCHES: [&str; 5] = ["draws", "starts", "max_steps", "learning_rate", "tolerance"];
-/// Methods of batches: one draw per row, or several that are weighed against each other.
-const BATCH_METHODS: [&str; 4] = ["auto", "adam", "iwae", "forward_kl"];
+/// Methods of batches: one draw per row, several that are weighed against each other, or none.
+const BATCH_METHODS: [&str; 6] = ["auto", "adam", "iwae", "forward_kl", "cavi", "em"];
 /// What softens the divergence of one draw.
 const SOFTENING: [&str; 2] = ["kl_warmup", "free_bits"];
 
@@ -183,7 +185,9 @@ impl<'a> Checker<'a, '_> {
         if let Some((m, batch)) = method
             && let FitValue::Word(word) = &m.value
         {
-            let weighed = !matches!(word.as_str(), "auto" | "adam");
+            let closed = matches!(word.as_str(), "cavi" | "em");
+            let weighed = !closed && !matches!(word.as_str(), "auto" | "adam");
+            let steps = OF_BATCHES.iter().filter(|n| **n != "epochs").find_map(|n| find(n)).filter(|_| closed);
             let softened = SOFTENING.iter().find_map(|n| find(n)).filter(|_| weighed);
             let d = match softened {
                 _ if !BATCH_METHODS.contains(&word.as_str()) => Some(
@@ -200,7 +204,13 @@ impl<'a> Checker<'a, '_> {
                         .label(m.span, "asked for here")
                         .help("remove one of them"),
                 ),
-                None => None,
+                None => steps.map(|o| {
+                    Code::BATCH_WITH
+                        .at(o.span, format!("`{}` is of steps along gradients, and closed forms take none", o.name))
+                        .here("not with closed forms")
+                        .label(m.span, "asked for here")
+                        .help("remove one of them")
+                }),
             };
             self.diags.list.extend(d);
         }

@@ -70,7 +70,13 @@ fn structure(
             return None;
         }
     };
-    Some(derive::structure::print(&found))
+    let mut out = derive::structure::print(&found);
+    if let (false, Some(line)) =
+        (found.left.is_empty() && found.whole.eliminated.is_empty(), driver::closed_forms(&checked.hir))
+    {
+        out += &format!("{line}\n");
+    }
+    Some(out)
 }
 
 /// The loop nests of the model on its data.

@@ -57,32 +57,15 @@ pub fn batched(
         let id = NodeId(i as u32);
         let to = |n: &NodeId| new[n.0 as usize];
         let changed = match node {
-            Node::Const(_) => node.clone(),
             Node::Size(p) if *p == plate => Node::Const((rows as f64).to_bits()),
-            Node::Size(_) => node.clone(),
             Node::Position(a) if of_plate(a) => Node::Read { slot: row_slot, index: vec![Ix::Axis(*a)] },
-            Node::Position(_) => node.clone(),
             Node::Read { slot, index } => {
                 let dims = &whole.slot(*slot).dims;
                 let elsewhere = |(d, ix): (&PlateId, &Ix)| *d == plate && !matches!(ix, Ix::Axis(a) if of_plate(a));
                 if dims.iter().zip(index).any(elsewhere) {
                     faults.insert(id, "reads other rows than its own");
                 }
-                let index = index.iter().map(|ix| match ix {
-                    Ix::At(n) => Ix::At(to(n)),
-                    Ix::Axis(_) | Ix::Label(..) => ix.clone(),
-                });
-                Node::Read { slot: *slot, index: index.collect() }
-            }
-            Node::Unary(op, a) => Node::Unary(*op, to(a)),
-            Node::Detached(a) => Node::Detached(to(a)),
-            Node::Binary(op, a, b) => Node::Binary(*op, to(a), to(b)),
-            Node::Select(c, a, b) => Node::Select(to(c), to(a), to(b)),
-            Node::Matrix { function, operands } => {
-                Node::Matrix { function: *function, operands: operands.iter().map(to).collect() }
-            }
-            Node::Ode { system, operands } => {
-                Node::Ode { system: *system, operands: operands.iter().map(to).collect() }
+                node.clone().map_operands(&mut |n| to(&n))
             }
             Node::Reduce { axes, .. } if axes.iter().any(of_plate) && known.contains(&id) => {
                 let left = whole.free_axes(id);
@@ -96,11 +79,13 @@ pub fn batched(
                     Node::Read { slot, index }
                 }
             }
-            Node::Reduce { op, axes, filter, body } => {
-                if axes.iter().any(of_plate) {
+            other => {
+                if let Node::Reduce { axes, .. } = other
+                    && axes.iter().any(of_plate)
+                {
                     faults.insert(id, "takes all rows together");
                 }
-                Node::Reduce { op: *op, axes: axes.clone(), filter: filter.as_ref().map(to), body: to(body) }
+                other.clone().map_operands(&mut |n| to(&n))
             }
         };
         new.push(joint.intern(changed));

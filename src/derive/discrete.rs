@@ -643,27 +643,9 @@ impl Joint {
                 let index = index.into_iter().map(&mut at).collect();
                 self.intern(Node::Read { slot, index })
             }
-            Node::Unary(op, a) => {
-                let a = self.replaced(a, by, done);
-                self.unary(op, a)
-            }
-            Node::Binary(op, a, b) => {
-                let (a, b) = (self.replaced(a, by, done), self.replaced(b, by, done));
-                self.binary(op, a, b)
-            }
-            Node::Detached(a) => {
-                let a = self.replaced(a, by, done);
-                self.intern(Node::Detached(a))
-            }
-            Node::Select(c, t, o) => {
-                let c = self.replaced(c, by, done);
-                let (t, o) = (self.replaced(t, by, done), self.replaced(o, by, done));
-                self.intern(Node::Select(c, t, o))
-            }
-            Node::Reduce { op, axes, filter, body } => {
-                let body = self.replaced(body, by, done);
-                let filter = filter.map(|f| self.replaced(f, by, done));
-                self.intern(Node::Reduce { op, axes, filter, body })
+            other => {
+                let other = other.map_operands(&mut |n| self.replaced(n, by, done));
+                self.intern(other)
             }
         };
         done.insert(node, out);

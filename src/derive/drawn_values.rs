@@ -42,26 +42,9 @@ impl Translator<'_> {
                 }
                 value
             }
-            Node::Unary(op, a) => {
-                let a = self.with_drawn_in(a, slots, done);
-                self.joint.unary(op, a)
-            }
-            Node::Binary(op, a, b) => {
-                let (a, b) = (self.with_drawn_in(a, slots, done), self.with_drawn_in(b, slots, done));
-                self.joint.binary(op, a, b)
-            }
-            Node::Detached(a) => {
-                let a = self.with_drawn_in(a, slots, done);
-                self.joint.intern(Node::Detached(a))
-            }
-            Node::Select(c, t, o) => {
-                let c = self.with_drawn_in(c, slots, done);
-                let (t, o) = (self.with_drawn_in(t, slots, done), self.with_drawn_in(o, slots, done));
-                self.joint.intern(Node::Select(c, t, o))
-            }
-            Node::Reduce { op, axes, filter, body } => {
-                let body = self.with_drawn_in(body, slots, done);
-                self.joint.intern(Node::Reduce { op, axes, filter, body })
+            other => {
+                let other = other.map_operands(&mut |n| self.with_drawn_in(n, slots, done));
+                self.joint.intern(other)
             }
         };
         done.insert(node, out);

@@ -57,6 +57,31 @@ pub enum Node {
     },
 }
 
+impl Node {
+    /// The same with `to` of each operand in its place, those inside indices included.
+    pub fn map_operands(self, to: &mut dyn FnMut(NodeId) -> NodeId) -> Node {
+        match self {
+            Node::Const(_) | Node::Position(_) | Node::Size(_) => self,
+            Node::Read { slot, index } => {
+                let index = index.into_iter().map(|ix| if let Ix::At(n) = ix { Ix::At(to(n)) } else { ix });
+                Node::Read { slot, index: index.collect() }
+            }
+            Node::Unary(op, a) => Node::Unary(op, to(a)),
+            Node::Binary(op, a, b) => Node::Binary(op, to(a), to(b)),
+            Node::Select(c, t, o) => Node::Select(to(c), to(t), to(o)),
+            Node::Detached(a) => Node::Detached(to(a)),
+            Node::Matrix { function, operands } => {
+                Node::Matrix { function, operands: operands.into_iter().map(to).collect() }
+            }
+            Node::Ode { system, operands } => Node::Ode { system, operands: operands.into_iter().map(to).collect() },
+            Node::Reduce { op, axes, filter, body } => {
+                let body = to(body);
+                Node::Reduce { op, axes, filter: filter.map(to), body }
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Fold {
     Sum,

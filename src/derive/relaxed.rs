@@ -75,17 +75,9 @@ impl Translator<'_> {
             Node::Binary(BinOp::Less | BinOp::LessEq | BinOp::Equal | BinOp::NotEqual | BinOp::And | BinOp::Or, ..) => {
                 self.mean_over(node, latents)
             }
-            Node::Unary(op, a) => {
-                let a = self.relaxed_in(a, latents, done);
-                self.joint.unary(op, a)
-            }
-            Node::Binary(op, a, b) => {
-                let (a, b) = (self.relaxed_in(a, latents, done), self.relaxed_in(b, latents, done));
-                self.joint.binary(op, a, b)
-            }
-            Node::Detached(a) => {
-                let a = self.relaxed_in(a, latents, done);
-                self.joint.intern(Node::Detached(a))
+            other @ (Node::Unary(..) | Node::Binary(..) | Node::Detached(_)) => {
+                let other = other.map_operands(&mut |n| self.relaxed_in(n, latents, done));
+                self.joint.intern(other)
             }
             Node::Select(c, t, o) => {
                 let mixes = depends(self, c);

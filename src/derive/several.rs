@@ -54,25 +54,12 @@ pub fn several(
         let to = |n: &NodeId| new[n.0 as usize];
         let at_new = |ix: &Ix| if let Ix::At(n) = ix { Ix::At(to(n)) } else { ix.clone() };
         let node = match &joint.nodes[i] {
-            n @ (Node::Const(_) | Node::Size(_) | Node::Position(_)) => n.clone(),
             Node::Read { slot, index } => {
                 let mut index: Vec<Ix> = index.iter().map(at_new).collect();
                 place(joint, *slot).into_iter().for_each(|p| index.insert(p, Ix::Axis(draw)));
                 Node::Read { slot: *slot, index }
             }
-            Node::Unary(op, a) => Node::Unary(*op, to(a)),
-            Node::Detached(a) => Node::Detached(to(a)),
-            Node::Binary(op, a, b) => Node::Binary(*op, to(a), to(b)),
-            Node::Select(c, a, b) => Node::Select(to(c), to(a), to(b)),
-            Node::Matrix { function, operands } => {
-                Node::Matrix { function: *function, operands: operands.iter().map(to).collect() }
-            }
-            Node::Ode { system, operands } => {
-                Node::Ode { system: *system, operands: operands.iter().map(to).collect() }
-            }
-            Node::Reduce { op, axes, filter, body } => {
-                Node::Reduce { op: *op, axes: axes.clone(), filter: filter.as_ref().map(to), body: to(body) }
-            }
+            n => n.clone().map_operands(&mut |n| to(&n)),
         };
         new.push(joint.intern(node));
     }

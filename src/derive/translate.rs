@@ -242,23 +242,6 @@ impl Translator<'_> {
                     .collect();
                 self.joint.intern(Node::Read { slot, index })
             }
-            Node::Unary(op, a) => {
-                let a = self.substitute_in(a, axis, by, done);
-                self.joint.unary(op, a)
-            }
-            Node::Binary(op, a, b) => {
-                let (a, b) = (self.substitute_in(a, axis, by, done), self.substitute_in(b, axis, by, done));
-                self.joint.binary(op, a, b)
-            }
-            Node::Detached(a) => {
-                let a = self.substitute_in(a, axis, by, done);
-                self.joint.intern(Node::Detached(a))
-            }
-            Node::Select(c, t, o) => {
-                let c = self.substitute_in(c, axis, by, done);
-                let (t, o) = (self.substitute_in(t, axis, by, done), self.substitute_in(o, axis, by, done));
-                self.joint.intern(Node::Select(c, t, o))
-            }
             // The reduction has its own cell of this axis.
             n @ Node::Reduce { .. } if matches!(&n, Node::Reduce { axes, .. } if axes.contains(&axis)) => {
                 self.joint.intern(n)
@@ -279,6 +262,10 @@ impl Translator<'_> {
                 let body = self.substitute_in(body, axis, by, done);
                 let filter = filter.map(|f| self.substitute_in(f, axis, by, done));
                 self.joint.intern(Node::Reduce { op, axes, filter, body })
+            }
+            other => {
+                let other = other.map_operands(&mut |n| self.substitute_in(n, axis, by, done));
+                self.joint.intern(other)
             }
         };
         done.insert(node, out);

@@ -36,7 +36,7 @@ enum Part {
 }
 
 /// Whether the model asks for its log joint as it is.
-fn refused(hir: &Hir) -> bool {
+pub(super) fn refused(hir: &Hir) -> bool {
     hir.fit.iter().any(|o| o.name == "collapse" && matches!(&o.value, FitValue::Word(w) if w == "off"))
 }
 
@@ -82,7 +82,15 @@ impl Exact {
             }
         });
         let parts = parts.collect::<Option<Vec<Part>>>()?;
-        let compiled = Compiled { hir, bound, layout, model: whole_model, batches: None, exact: Default::default() };
+        let compiled = Compiled {
+            hir,
+            bound,
+            layout,
+            model: whole_model,
+            batches: None,
+            exact: Default::default(),
+            conjugate: Default::default(),
+        };
         Some(Exact { compiled, rest: rest_model, draw: draw_model, parts, collapsed })
     }
 

@@ -46,14 +46,21 @@ pub fn fit(
             session.diags.push(d);
             return None;
         }
-        return batches::fit(session, compiled, batches, options, progress);
+        return match options.method {
+            Method::Cavi | Method::Em => conjugate::in_batches(session, compiled, batches, options, progress),
+            _ => batches::fit(session, compiled, batches, options, progress),
+        };
     }
     if let Some(refusal) = refusal(compiled, options) {
         session.diags.push(refusal);
         return None;
     }
     if let Method::Cavi | Method::Em = options.method {
-        return conjugate::fit(session, compiled, options, progress);
+        return match conjugate::fit(session, compiled, options, progress) {
+            conjugate::Outcome::Report(report) => Some(*report),
+            conjugate::Outcome::Nothing => None,
+            conjugate::Outcome::Instead(instead) => fit(session, compiled, &instead, progress),
+        };
     }
     let report = match options.method {
         Method::Nuts if options.checkpoint.is_some() => {
@@ -226,6 +233,18 @@ pub(super) fn told(
         None if on_grid => "grid".into(),
         None => options.guide.to_string(),
     };
+    for choice in report.chosen.iter_mut().filter(|c| on_grid && c.what == "guide") {
+        choice.more = format!(
+            "the log joint of what is left is tabulated around the normal that was fitted first (`{}`): {} left.",
+            choice.value,
+            if fit.names.len() == 1 {
+                "1 coordinate is".into()
+            } else {
+                format!("{} coordinates are", fit.names.len())
+            }
+        );
+        choice.value = "grid".into();
+    }
     if let Some((method, why)) = fit.ran {
         report.method = method.name().into();
         for choice in report.chosen.iter_mut().filter(|c| c.what == "method") {
@@ -243,7 +262,13 @@ pub(super) fn told(
         report.doubts.extend(unbent(fit.bent));
     }
     report.k_hat = draws.k_hat;
-    report.draws_from = if at_mode { "none: the mode is a point".into() } else { describe(&draws, fit.sds_from) };
+    let points = target.points().iter().all(|p| *p);
+    report.draws_from = match exact {
+        _ if at_mode => "none: the mode is a point".into(),
+        Some(_) if points => "of what is integrated out from its posterior given the params, which are points".into(),
+        None if points => "none: params are points".into(),
+        _ => describe(&draws, fit.sds_from),
+    };
     report.sds = match fit.sds_from {
         _ if at_mode => "none".into(),
         SdsFrom::Guide => "guide".into(),

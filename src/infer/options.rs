@@ -92,6 +92,8 @@ impl Method {
             Method::Iwae => Some("iwae"),
             Method::ForwardKl => Some("forward_kl"),
             Method::Adam => Some("adam"),
+            Method::Cavi => Some("cavi"),
+            Method::Em => Some("em"),
             _ => None,
         }
     }

@@ -123,6 +123,8 @@ pub enum StopReason {
     AtMode,
     /// Another sweep over the factors changes nothing.
     FactorsStill,
+    /// A sweep over the factors lowered the bound, which it cannot do but by rounding.
+    Fell,
     /// Every path to a mode has been walked.
     PathsEnded,
     /// The curvature where the climb ended is not that of a maximum.
@@ -160,6 +162,9 @@ impl StopReason {
             ),
             StopReason::Settled => "The average of the steps stands still.".into(),
             StopReason::FactorsStill => "Another sweep over the factors changes nothing.".into(),
+            StopReason::Fell => {
+                "A sweep over the factors lowered the bound, as only rounding can: the factors are those of the sweep before.".into()
+            }
             StopReason::AtMode => "The climb ended at a mode.".into(),
             StopReason::PathsEnded => "The best normal on the paths to the modes was taken.".into(),
             StopReason::Indefinite => {

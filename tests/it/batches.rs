@@ -91,6 +91,7 @@ fn plan(batch: usize, total: usize) -> Plan {
         free_bits,
         batch,
         epochs: 1,
+        alternate: None,
         optimizer,
         seed: 1,
         cancel,
@@ -385,4 +386,26 @@ fit { batch: rows(5), binarise: x, optimizer: adam(0.02), epochs: 400 }";
     assert!((q - 0.35).abs() < 0.04, "{q}");
     let again = fit(&compiled, &FitRequest::default());
     assert_eq!(summaries(&again)["q"].0, q);
+}
+
+/// By turns of guide and model, params come to the same place: y ~ N(mu + z, 0.5) with z ~ N(0, 1) is likeliest at mu = mean(y), where
+/// the guide z ~ N(0.8 (y - mu), 0.2^0.5) is the posterior, so that the bound is the log likelihood of N(mean(y), 1.25).
+#[test]
+fn guide_and_model_take_turns() {
+    let y: Vec<f64> =
+        (0..200).map(|i| 1.7 + 1.1 * (12.9898 * f64::from(i)).sin() + 0.6 * (78.233 * f64::from(i)).cos()).collect();
+    let data = y.iter().fold("y\n".to_string(), |all, y| format!("{all}{y}\n"));
+    let model = "data rows { y: real }\nparam mu = 0\nlatent z[rows] ~ Normal(0, 1)\nobserve y ~ Normal(mu + z, 0.5)\n\
+                 guide {\n  param a = 0\n  param b = 0\n  param s: real > 0 = 1\n  z ~ Normal(a + b * y, s)\n}\n\
+                 fit { batch: rows(50), epochs: 400, optimizer: adam(0.02), alternate: 3 }\n";
+    let report = fit(&compile(model, &csv(&data)), &FitRequest { threads: Some(1), ..FitRequest::default() });
+    assert!(report.options.contains(&("alternate".into(), "3".into())));
+    let mean = y.iter().sum::<f64>() / 200.0;
+    let mu = report.vars.iter().find(|v| v.name == "mu").expect("reported").draws[0];
+    // The rate falls to 0 and with it the noise of the steps: a hundredth of the sd of y / sqrt(200), 0.08, would be 1e-3.
+    assert!((mu - mean).abs() < 0.02, "{mu}, not {mean}");
+    let log_likelihood: f64 =
+        y.iter().map(|y| -0.5 * ((y - mean).powi(2) / 1.25 + 1.25f64.ln() + std::f64::consts::TAU.ln())).sum();
+    let bound = report.elbo.expect("a bound").0;
+    assert!((bound - log_likelihood).abs() < 0.02 * 200.0, "{bound}, not {log_likelihood}");
 }

@@ -69,12 +69,17 @@ pub fn on_own_scales(hir: &mut Hir, known_size: &dyn Fn(&Hir, PlateId) -> Option
     joint
 }
 
-/// Rewrite the log joint over expected statistics. Params without a closed form stay as they are.
-pub fn statistics(hir: &mut Hir, known_size: &dyn Fn(&Hir, PlateId) -> Option<f64>) -> Result<Statistics, Obstacle> {
+/// Rewrite the log joint over expected statistics. Params without a closed form stay as they are. `rows`: what the cells of
+/// this plate have to themselves shares no factor with anything else.
+pub fn statistics(
+    hir: &mut Hir,
+    known_size: &dyn Fn(&Hir, PlateId) -> Option<f64>,
+    rows: Option<PlateId>,
+) -> Result<Statistics, Obstacle> {
     let mut raw: Vec<VarId> = vec![];
     loop {
         let first = rewritten(&mut hir.clone(), known_size, &raw, &[]).and_then(|(_, degrees)| {
-            let together = together(hir, known_size, &degrees, &raw);
+            let together = together(hir, known_size, &degrees, &raw, rows);
             rewritten(hir, known_size, &raw, &together).map(|(s, _)| s)
         });
         let first = first.and_then(|s| families_exist(hir, &s).map(|()| s));
@@ -175,7 +180,9 @@ fn together(
     known_size: &dyn Fn(&Hir, PlateId) -> Option<f64>,
     degrees: &[Degrees],
     raw: &[VarId],
+    rows: Option<PlateId>,
 ) -> Vec<Vec<VarId>> {
+    let of_rows = |v: VarId| hir.var(v).axes.iter().any(|a| Some(hir.axis(*a).plate) == rows);
     let mut groups: Vec<Vec<VarId>> = vec![];
     let cells = |v: VarId| {
         let sizes = hir.var(v).axes.iter().map(|a| known_size(hir, hir.axis(*a).plate));
@@ -190,7 +197,8 @@ fn together(
             let all: f64 = g.iter().map(|u| cells(*u)).sum::<f64>() + cells(v);
             let square = |d: &Degrees| g.iter().chain([&v]).filter_map(|u| d.get(u)).sum::<i32>() <= 2;
             let meet = degrees.iter().any(|d| d.contains_key(&v) && g.iter().any(|u| d.contains_key(u)));
-            is_param(hir, v) == is_param(hir, g[0]) && meet && all <= MOST_TOGETHER && degrees.iter().all(square)
+            let alike = is_param(hir, v) == is_param(hir, g[0]) && of_rows(v) == of_rows(g[0]);
+            alike && meet && all <= MOST_TOGETHER && degrees.iter().all(square)
         };
         match groups.iter_mut().find(fits) {
             Some(g) => g.push(v),

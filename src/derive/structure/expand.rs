@@ -14,8 +14,11 @@ use std::rc::Rc;
 use crate::derive::Purpose;
 use crate::derive::joint::*;
 use crate::derive::translate::Translator;
-use crate::hir::{AxisId, AxisInfo, Hir, PlateId};
+use crate::hir::{AxisId, AxisInfo, Hir, MatrixFn, PlateId};
 use crate::prim::scalar;
+
+/// More cells than this, all of which depend on each other, are not taken apart.
+pub(super) const MOST_DENSE: f64 = 40.0;
 
 /// Beyond this many products an expression is one factor.
 const MOST: usize = 3000;
@@ -52,6 +55,8 @@ pub struct Expander<'h> {
     definitions: HashMap<SlotId, usize>,
     /// Arguments of exponentials that define probabilities: the logs of these.
     logs: HashMap<NodeId, NodeId>,
+    /// Of lower triangles, where they have been needed.
+    inverses: HashMap<NodeId, SlotId>,
     /// In what is being looked through, what has no form of its own stays whole.
     none: Rc<BTreeSet<SlotId>>,
 }
@@ -68,6 +73,7 @@ impl<'h> Expander<'h> {
             nodes: HashMap::new(),
             definitions,
             logs: HashMap::new(),
+            inverses: HashMap::new(),
             none: Rc::new(BTreeSet::new()),
         };
         e.survey();
@@ -258,11 +264,8 @@ impl<'h> Expander<'h> {
                 if !self.is_data(c) {
                     return self.always(c).then(|| self.expand(a).as_ref().clone());
                 }
-                let (a, b) = (self.expand(a), self.expand(b));
                 let not = self.t.joint.unary(UnOp::Not, c);
-                let mut out = self.where_(&a, c);
-                out.extend(self.where_(&b, not));
-                Some(out)
+                Some([self.chosen(c, a), self.chosen(not, b)].concat())
             }
             Node::Reduce { op: Fold::Sum, axes, filter, body } => {
                 let body = self.expand(body);
@@ -278,6 +281,18 @@ impl<'h> Expander<'h> {
         }
     }
 
+    /// An expression where a condition on data holds, else 0. Of data it is a number of its own: times 0 for where the condition does
+    /// not hold, minus infinity would not be one.
+    fn chosen(&mut self, condition: NodeId, value: NodeId) -> Poly {
+        if self.is_data(value) && self.number(value) != Some(0.0) {
+            let zero = self.t.joint.constant(0.0);
+            let value = self.t.joint.intern(Node::Select(condition, value, zero));
+            return self.constant(value);
+        }
+        let poly = self.expand(value);
+        self.where_(&poly, condition)
+    }
+
     fn where_(&mut self, poly: &Poly, condition: NodeId) -> Poly {
         let mut out = poly.clone();
         for m in &mut out {
@@ -290,7 +305,9 @@ impl<'h> Expander<'h> {
     fn read(&mut self, slot: SlotId, index: &[Ix]) -> Option<Poly> {
         let def = self.t.joint.defs[*self.definitions.get(&slot)?].clone();
         if matches!(self.t.joint.node(def.value), Node::Matrix { .. } | Node::Ode { .. }) {
-            return None;
+            let sum = self.solved(&def)?;
+            let body = self.expand(sum);
+            return Some(self.moved(&body, &def.axes, index));
         }
         let body = self.expand(def.value);
         // One factor that cannot be seen through is read where it is stored.
@@ -304,6 +321,57 @@ impl<'h> Expander<'h> {
             return None;
         }
         Some(self.moved(&body, &def.axes, index))
+    }
+
+    /// The solution x of L x = b as the sum L⁻¹ b, where it is small: what stands in b is then seen. A normal with a
+    /// covariance matrix is such a solution, squared.
+    fn solved(&mut self, def: &Def) -> Option<NodeId> {
+        let Node::Matrix { function: MatrixFn::Solve { transposed: false }, operands } = self.t.joint.node(def.value)
+        else {
+            return None;
+        };
+        let (&[l, b], &[own]) = (operands.as_slice(), def.axes.as_slice()) else { return None };
+        let plate = self.t.hir.axis(own).plate;
+        if self.is_data(b) || !self.plate_size(plate).is_some_and(|n| n <= MOST_DENSE) {
+            return None;
+        }
+        let inverse = match self.inverses.get(&l) {
+            Some(&inverse) => inverse,
+            None => {
+                let inverse = self.inverse(l, own, plate);
+                self.inverses.insert(l, inverse);
+                inverse
+            }
+        };
+        let j = self.fresh_axis(plate);
+        let index = vec![Ix::Axis(own), Ix::Axis(j)];
+        let (cell, b) =
+            (self.t.joint.intern(Node::Read { slot: inverse, index }), self.t.substitute(b, own, &Ix::Axis(j)));
+        let body = self.t.joint.binary(BinOp::Mul, cell, b);
+        Some(self.t.joint.intern(Node::Reduce { op: Fold::Sum, axes: vec![j], filter: None, body }))
+    }
+
+    /// A definition of the inverse of a lower triangle, whose rows are along `own`.
+    fn inverse(&mut self, l: NodeId, own: AxisId, plate: PlateId) -> SlotId {
+        let j = self.fresh_axis(plate);
+        let joint = &mut self.t.joint;
+        let define = |joint: &mut Joint, name: &str, value: NodeId| {
+            joint.slots.push(Slot { name: name.into(), dims: vec![plate, plate], kind: SlotKind::Defined });
+            let slot = SlotId(joint.slots.len() as u32 - 1);
+            joint.defs.push(Def::new(slot, vec![own, j], value, Default::default()));
+            slot
+        };
+        let (row, column) = (joint.intern(Node::Position(own)), joint.intern(Node::Position(j)));
+        let (on, one, zero) = (joint.binary(BinOp::Equal, row, column), joint.constant(1.0), joint.constant(0.0));
+        let unit = joint.intern(Node::Select(on, one, zero));
+        let unit = define(joint, "unit matrix", unit);
+        let unit = joint.intern(Node::Read { slot: unit, index: vec![Ix::Axis(own), Ix::Axis(j)] });
+        let function = MatrixFn::Solve { transposed: false };
+        let solved = joint.intern(Node::Matrix { function, operands: vec![l, unit] });
+        let inverse = define(joint, "inverse of a factor", solved);
+        let on = self.on(l).as_ref().clone();
+        self.depend(inverse, on);
+        inverse
     }
 
     /// exp(u) or σ(u) of a cell of theta.
@@ -387,8 +455,7 @@ impl<'h> Expander<'h> {
         if node == from {
             return self.t.joint.intern(Node::Position(by));
         }
-        let joint = &mut self.t.joint;
-        match joint.node(node).clone() {
+        match self.t.joint.node(node).clone() {
             Node::Read { slot, index } => {
                 let index = index
                     .into_iter()
@@ -402,21 +469,9 @@ impl<'h> Expander<'h> {
                     .collect();
                 self.t.joint.intern(Node::Read { slot, index })
             }
-            Node::Unary(op, a) => {
-                let a = self.replaced(a, from, by);
-                self.t.joint.unary(op, a)
-            }
-            Node::Binary(op, a, b) => {
-                let (a, b) = (self.replaced(a, from, by), self.replaced(b, from, by));
-                self.t.joint.binary(op, a, b)
-            }
-            Node::Select(c, a, b) => {
-                let (c, a, b) = (self.replaced(c, from, by), self.replaced(a, from, by), self.replaced(b, from, by));
-                self.t.joint.intern(Node::Select(c, a, b))
-            }
-            Node::Detached(a) => {
-                let a = self.replaced(a, from, by);
-                self.t.joint.intern(Node::Detached(a))
+            other @ (Node::Unary(..) | Node::Binary(..) | Node::Select(..) | Node::Detached(_)) => {
+                let other = other.map_operands(&mut |n| self.replaced(n, from, by));
+                self.t.joint.intern(other)
             }
             // Sums have cells of their own: what stands in them is left as it is, and varies over the rows still.
             Node::Reduce { .. }

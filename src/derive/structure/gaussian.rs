@@ -6,13 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use super::expand::{Factor, Mono, Poly};
+use super::expand::{Factor, MOST_DENSE, Mono, Poly};
 use super::work::{Collapsed, How, Work};
 use crate::derive::joint::*;
 use crate::hir::AxisId;
-
-/// More cells than this of a latent whose cells all depend on each other are left to the gradient.
-pub(super) const MOST_DENSE: f64 = 40.0;
 
 impl Work<'_> {
     /// What the conditional distribution of a latent depends on, in words.

@@ -136,7 +136,33 @@ pub fn compile(
         return None;
     }
     let bound = if disk.is_some() { grown(bound, plate, total) } else { bound };
-    Some(Compiled { hir, bound, layout, model, batches: Some(batches), exact: Default::default() })
+    Some(Compiled {
+        hir,
+        bound,
+        layout,
+        model,
+        batches: Some(batches),
+        exact: Default::default(),
+        conjugate: Default::default(),
+    })
+}
+
+/// The log joint over expected statistics, compiled for a batch.
+pub fn expected(
+    session: &mut Session,
+    mut hir: Hir,
+    bound: &Bound,
+    whole: &Joint,
+    (plate, rows, at): (PlateId, usize, Span),
+) -> Option<(Model, Batches)> {
+    let mut bound = bound.clone();
+    bound.add_derived(&hir);
+    let total = bound.size(plate);
+    let prepared = prepare(session, &mut hir, &bound, whole, (plate, total, at), Soft::default(), None)?;
+    let Prepared { joint, all, weight, .. } = &prepared;
+    let small = Small { hir: &hir, joint, all, plate, rows, weight: *weight, given: &[], on_disk: None };
+    let (model, _, batches) = small.lower(vec![], &mut session.diags)?;
+    Some((model, batches))
 }
 
 /// A param that starts from the rows of a table, or is fitted row by row: not where they are on disk.
@@ -322,6 +348,7 @@ fn parts(hir: &Hir, joint: &Joint, layout: &Layout, plate: PlateId, starts: Vec<
             start,
             log_sd: FIRST_LOG_SD,
             decays: hir.weights.contains(&u.var) && place.dims.len() > 1,
+            of_guide: !u.point || hir.of_guide.contains(&u.var),
         }
     };
     joint.unconstrained.iter().zip(starts).map(of).collect()

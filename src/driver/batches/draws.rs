@@ -5,7 +5,7 @@ use super::feed::Feeding;
 use crate::driver::posterior::{described, points, shown};
 use crate::driver::{Compiled, REPORT_DRAWS, activity};
 use crate::hir::VarId;
-use crate::infer::batches::{Batch, Coordinates, Plan, Rows};
+use crate::infer::batches::{Batch, Plan, Rows};
 use crate::report::{FitReport, ReportVar};
 
 /// Numbers that a report keeps per draw before it keeps fewer draws.
@@ -16,13 +16,15 @@ const MOST_CELLS: usize = 200_000;
 /// Rows by which the activity of the others' units is judged.
 pub(super) const SAMPLED_ROWS: usize = 1000;
 
+/// Where a draw of a batch is placed in theta: the batch, its number of so many, and that of the draw.
+pub(in crate::driver) type Placed<'a> = &'a mut dyn FnMut(&Batch, (usize, usize), usize, &mut [f64]);
+
 /// Draws of everything that is reported, batch after batch in the order of the rows.
-pub(super) fn describe_draws(
+pub(in crate::driver) fn describe_draws(
     compiled: &Compiled,
     batches: &Batches,
-    coordinates: &Coordinates,
     plan: &Plan,
-    psi: &[f64],
+    place: Placed<'_>,
     report: &mut FitReport,
 ) {
     let hir = &compiled.hir;
@@ -46,7 +48,7 @@ pub(super) fn describe_draws(
     let draws = (MOST_NUMBERS / cells.max(1)).clamp(FEWEST_DRAWS, REPORT_DRAWS);
     out.iter_mut().for_each(|v| v.draws = vec![0.0; v.cells() * draws]);
     let order: Vec<usize> = (0..batches.total).collect();
-    let (mut theta, mut z) = (vec![0.0; coordinates.dim()], vec![0.0; coordinates.dim()]);
+    let mut theta = vec![0.0; compiled.layout.dim()];
     let mut feeding = Feeding::new(compiled.model.fed(), batches);
     let mut batch = Batch::default();
     // What all rows share is the same in every batch.
@@ -57,9 +59,7 @@ pub(super) fn describe_draws(
         batch.set(plan, &order, k);
         feeding.take(&batch.rows, &batch.weights);
         for d in 0..draws {
-            coordinates.noise(plan.seed, "draws", d * all + k, &mut z);
-            coordinates.shared_noise(plan.seed, "draws", d, &mut z);
-            coordinates.place(psi, &batch.rows, &z, &mut theta);
+            place(&batch, (k, all), d, &mut theta);
             feeding.fed.report(&theta, |buffer| {
                 for (v, var) in vars.iter().zip(&mut out) {
                     let Some(buf) = compiled.layout.buffer(*v) else { continue };

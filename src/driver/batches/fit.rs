@@ -51,7 +51,13 @@ pub fn fit(
         ("schedule".into(), format!("{:?}", plan.optimizer.schedule).to_lowercase()),
     ]);
     report.options.extend(own(&plan));
-    describe_draws(compiled, batches, &coordinates, &plan, &fitted.psi, &mut report);
+    let mut z = vec![0.0; coordinates.dim()];
+    let mut place = |batch: &Batch, (k, all): (usize, usize), d: usize, theta: &mut [f64]| {
+        coordinates.noise(plan.seed, "draws", d * all + k, &mut z);
+        coordinates.shared_noise(plan.seed, "draws", d, &mut z);
+        coordinates.place(&fitted.psi, &batch.rows, &z, theta);
+    };
+    describe_draws(compiled, batches, &plan, &mut place, &mut report);
     report.guide = if compiled.hir.written.is_some() { "written in the model" } else { "meanfield" }.into();
     report.method = match plan.weighing {
         Some(_) => options.method.name().into(),
@@ -122,6 +128,7 @@ fn own(plan: &Plan) -> Vec<(String, String)> {
     some(plan.optimizer.warm_up > 0, "warmup", plan.optimizer.warm_up.to_string());
     some(plan.weighing.is_some(), "importance_samples", plan.draws().to_string());
     some(plan.single, "precision", "f32".into());
+    some(plan.alternate.is_some(), "alternate", plan.alternate.unwrap_or_default().to_string());
     some(plan.held > 0, "held_out", plan.held.to_string());
     some(plan.held > 0, "patience", plan.patience.to_string());
     some(plan.kl_warm_up > 0, "kl_warmup", plan.kl_warm_up.to_string());

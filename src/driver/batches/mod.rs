@@ -16,11 +16,13 @@ use crate::lower::Feed;
 use crate::lower::graph::BufId;
 use crate::run::Model;
 use crate::source::Span;
-pub use compile::{Small, compile};
+pub use compile::{Small, compile, expected};
+pub(in crate::driver) use draws::describe_draws;
 pub use feed::Feeding;
 use feed::{Mask, Whole};
 pub use fit::fit;
-pub use options::refused;
+pub(in crate::driver) use options::plan;
+pub use options::{in_closed_form, refused};
 pub use pieces::keep;
 pub use weights::add_scores;
 

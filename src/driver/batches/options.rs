@@ -16,12 +16,29 @@ const DRAWS: usize = 10;
 /// What is asked of the fit that batches cannot do.
 pub fn refused(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> {
     let (_, _, at) = asked(&compiled.hir)?;
+    let turns = compiled.hir.fit.iter().find(|o| o.name == "alternate");
+    let whose = compiled.batches.as_ref().map(|b| b.coordinates().of_guide);
+    if let (Some(o), Some(whose)) = (turns, whose)
+        && (!whose.contains(&true) || !whose.contains(&false))
+    {
+        let none = if whose.contains(&true) { "the model has no params" } else { "there is no guide" };
+        return Some(
+            Code::BATCH_WITH
+                .at(
+                    o.span,
+                    format!("`alternate` takes turns between the guide and the params of the model, and {none}"),
+                )
+                .here("nothing to alternate")
+                .help("remove it"),
+        );
+    }
     let what = match options.method {
         _ if !matches!(options.guide, GuideKind::MeanField | GuideKind::FullRank) => {
             "this guide is fitted to all rows at once".into()
         }
         Method::Nuts => "the sampler needs all rows at each step".into(),
         Method::Auto | Method::Lbfgs | Method::Adam => return None,
+        Method::Cavi | Method::Em if in_closed_form(&compiled.hir) => return None,
         Method::Iwae | Method::ForwardKl if compiled.hir.written.is_some() => return None,
         Method::Iwae | Method::ForwardKl => {
             "in batches, draws are weighed where a guide draws the latents of each row given its data".into()
@@ -34,6 +51,12 @@ pub fn refused(compiled: &Compiled, options: &FitOptions) -> Option<Diagnostic> 
             .here("batches are asked for here")
             .help("remove `batch`, or the option of the command"),
     )
+}
+
+/// Whether the model asks for closed forms: it is then compiled for these.
+pub fn in_closed_form(hir: &Hir) -> bool {
+    let word = |v: &FitValue| matches!(v, FitValue::Word(w) if matches!(w.as_str(), "cavi" | "em"));
+    hir.fit.iter().any(|o| o.name == "method" && word(&o.value))
 }
 
 /// How draws of a row are weighed against each other, and how many of them; `None`: there is one.
@@ -61,7 +84,7 @@ pub(super) fn held(hir: &Hir, total: usize) -> usize {
 }
 
 /// From the model's `fit` block, then defaults.
-pub(super) fn plan(compiled: &Compiled, batches: &Batches, options: &FitOptions) -> Plan {
+pub(in crate::driver) fn plan(compiled: &Compiled, batches: &Batches, options: &FitOptions) -> Plan {
     let mut plan = Plan {
         total: batches.total,
         batch: batches.rows,
@@ -71,6 +94,7 @@ pub(super) fn plan(compiled: &Compiled, batches: &Batches, options: &FitOptions)
         kl_warm_up: 0,
         free_bits: 0.0,
         epochs: EPOCHS,
+        alternate: None,
         single: false,
         optimizer: Optimizer { rule: Rule::Adam, rate: RATE, schedule: Schedule::Linear, warm_up: 0, clip: None },
         seed: options.seed,
@@ -80,6 +104,7 @@ pub(super) fn plan(compiled: &Compiled, batches: &Batches, options: &FitOptions)
     for option in &compiled.hir.fit {
         match (option.name.as_str(), &option.value) {
             ("epochs", FitValue::Number(n)) => plan.epochs = *n as usize,
+            ("alternate", FitValue::Number(n)) => plan.alternate = Some(*n as usize),
             ("precision", FitValue::Word(w)) => plan.single = w == "f32",
             ("patience", FitValue::Number(n)) => plan.patience = *n as usize,
             ("kl_warmup", FitValue::Number(n)) => plan.kl_warm_up = *n as usize,

@@ -41,7 +41,7 @@ impl RowModel {
                 }
             }
             let rate = adam.rate_at(step, self.refine, self.refine);
-            let step = Descent { optimizer: &adam, rate, scale: -0.5, length: 0.0 };
+            let step = Descent { optimizer: &adam, rate, scale: -0.5, length: 0.0, turn: None };
             moments.step(&step, &mut e.psi, &sum, &decays, &|pieces, job| (0..pieces).for_each(job));
         }
         let end = e.psi.clone();

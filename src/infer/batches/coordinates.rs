@@ -26,6 +26,8 @@ pub struct Part {
     pub log_sd: f64,
     /// Whether it is subject to weight decay.
     pub decays: bool,
+    /// Whether it is of the guide; else it is a param of the model.
+    pub of_guide: bool,
 }
 
 /// What is done with a part.
@@ -67,12 +69,15 @@ pub struct Coordinates {
     logs: usize,
     /// Per param of ψ.
     pub decays: Vec<bool>,
+    /// Per param of ψ, whether it is of the guide.
+    pub of_guide: Vec<bool>,
 }
 
 impl Coordinates {
     /// `total`: rows of the whole table.
     pub fn new(parts: &[Part], total: usize) -> Coordinates {
         let (mut places, mut start, mut decays, mut drawn, mut log_sds) = (vec![], vec![], vec![], vec![], vec![]);
+        let mut of_guide = vec![];
         for part in parts {
             let cells: usize = part.dims.iter().product();
             let size = |d: usize| match d {
@@ -109,6 +114,7 @@ impl Coordinates {
             if part.kind != Kind::Noise {
                 start.extend((0..whole).map(|i| part.start.get(i).copied().unwrap_or(0.0)));
                 decays.extend(std::iter::repeat_n(part.decays, whole));
+                of_guide.extend(std::iter::repeat_n(part.of_guide, whole));
                 drawn.extend(std::iter::repeat_n(part.kind == Kind::Drawn, whole));
                 log_sds.extend(std::iter::repeat_n(part.log_sd, whole));
             }
@@ -119,8 +125,9 @@ impl Coordinates {
         if drawn.contains(&true) {
             start.extend(log_sds);
             decays.extend(std::iter::repeat_n(false, logs));
+            of_guide.extend(std::iter::repeat_n(true, logs));
         }
-        Coordinates { places, dim, start, logs, decays }
+        Coordinates { places, dim, start, logs, decays, of_guide }
     }
 
     /// Numbers in theta.

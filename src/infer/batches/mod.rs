@@ -84,6 +84,8 @@ pub struct Plan {
     /// Draws per row that are weighed against each other, and what for; else there is one.
     pub weighing: Option<(Weighing, usize)>,
     pub epochs: usize,
+    /// Turns: so many steps on what is of the guide, then one on the params of the model; else all move in each step.
+    pub alternate: Option<usize>,
     /// Products of matrices in single precision.
     pub single: bool,
     pub optimizer: Optimizer,

@@ -82,7 +82,8 @@ impl Moments {
             scale *= most / step.length;
         }
         let decay = if step.optimizer.rule == Rule::AdamW { rate * DECAY } else { 0.0 };
-        let corrections = BETA.map(|b| 1.0 / (1.0 - b.powi(self.steps)));
+        let taken = step.turn.map_or(self.steps, |t| t.taken);
+        let corrections = BETA.map(|b| 1.0 / (1.0 - b.powi(taken)));
         let (psi, first, second) = (Parts::of(psi), Parts::of(&mut self.first), Parts::of(&mut self.second));
         let sgd = step.optimizer.rule == Rule::Sgd;
         each(gradient.len().div_ceil(PIECE), &|i| {
@@ -90,17 +91,36 @@ impl Moments {
             let (gradient, decays) = (&gradient[from..gradient.len().min(from + PIECE)], &decays[from..]);
             // Pieces do not overlap, and each is taken once.
             let (psi, first) = unsafe { (psi.part(i), first.part(i)) };
-            if sgd {
-                for ((p, v), g) in psi.iter_mut().zip(first).zip(gradient) {
-                    *v = MOMENTUM * *v + scale * g;
-                    *p -= rate * *v;
+            let second = if sgd { &mut [][..] } else { unsafe { second.part(i) } };
+            let mut some = |range: std::ops::Range<usize>| {
+                let (psi, first, gradient) =
+                    (&mut psi[range.clone()], &mut first[range.clone()], &gradient[range.clone()]);
+                if sgd {
+                    for ((p, v), g) in psi.iter_mut().zip(first).zip(gradient) {
+                        *v = MOMENTUM * *v + scale * g;
+                        *p -= rate * *v;
+                    }
+                    return;
                 }
-                return;
+                if decay > 0.0 {
+                    let decays = &decays[range.clone()];
+                    psi.iter_mut().zip(decays).filter(|p| *p.1).for_each(|(p, _)| *p *= 1.0 - decay);
+                }
+                adam(rate, scale, corrections, psi, gradient, first, &mut second[range]);
+            };
+            match step.turn {
+                None => some(0..gradient.len()),
+                Some(turn) => {
+                    // Stretches of params whose turn it is.
+                    let mine = |i: usize| turn.of_guide[from + i] == turn.guide;
+                    let mut at = 0;
+                    while at < gradient.len() {
+                        let begins = (at..gradient.len()).find(|i| mine(*i)).unwrap_or(gradient.len());
+                        at = (begins..gradient.len()).find(|i| !mine(*i)).unwrap_or(gradient.len());
+                        some(begins..at);
+                    }
+                }
             }
-            if decay > 0.0 {
-                psi.iter_mut().zip(decays).filter(|p| *p.1).for_each(|(p, _)| *p *= 1.0 - decay);
-            }
-            adam(rate, scale, corrections, psi, gradient, first, unsafe { second.part(i) });
         });
     }
 }
@@ -133,6 +153,28 @@ pub struct Descent<'o> {
     pub rate: f64,
     pub scale: f64,
     pub length: f64,
+    /// Whose turn it is; `None`: all params move.
+    pub turn: Option<Turn<'o>>,
+}
+
+/// Steps on the guide and on the model by turns: so that the guide keeps up with a model that moves away from it (He, Spokoyny,
+/// Neubig and Berg-Kirkpatrick 2019).
+#[derive(Clone, Copy)]
+pub struct Turn<'o> {
+    of_guide: &'o [bool],
+    guide: bool,
+    /// How many steps these params have taken, with this one.
+    taken: i32,
+}
+
+impl<'o> Turn<'o> {
+    /// Step `n` of a fit with `inner` steps on the guide for each on the model.
+    pub fn new(of_guide: &'o [bool], n: usize, inner: usize) -> Turn<'o> {
+        let (round, at) = (n / (inner + 1), n % (inner + 1));
+        let guide = at < inner;
+        let taken = if guide { round * inner + at + 1 } else { round + 1 };
+        Turn { of_guide, guide, taken: i32::try_from(taken).unwrap_or(i32::MAX) }
+    }
 }
 
 /// Numbers of a piece, whatever the number of threads.
@@ -205,7 +247,7 @@ mod tests {
         assert!((sum / exact - 1.0).abs() < 1e-12);
         for rule in [Rule::Adam, Rule::AdamW, Rule::Sgd] {
             let by = optimizer(rule);
-            let step = Descent { optimizer: &by, rate: 0.1, scale: -0.5, length: 1.0 };
+            let step = Descent { optimizer: &by, rate: 0.1, scale: -0.5, length: 1.0, turn: None };
             let (mut whole, mut moments) = (vec![1.0; n], Moments::new(rule, n));
             let (mut one, mut own) = ([1.0], Moments::new(rule, 1));
             let crew = crate::prim::crew::Crew::new(3);
@@ -214,6 +256,26 @@ mod tests {
                 own.step(&step, &mut one, &gradient[n - 1..], &[true], alone());
             }
             assert_eq!(whole[n - 1], one[0], "{rule:?}");
+        }
+    }
+
+    /// By turns, each group of params goes as if it were alone: two steps of the first for one of the second.
+    #[test]
+    fn turns_are_taken() {
+        for rule in [Rule::Adam, Rule::Sgd] {
+            let by = optimizer(rule);
+            let of_guide = [true, false, true, true];
+            let (mut all, mut moments) = ([1.0; 4], Moments::new(rule, 4));
+            let (mut guide, mut of_its) = ([1.0], Moments::new(rule, 1));
+            let (mut model, mut of_model) = ([1.0], Moments::new(rule, 1));
+            for n in 0..9 {
+                let gradient = [1.0 + n as f64; 4];
+                let step = |turn| Descent { optimizer: &by, rate: 0.1, scale: 0.5, length: 1.0, turn };
+                moments.step(&step(Some(Turn::new(&of_guide, n, 2))), &mut all, &gradient, &[false; 4], alone());
+                let (one, m) = if n % 3 < 2 { (&mut guide, &mut of_its) } else { (&mut model, &mut of_model) };
+                m.step(&step(None), one, &gradient[..1], &[false], alone());
+            }
+            assert_eq!(all, [guide[0], model[0], guide[0], guide[0]], "{rule:?}");
         }
     }
 
@@ -231,7 +293,7 @@ mod tests {
             let g = |x: [f64; 3]| [x[0], 3.0 * x[1], x[2].powi(3)];
             let gradient = g(here);
             let by = optimizer(Rule::Adam);
-            let step = Descent { optimizer: &by, rate, scale: 1.0, length: 1.0 };
+            let step = Descent { optimizer: &by, rate, scale: 1.0, length: 1.0, turn: None };
             moments.step(&step, &mut here, &gradient, &[false; 3], alone());
             let gradient = g(there);
             adam.step(&mut there, &gradient, rate);
@@ -245,12 +307,12 @@ mod tests {
     fn long_gradients_are_shortened_and_weights_shrink() {
         let clipped = Optimizer { clip: Some(1.0), ..optimizer(Rule::Sgd) };
         let mut psi = [0.0, 0.0];
-        let step = Descent { optimizer: &clipped, rate: 0.1, scale: 1.0, length: 50.0 };
+        let step = Descent { optimizer: &clipped, rate: 0.1, scale: 1.0, length: 50.0, turn: None };
         Moments::new(Rule::Sgd, 2).step(&step, &mut psi, &[30.0, -40.0], &[false; 2], alone());
         assert!((psi[0] + 0.06).abs() < 1e-15 && (psi[1] - 0.08).abs() < 1e-15, "{psi:?}");
         let mut psi = [2.0, 2.0];
         let by = optimizer(Rule::AdamW);
-        let step = Descent { optimizer: &by, rate: 0.1, scale: 1.0, length: 0.0 };
+        let step = Descent { optimizer: &by, rate: 0.1, scale: 1.0, length: 0.0, turn: None };
         Moments::new(Rule::AdamW, 2).step(&step, &mut psi, &[0.0; 2], &[true, false], alone());
         assert_eq!(psi, [2.0 * (1.0 - 0.1 * DECAY), 2.0]);
     }

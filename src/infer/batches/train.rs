@@ -2,7 +2,7 @@
 
 use super::held;
 use super::state::{Keeper, State};
-use super::step::{self, Descent, Moments, Squares};
+use super::step::{self, Descent, Moments, Squares, Turn};
 use super::weigh::Draws;
 use super::{Batch, Coordinates, Plan, Rows, Trouble, shuffle};
 use crate::infer::options::{Progress, Stage};
@@ -164,7 +164,8 @@ impl<'a> Training<'a> {
         let finite = bound.is_finite() && squares.is_finite();
         if finite {
             let rate = plan.optimizer.rate_at(s.steps, plan.epochs * plan.batches(), plan.batches());
-            let step = Descent { optimizer: &plan.optimizer, rate, scale, length: scale.abs() * squares.sqrt() };
+            let turn = plan.alternate.map(|k| Turn::new(&self.coordinates.of_guide, s.steps, k));
+            let step = Descent { optimizer: &plan.optimizer, rate, scale, length: scale.abs() * squares.sqrt(), turn };
             s.moments.step(&step, &mut s.psi, gradient, &self.coordinates.decays, each);
             s.sum += bound;
             s.finite += 1.0;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Trouble;
 use super::approximation::Factors;
 use super::block::{Block, Form};
 use super::factor::{Factor, scales};
-use super::{Trouble, TroubleKind};
 use crate::infer::approximation::Approximation;
 use crate::infer::lbfgs::{Function, Limits, Pause, minimise};
 use crate::infer::options::{FitOptions, GuideKind, Progress, Stage};
@@ -37,6 +37,8 @@ pub struct Ascent {
     pub sweeps: usize,
     /// Starts that came to grief.
     pub failed: Vec<Trouble>,
+    /// Of the reported start, in the order of the blocks.
+    pub factors: Vec<Factor>,
 }
 
 /// Relative fall of the bound that rounding explains.
@@ -101,9 +103,11 @@ pub fn ascend(plan: &Plan, options: &FitOptions, progress: &mut dyn FnMut(&Progr
     if runs.is_empty() {
         return Err(failed.remove(0));
     }
-    // The earlier start wins a tie.
-    runs.sort_by(|a, b| b.bound.total_cmp(&a.bound).then(a.start.cmp(&b.start)));
-    Ok(Ascent { sweeps: runs[0].sweeps, fit: state.report(runs, starts), failed })
+    // A bound that rounding has spoilt is none to choose by; the earlier start wins a tie.
+    let fell = |r: &Run| r.reason == StopReason::Fell;
+    runs.sort_by(|a, b| fell(a).cmp(&fell(b)).then(b.bound.total_cmp(&a.bound)).then(a.start.cmp(&b.start)));
+    let (sweeps, factors) = (runs[0].sweeps, runs[0].factors.clone());
+    Ok(Ascent { sweeps, fit: state.report(runs, starts), failed, factors })
 }
 
 impl State<'_, '_> {
@@ -140,14 +144,17 @@ impl State<'_, '_> {
         let mut before = self.statistics.clone();
         let mut first: Vec<(String, f64)> = vec![];
         let mut sweeps = 0;
+        let mut last = factors.clone();
         let reason = loop {
             self.sweep(&mut factors)?;
             sweeps += 1;
             let now = self.bound(&factors)?;
             self.note(start, sweeps, now);
             if now < bound - SLACK * bound.abs().max(1.0) {
-                return Err(Trouble { kind: TroubleKind::Fell, name: blocks[0].names[0].clone() });
+                factors = last;
+                break StopReason::Fell;
             }
+            last.clone_from(&factors);
             self.watch(&factors, &mut first)?;
             let change = |(a, b): (&f64, &f64)| (a - b).abs() / (1.0 + a.abs());
             let moved = self.statistics.iter().zip(&before).map(change).fold(0.0, f64::max);

@@ -2,7 +2,8 @@
 //!
 //! The target here is the expected log joint over expected statistics (`derive::statistics`). Its derivative along the
 //! statistics of a block is the natural parameter of the best factor given the others; a `param`'s factor is the point that
-//! maximises the same form. Block after block the lower bound can only rise, which is asserted. With all latents discrete,
+//! maximises the same form. Block after block the lower bound can only rise; where rounding makes it fall, the ascent ends with
+//! what it had, as one that did not converge. With all latents discrete,
 //! or in one block, the bound after each sweep is the log evidence itself, and the ascent is EM (Dempster, Laird and
 //! Rubin 1977; in its multicycle form, Meng and Rubin 1993).
 
@@ -10,13 +11,15 @@ mod approximation;
 mod ascent;
 mod block;
 mod factor;
+mod stochastic;
 #[cfg(test)]
 mod tests;
 
 pub use approximation::Factors;
 pub use ascent::{Ascent, Plan, ascend};
 pub use block::{BetaCell, Block, Form, Normal, NormalCell, PowerCell, Range, RawCell, Simplex};
-pub use factor::cell_names;
+pub use factor::{Factor, cell_names};
+pub use stochastic::Stochastic;
 
 /// Why an ascent ended without a result.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,8 +43,6 @@ pub enum TroubleKind {
     Improper,
     /// A precision matrix that is not positive definite.
     Singular,
-    /// The bound fell: a bug, or rounding beyond repair.
-    Fell,
 }
 
 impl Trouble {

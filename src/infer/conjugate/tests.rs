@@ -134,3 +134,58 @@ fn draws_have_the_moments_of_their_factor() {
         assert!((sd / all.sds()[i] - 1.0).abs() < 12.0 / (2.0 * n as f64).sqrt(), "{i}: {sd} for {}", all.sds()[i]);
     }
 }
+
+/// An expected log joint of one normal cell that loses a little more with every look.
+struct Sinking(std::sync::atomic::AtomicUsize);
+
+struct Look<'a>(&'a Sinking);
+
+impl crate::infer::Target for Sinking {
+    fn dim(&self) -> usize {
+        2
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec!["x".into(), "x^2".into()]
+    }
+
+    fn evaluator(&self) -> Box<dyn crate::infer::Evaluator + '_> {
+        Box::new(Look(self))
+    }
+}
+
+impl crate::infer::Evaluator for Look<'_> {
+    fn value_grad(&mut self, t: &[f64], grad: &mut [f64]) -> f64 {
+        // The mean wanders, so that no sweep finds it at rest.
+        let n = self.0.0.load(std::sync::atomic::Ordering::Relaxed) as f64;
+        grad.copy_from_slice(&[1.0 + n, -0.5]);
+        self.value(t)
+    }
+
+    fn value(&mut self, _: &[f64]) -> f64 {
+        -(self.0.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) as f64)
+    }
+}
+
+/// A bound that falls ends the ascent with the factors from before, and as one that did not converge.
+#[test]
+fn a_falling_bound_is_no_result() {
+    use super::{Block, Plan, ascend};
+    use crate::infer::{FitOptions, StopReason};
+    let cell = NormalCell { x: Some(0), square: Some(1), theta: 0, name: name() };
+    let form = Form::Normal(vec![Normal { cells: vec![cell], products: vec![] }]);
+    let block = Block { names: vec![name()], point: false, form };
+    let sinking = Sinking(Default::default());
+    let plan = Plan {
+        expected: &sinking,
+        target: &Sinking(Default::default()),
+        blocks: vec![block],
+        start: vec![vec![0.0]],
+        several: false,
+        rows: 1,
+    };
+    let fit = ascend(&plan, &FitOptions::default(), &mut |_| {}).expect("finite").fit;
+    assert_eq!((fit.stop_reason.clone(), fit.converged), (StopReason::Fell, false));
+    // The first sweep looked at counts 0 and 1: its factor has mean 1, and its bound is kept.
+    assert!((fit.mean[0] - 1.0).abs() < 1e-12 && fit.elbo > -2.0, "{} {}", fit.mean[0], fit.elbo);
+}
