@@ -158,7 +158,7 @@ fn counts_with_rates_of_their_own() {
         &[("r[1]", rate(2.0).0, rate(2.0).1), ("r[3]", rate(7.0).0, rate(7.0).1)],
     );
     // The same by the distribution of the library.
-    let compiled = compile("data rows { y: int >= 0 }\nobserve y ~ NegBinomial(2.5, 0.8)\n", &csv("y\n2\n0\n7\n3\n"));
+    let compiled = compile("data rows { y: int >= 0 }\nobserve y ~ NegBinomial(alpha: 2.5, beta: 0.8)\n", &csv("y\n2\n0\n7\n3\n"));
     let value = vic::infer::Target::evaluator(&compiled.model).value(&[]);
     assert!((value - y.iter().map(|y| one(*y)).sum::<f64>()).abs() < 1e-8, "{value}");
 }
@@ -421,4 +421,28 @@ fn the_scales_of_a_process_are_what_is_left() {
     let exact = compiled.exact().expect("no trouble").expect("f");
     assert_eq!(exact.told().len(), 1);
     assert_eq!(vic::infer::Target::dim(&exact.rest), 2);
+}
+
+/// Two crossed group effects: the larger goes cell by cell, the smaller as a whole over what that leaves; y ~ N(0, τ² same group +
+/// ω² same item + σ² I). One row of a pair, two, or none.
+#[test]
+fn crossed_effects_integrate_out() {
+    let rows =
+        [(0, 0, 0.7), (0, 1, 1.9), (1, 0, -0.4), (1, 2, 0.3), (2, 1, 1.1), (2, 1, 1.4), (3, 2, -0.9), (3, 0, 0.2)];
+    let (tau, omega, sigma) = (1.2, 0.8, 0.5);
+    let same = |a: usize, b: usize, v: f64| if a == b { v * v } else { 0.0 };
+    let cov =
+        |i: usize, j: usize| same(rows[i].0, rows[j].0, tau) + same(rows[i].1, rows[j].1, omega) + same(i, j, sigma);
+    let y: Vec<f64> = rows.iter().map(|r| r.2).collect();
+    let data: String = rows.iter().map(|(g, h, y)| format!("g{g},h{h},{y}\n")).collect();
+    let data = format!("g,h,y\n{data}");
+    let model = "data rows { g, h: category\n y: real }\nlatent a[g] ~ Normal(0, 1.2)\nlatent b[h] ~ Normal(0, 0.8)\n\
+                 observe y ~ Normal(a[g] + b[h], 0.5)\n";
+    check(model, &data, log_normal(&y, &[0.0; 8], &matrix(8, cov)), &[]);
+    // With their scales unknown both go too.
+    let model = "data rows { g, h: category\n y: real }\nlatent t, o, s ~ HalfNormal(1)\nlatent a[g] ~ Normal(0, t)\n\
+                 latent b[h] ~ Normal(0, o)\nobserve y ~ Normal(a[g] + b[h], s)\n";
+    let compiled = compile(model, &csv(&data));
+    let exact = compiled.exact().expect("no trouble").expect("a and b");
+    assert_eq!((exact.told().len(), vic::infer::Target::dim(&exact.rest)), (2, 3));
 }

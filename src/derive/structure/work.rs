@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::expand::{Expander, Factor, Mono, Poly, and, plus, times};
+use super::expand::{Expander, Factor, MOST_DENSE, Mono, Poly, and, plus, times};
 use crate::derive::joint::*;
 use crate::hir::{AxisId, PlateId};
 use crate::source::Span;
@@ -70,6 +70,10 @@ const HALF_LOG_TWO_PI: f64 = 0.918_938_533_204_672_8;
 
 /// Cells of a plate that a sum may have for each cell of a latent.
 const MOST_BESIDE: f64 = 50.0;
+
+/// Products that integrating out one of two crossed effects may leave of the other: in all, or for each row.
+const MOST_PAIRS: f64 = 20_000.0;
+const PAIRS_PER_ROW: f64 = 20.0;
 
 impl<'h> Work<'h> {
     pub fn new(mut e: Expander<'h>) -> Work<'h> {
@@ -160,7 +164,8 @@ impl<'h> Work<'h> {
     ///
     /// Factors that are the same for all of these stay factors; the rest is summed into a definition, which is a column
     /// of numbers if only data are left. A sum over another plate stays where the factor of an open latent varies over
-    /// it (`beside`) and the plate is short.
+    /// it (`beside`) and the plate is short; where that latent is read through a key of the rows (two crossed group effects), the
+    /// sum is one over its cells, with the totals of the rows of each pair.
     pub fn gather(&mut self, m: &Mono, index: &[Ix], target: &[AxisId], beside: bool) -> Mono {
         let mut own: Vec<AxisId> =
             index.iter().filter_map(|ix| if let Ix::Axis(a) = ix { Some(*a) } else { None }).collect();
@@ -174,14 +179,19 @@ impl<'h> Work<'h> {
         }
         let moved: Vec<NodeId> = m.factors.iter().map(|f| self.e.node_seen_from(f.base, index, target)).collect();
         let mut extra: Vec<AxisId> = vec![];
+        let (across, moved) = match beside {
+            true => self.across(m, moved, &own, target),
+            false => (vec![], moved),
+        };
         for (f, &moved) in m.factors.iter().zip(&moved) {
             if beside && self.is_open(f.base) {
                 let more: Vec<AxisId> =
                     self.e.joint().free_axes(moved).into_iter().filter(|a| !target.contains(a)).collect();
                 // An axis of the latent itself cannot stand beside it.
+                let apart = |a: &AxisId| across.iter().any(|x| x.0 == *a);
                 let short = |a: &AxisId| !own.contains(a) && self.e.size(*a).is_some_and(|n| n <= MOST_BESIDE);
-                if more.iter().all(short) {
-                    extra.extend(more);
+                if more.iter().all(|a| apart(a) || short(a)) {
+                    extra.extend(more.into_iter().filter(|a| !apart(a)));
                 }
             }
         }
@@ -191,7 +201,10 @@ impl<'h> Work<'h> {
         for (f, &moved) in m.factors.iter().zip(&moved) {
             let free = self.e.joint().free_axes(moved);
             let outside = match self.is_open(f.base) {
-                true => free.iter().all(|a| target.contains(a) || extra.contains(a)),
+                true => {
+                    let apart = |a: &AxisId| across.iter().any(|x| x.0 == *a);
+                    free.iter().all(|a| target.contains(a) || extra.contains(a) || apart(a))
+                }
                 false => free.iter().all(|a| target.contains(a)),
             };
             match outside {
@@ -201,16 +214,20 @@ impl<'h> Work<'h> {
         }
         let rest = Mono { factors: rest, ..m.clone() };
         let value = self.e.value(&rest);
-        let key = (value, m.filter, m.axes.clone(), index.to_vec(), extra.clone());
+        // Keys of rows beside the target: dimensions of the sum like those of the index.
+        let keys: Vec<Ix> = index.iter().cloned().chain(across.iter().map(|a| a.1.clone())).collect();
+        let key = (value, m.filter, m.axes.clone(), keys.clone(), extra.clone());
+        let over: Vec<AxisId> = target.iter().copied().chain(across.iter().map(|a| a.0)).collect();
         let slot = match self.sums.get(&key) {
             Some(&slot) => slot,
             None => {
-                let slot = self.summed(value, m, index, target, &extra, plain);
+                let slot = self.summed(value, m, &keys, &over, &extra, plain && across.is_empty());
                 self.sums.insert(key, slot);
                 slot
             }
         };
-        let read = self.read(slot, &[target, &extra].concat());
+        let read = self.read(slot, &[&over[..], &extra].concat());
+        extra = across.iter().map(|a| a.0).chain(extra).collect();
         let mut data = self.constant(1.0);
         match self.e.is_data(read) {
             true => data = read,
@@ -218,6 +235,46 @@ impl<'h> Work<'h> {
         }
         pulled.sort_by_key(|f| f.base);
         Mono { axes: extra, filter: None, data, factors: pulled }
+    }
+
+    /// Cells of open latents that rows read through a key, as cells of axes of their own, where the latent is short: these
+    /// axes with the positions that the rows have on them, and the factors of the product as they are then seen.
+    fn across(
+        &mut self,
+        m: &Mono,
+        mut moved: Vec<NodeId>,
+        own: &[AxisId],
+        target: &[AxisId],
+    ) -> (Vec<(AxisId, Ix)>, Vec<NodeId>) {
+        let mut across: Vec<(AxisId, Ix)> = vec![];
+        let cells = |axes: &[AxisId]| axes.iter().map(|a| self.e.size(*a)).product::<Option<f64>>();
+        // What is left has a product per pair of cells and cell of the target: no more than is worth it beside the rows.
+        let (Some(rows), Some(targets)) = (cells(&m.axes), cells(target)) else { return (across, moved) };
+        let most = (MOST_PAIRS.max(PAIRS_PER_ROW * rows) / targets.max(1.0)).sqrt().min(MOST_DENSE);
+        for (f, moved) in m.factors.iter().zip(&mut moved) {
+            let Some((slot, cell)) = self.e.cell(f.base).map(|(s, c)| (s, c.to_vec())) else { continue };
+            let ([Ix::At(n)], true) = (cell.as_slice(), self.open.contains(&slot)) else { continue };
+            let plate = self.e.joint().slot(slot).dims[0];
+            let still = self.e.joint().free_axes(*moved).iter().all(|a| target.contains(a));
+            // A sum over rows whose other axes are those of the target cannot be scattered by these.
+            let keys = self.e.joint().free_axes(*n);
+            if still || !self.e.is_data(*n) || !self.e.plate_size(plate).is_some_and(|n| n <= most) {
+                continue;
+            }
+            if keys.iter().any(|a| own.contains(a)) {
+                continue;
+            }
+            let axis = match across.iter().find(|a| a.1 == cell[0]) {
+                Some(a) => a.0,
+                None => {
+                    let axis = self.fresh(&[plate])[0];
+                    across.push((axis, cell[0].clone()));
+                    axis
+                }
+            };
+            *moved = self.read(slot, &[axis]);
+        }
+        (across, moved)
     }
 
     fn summed(
