@@ -23,7 +23,7 @@ use crate::data::pieces::Pieces;
 use crate::data::{self, Bound, Inputs};
 use crate::derive::{self, guide::Guide, joint::Joint, statistics::Obstacle, structure::Structure};
 use crate::diag::{Code, Diags};
-use crate::hir::{FitOption, FitValue, Guide as Family, Hir, VarId, VarKind, Written};
+use crate::hir::{Amortised, FitOption, FitValue, Guide as Family, Hir, VarId, VarKind, Written};
 use crate::imports;
 use crate::infer::{Checkpoint, FitOptions, GuideKind, Method, PathGradient, Target};
 use crate::library;
@@ -31,7 +31,7 @@ use crate::lower::{self, Layout, graph::Graph};
 use crate::report::{self, FileHash};
 use crate::run::Model;
 use crate::source::{FileId, Sources, Span};
-use crate::syntax::{self, ast::Ast};
+use crate::syntax::{self, ast::Ast, ast::DeclKind};
 pub use batches::Batches;
 pub use calibrate::{Calibration, calibrate};
 use conjugate::Conjugate;
@@ -120,8 +120,29 @@ pub fn check(session: &mut Session, name: &str, text: &str) -> Checked {
     let library: Vec<&Ast> = library.iter().collect();
     let whole = imports::resolve(file, &ast, &mut session.sources, &mut session.diags);
     // A file with syntax errors is checked all the same: what was recovered can have errors of its own.
-    let hir = check::check(&whole.ast, &library, &mut session.diags);
+    let said = session.diags.list.len();
+    let mut hir = check::check(&whole.ast, &library, &mut session.diags);
+    if let Some(asked) = hir.amortised.clone().filter(|_| !session.diags.has_errors()) {
+        match check::amortised_guide(&hir, &asked) {
+            Ok(guide) => {
+                session.diags.list.truncate(said);
+                hir = with_guide(session, &whole.ast, &library, &guide);
+                hir.amortised = Some(Amortised { text: guide, ..asked });
+            }
+            Err(d) => session.diags.push(d),
+        }
+    }
     Checked { file, ast, whole: whole.ast, imports: whole.files, hir }
+}
+
+/// Check a model with a guide that is written out in the place of its own.
+fn with_guide(session: &mut Session, model: &Ast, library: &[&Ast], guide: &str) -> Hir {
+    let file = session.sources.add("the amortised guide", guide);
+    let written = syntax::parse(file, guide, &mut session.diags);
+    let mut model = model.clone();
+    model.decls.retain(|d| !matches!(d.kind, DeclKind::GuideFamily { .. }));
+    model.decls.extend(written.decls);
+    check::check(&model, library, &mut session.diags)
 }
 
 /// The log joint and the guide of a program without errors.
@@ -129,6 +150,13 @@ pub fn derive(checked: &mut Checked) -> (Joint, Guide) {
     let joint = derive::joint(&mut checked.hir);
     let guide = derive::guide::guide(&checked.hir, &joint);
     (joint, guide)
+}
+
+/// What is to be known of the guide of a program without errors; one that was derived is written out above.
+pub fn guide_text(checked: &mut Checked) -> String {
+    let guide = derive(checked).1;
+    let amortised = checked.hir.amortised.as_ref().map(|a| format!("{}\n", a.text));
+    format!("{}{guide}", amortised.unwrap_or_default())
 }
 
 /// What integrates out of a program without errors, as far as it says so without data.

@@ -55,6 +55,8 @@ pub struct Hir {
     /// Cutpoints that separate the cells of a plate.
     pub cuts: Vec<Cuts>,
     pub guide: Guide,
+    /// Instead of a family: a guide with a net for each latent of rows, to be written out.
+    pub amortised: Option<Amortised>,
     /// Instead of a family: the guide that the model writes out.
     pub written: Option<Written>,
     /// The params and lets of that guide, which stay no part of the model where another guide takes its place.
@@ -665,6 +667,16 @@ pub enum Guide {
     Mixture(usize),
     /// A normal bent by so many coupling layers.
     Flow(usize),
+}
+
+/// `guide amortised(64)`
+#[derive(Clone, Debug)]
+pub struct Amortised {
+    pub span: Span,
+    /// Units of each hidden layer.
+    pub hidden: usize,
+    /// The guide as it is written out, once it is.
+    pub text: String,
 }
 
 /// One `name: value` of the `fit` block, checked by name and type.

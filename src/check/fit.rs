@@ -127,7 +127,10 @@ impl<'a> Checker<'a, '_> {
             DeclKind::Fit { items } => items.iter().any(|i| i.name.name == "batch"),
             _ => false,
         });
-        self.options_together(asked);
+        // What goes with a guide is seen once it is written out.
+        if self.hir.amortised.is_none() {
+            self.options_together(asked);
+        }
     }
 
     /// `digits(128)`; outer `None`: reported.
@@ -313,12 +316,14 @@ impl<'a> Checker<'a, '_> {
                     self.hir.guide = Guide::Flow(k);
                 }
             }
-            "amortised" | "amortized" => self.diags.push(
-                Code::NOT_YET_GUIDE
-                    .at(family.span, format!("the guide `{name}` is not part of this version of the language"))
-                    .here("parsed, but without meaning so far")
-                    .help("write `guide meanfield` or `guide fullrank`"),
-            ),
+            "amortised" | "amortized" => {
+                let hidden = match family.kind {
+                    A::Name(_) => Some(amortise::HIDDEN),
+                    _ => self.guide_size(family, name, 1, "units in each hidden layer of its nets"),
+                };
+                let span = family.span;
+                self.hir.amortised = hidden.map(|hidden| Amortised { span, hidden, text: String::new() });
+            }
             _ => {
                 let said = if name.is_empty() { "this".into() } else { format!("`{name}`") };
                 let d = Code::UNKNOWN_GUIDE.at(family.span, format!("{said} is not a guide")).here("not a guide");
@@ -334,7 +339,7 @@ impl<'a> Checker<'a, '_> {
                     None if squeezed == "normal" || squeezed == "gaussian" => d.help(
                         "`guide meanfield` is independent normals, `guide fullrank` one normal with correlations",
                     ),
-                    None => d.help("the guides are `meanfield`, `fullrank`, `lowrank(10)`, `mixture(2)` and `flow(4)`"),
+                    None => d.help("the guides are `meanfield`, `fullrank`, `lowrank(10)`, `mixture(2)`, `flow(4)` and `amortised`"),
                 });
             }
         }
@@ -366,6 +371,7 @@ impl<'a> Checker<'a, '_> {
                     match name {
                         "lowrank" => 10,
                         "flow" => 4,
+                        "amortised" | "amortized" => amortise::HIDDEN,
                         _ => 2,
                     }
                 )),

@@ -1,5 +1,6 @@
 //! From syntax to the checked program: names, plates, types, supports. Never fails; says what is wrong in `diags`.
 
+mod amortise;
 mod attrs;
 mod bodies;
 mod bounds;
@@ -48,6 +49,7 @@ use crate::source::{FileId, Span};
 use crate::syntax::ast::{self, Ast, DeclKind, Ident};
 use names::Names;
 
+pub use amortise::guide as amortised_guide;
 pub use builtins::{BUILTINS, Builtin, CONSTANTS};
 pub use centering::{LocationScale, is_joint_gaussian, location_scale};
 pub use fit::fit_options;

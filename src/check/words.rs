@@ -29,6 +29,7 @@ pub const GUIDES: &[Word] = &[
     ("lowrank", "a normal with correlations in a few directions: `lowrank(10)`"),
     ("mixture", "a normal for each of several modes: `mixture(2)`"),
     ("flow", "a normal bent by coupling layers: `flow(4)`"),
+    ("amortised", "a net for each latent of rows, which reads its row"),
 ];
 
 /// What may follow a declaration.

@@ -47,7 +47,7 @@ fn show(args: &ShowArgs, session: &mut Session) -> Option<String> {
             let sized = (!args.inputs.data.is_empty()).then(|| files::inputs(&args.inputs));
             structure(sized, session, &checked)
         }
-        Stage::Guide => Some(driver::derive(&mut checked).1.to_string()),
+        Stage::Guide => Some(driver::guide_text(&mut checked)),
         Stage::Graph => Some(graph(args, session, &mut checked)?.to_string()),
         Stage::Kernels => {
             let graph = graph(args, session, &mut checked)?;

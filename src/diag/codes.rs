@@ -168,7 +168,7 @@ codes! {
     NOT_YET_TYPE "V0606" error "a type of a later version";
     // V0607 was "missing cells of a discrete column" and stays unused.
     // V0608 was "a net" and stays unused.
-    NOT_YET_GUIDE "V0609" error "a guide of a later version";
+    // V0609 was "a guide of a later version" and stays unused.
     // V0610 was "a fit option of a later version" and stays unused.
     // V0612 was "an array or a renamed value beside a table" and stays unused.
     // V063x: nets
@@ -182,6 +182,7 @@ codes! {
     DROPOUT "V0637" error "a dropout that has no meaning";
     GUIDE_FLOW "V0638" error "a flow of a guide that cannot be";
     NET_PRIOR "V0639" error "a prior of weights that cannot be";
+    AMORTISED "V0642" error "a guide that no net can be derived for";
     BATCH_TABLE "V0640" error "a batch that is not of rows of a table";
     BATCH_WITH "V0641" error "options that do not go with batches";
     // V062x: written guides

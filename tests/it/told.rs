@@ -36,6 +36,14 @@ fn cases() -> Vec<(&'static str, String, &'static str)> {
                 .replace("METHOD", "@gumbel(temperature: 0.5)"),
             counts,
         ),
+        (
+            "amortised",
+            "data rows { y: int, x: real, at: category }\nlatent b[at] ~ Normal(0, 1)\nlatent high[rows] ~ Normal(0, 1)\n\
+             latent rate[rows] ~ Gamma(2, exp(high))\nobserve y ~ Poisson(rate)\nobserve x ~ Normal(high + b[at], 1)\n\
+             guide amortised(8)\nfit { starts: 1 }\n"
+                .into(),
+            "y,x,at\n2,0.4,a\n1,1.2,b\n4,-0.3,a\n2,1.6,b\n",
+        ),
         ("scored", written.replace("param a, b = 1", "param a = 1\n  param b = 1").replace("METHOD", "@score"), counts),
     ]
 }
@@ -66,7 +74,7 @@ fn what_is_told_of_guides() {
     let mut wrong = vec![];
     for (name, model, data) in cases() {
         let mut checked = driver::check(&mut Session::default(), "model.vi", &model);
-        let guide = driver::derive(&mut checked).1.to_string();
+        let guide = driver::guide_text(&mut checked);
         let inputs = if data.is_empty() { vic::data::Inputs::default() } else { support::csv(data) };
         let compiled = support::compile(&model, &inputs);
         let report = support::fit(&compiled, &FitRequest { threads: Some(1), ..FitRequest::default() });
