@@ -56,15 +56,15 @@ pub fn compile(
         );
         return None;
     }
-    if let (Some(Written { span, .. }), Some(own)) = (&hir.written, &whole.written)
+    if let (Some(Written { span, .. }), Some(own), Some(_)) = (&hir.written, &whole.written, weighing(&hir))
         && (own.switch.is_some() || !own.scored.is_empty())
     {
         session.diags.push(
             Code::BATCH_WITH
-                .at(*span, "batches go with guides that draw continuous latents, and this one draws discrete ones too")
-                .here("draws a discrete latent")
+                .at(*span, "draws are weighed that slopes go through, and this guide draws latents that have none")
+                .here("enumerates, relaxes or scores a latent")
                 .label(at, "batches are asked for here")
-                .help("leave the discrete latents out of the guide: they are then summed out"),
+                .help("leave discrete latents out of the guide: they are then summed out; or remove `method`"),
         );
         return None;
     }
@@ -123,7 +123,11 @@ pub fn compile(
         let weighed = weighed(session, before, &bound, (plate, rows, total, at), starts, (how, draws), disk.as_mut())?;
         batches.weighed = Some(Box::new(weighed));
     }
-    let own = batches.parts.iter().zip(&joint.unconstrained).find(|(p, _)| p.rows.is_some() && p.kind != Kind::Noise);
+    let own = batches
+        .parts
+        .iter()
+        .zip(&joint.unconstrained)
+        .find(|(p, _)| p.rows.is_some() && matches!(p.kind, Kind::Point | Kind::Drawn));
     if let (true, Some((_, u))) = (held > 0, own) {
         let of = hir.var(u.var);
         session.diags.push(
@@ -341,6 +345,9 @@ fn parts(hir: &Hir, joint: &Joint, layout: &Layout, plate: PlateId, starts: Vec<
             rows: place.plates.iter().position(|p| *p == plate),
             draws: None,
             kind: match &joint.written {
+                Some(written) if written.switch == Some(u.slot) => Kind::Switch,
+                Some(written) if written.scores.iter().any(|s| s.0 == u.slot) => Kind::Terms,
+                Some(written) if written.scores.iter().any(|s| s.1 == u.slot) => Kind::Score,
                 _ if u.point => Kind::Point,
                 Some(written) if written.noise.contains(&u.slot) => Kind::Noise,
                 _ => Kind::Drawn,

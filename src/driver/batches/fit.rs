@@ -87,7 +87,7 @@ pub fn fit(
         let name = &compiled.hir.var(d.var).name;
         report.doubts.push(format!("Probabilities of `{name}` are not computed for a fit in batches."));
     }
-    if !fitted.cancelled {
+    if !fitted.cancelled && !coordinates.has_jumps() {
         report.doubts.extend(jump(compiled, batches, &coordinates, &plan, &fitted.psi));
     }
     report.trace = trace(&fitted.trace);

@@ -132,14 +132,27 @@ impl Question<'_> {
         let wanted = |d: &Def| !d.report_only || d.var.is_some_and(|v| latents.contains(&v) || is_mean(&columns, v));
         whole.defs.retain(wanted);
         if let Some(written) = &whole.written
-            && (written.switch.is_some() || !written.scored.is_empty() || !written.together.is_empty())
+            && !written.together.is_empty()
         {
             let span = hir.written.as_ref().map_or(at, |w| w.span);
             diags.push(
                 Code::ROWS_TIED
-                    .at(span, "this guide draws latents of rows together, or discrete ones")
+                    .at(span, "this guide draws latents of rows together")
                     .here("rows cannot be looked at one by one")
-                    .help("draw each row's latents by lines of their own, and leave discrete ones out: they are summed out"),
+                    .help("draw each row's latents by lines of their own"),
+            );
+            return None;
+        }
+        if let Some(written) = &whole.written
+            && (written.switch.is_some() || !written.scored.is_empty())
+            && self.refine > 0
+        {
+            let span = hir.written.as_ref().map_or(at, |w| w.span);
+            diags.push(
+                Code::ROWS_TIED
+                    .at(span, "this guide draws latents without a slope, along which a row's guide could be refined")
+                    .here("enumerates, relaxes or scores a latent")
+                    .help("remove `--refine`; or leave discrete latents out of the guide: they are summed out"),
             );
             return None;
         }
@@ -234,7 +247,7 @@ impl RowModel {
 
     /// Whether the guide says how the latents of rows that it has not seen are drawn.
     pub fn amortised(&self) -> bool {
-        self.batches.parts().iter().all(|p| p.kind == Kind::Noise)
+        self.batches.parts().iter().all(|p| !matches!(p.kind, Kind::Point | Kind::Drawn))
     }
 
     /// What is missing for rows that were not fitted, if they are not refined.

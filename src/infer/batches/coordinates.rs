@@ -39,6 +39,22 @@ pub enum Kind {
     Drawn,
     /// Standard normal.
     Noise,
+    /// Whether discrete latents of the guide stand at the values drawn, 1, or for all of them, 0, as while params are fitted.
+    Switch,
+    /// What says by its slope how much the terms of a scored latent's cell are, and what its score is multiplied by: one of each
+    /// per cell, in pairs, both 0 but within a step.
+    Terms,
+    Score,
+}
+
+impl Kind {
+    fn is_fitted(self) -> bool {
+        matches!(self, Kind::Point | Kind::Drawn)
+    }
+
+    fn is_drawn(self) -> bool {
+        matches!(self, Kind::Drawn | Kind::Noise)
+    }
 }
 
 /// One number of theta that belongs to a row of the batch.
@@ -111,7 +127,7 @@ impl Coordinates {
                     Some(_) => Place::Rows((0..cells).map(own).collect()),
                 },
             ));
-            if part.kind != Kind::Noise {
+            if part.kind.is_fitted() {
                 start.extend((0..whole).map(|i| part.start.get(i).copied().unwrap_or(0.0)));
                 decays.extend(std::iter::repeat_n(part.decays, whole));
                 of_guide.extend(std::iter::repeat_n(part.of_guide, whole));
@@ -137,27 +153,28 @@ impl Coordinates {
 
     /// Whether anything is drawn.
     pub fn has_latents(&self) -> bool {
-        self.places.iter().any(|(kind, place)| *kind != Kind::Point && place.len() > 0)
+        self.places.iter().any(|(kind, place)| kind.is_drawn() && place.len() > 0)
     }
 
     /// Whether rows have something of their own that is drawn.
     pub fn has_row_latents(&self) -> bool {
-        self.places
-            .iter()
-            .any(|(kind, place)| *kind != Kind::Point && matches!(place, Place::Rows(own) if !own.is_empty()))
+        self.places.iter().any(|(kind, place)| kind.is_drawn() && matches!(place, Place::Rows(own) if !own.is_empty()))
     }
 
     /// Whether all rows share something that is drawn.
     pub fn has_shared_latents(&self) -> bool {
-        self.places.iter().any(|(kind, place)| *kind != Kind::Point && matches!(place, Place::Shared(n, _) if *n > 0))
+        self.places.iter().any(|(kind, place)| kind.is_drawn() && matches!(place, Place::Shared(n, _) if *n > 0))
     }
 
     /// Where theta holds ψ, one by one, if it does: only params that all rows share, and noise around them.
     pub fn only_params(&self) -> Option<usize> {
+        if self.is_scored() {
+            return None;
+        }
         let (mut at, mut from, mut next) = (0, None, 0);
         for (kind, place) in &self.places {
             match (kind, place) {
-                (Kind::Noise, _) => {}
+                (Kind::Noise | Kind::Switch | Kind::Terms | Kind::Score, _) => {}
                 (Kind::Point, Place::Shared(n, first)) => {
                     let begins = *from.get_or_insert(at);
                     if *first != next || at != begins + next {
@@ -201,7 +218,7 @@ impl Coordinates {
         let mut stream = Stream::numbered(seed, purpose, n);
         for (kind, _, z) in self.split_mut(z) {
             match kind {
-                Kind::Point => z.fill(0.0),
+                Kind::Point | Kind::Switch | Kind::Terms | Kind::Score => z.fill(0.0),
                 Kind::Drawn | Kind::Noise => z.iter_mut().for_each(|z| *z = stream.normal()),
             }
         }
@@ -232,7 +249,7 @@ impl Coordinates {
         for (kind, place, z) in self.split(z) {
             let Place::Rows(own) = place else { continue };
             let log_sd = |o: &Own| if kind == Kind::Drawn { psi[self.logs + o.at(rows)] } else { 0.0 };
-            if kind != Kind::Point {
+            if kind.is_drawn() {
                 z.iter().zip(own).for_each(|(z, o)| out[o.draw] += 0.5 * (z * z + TAU.ln()) + log_sd(o));
             }
         }
@@ -240,7 +257,7 @@ impl Coordinates {
 
     /// Take over each row's params from `from` where `take` says so.
     pub fn take_rows(&self, psi: &mut [f64], from: &[f64], rows: &[usize], take: &[bool]) {
-        for (kind, place) in self.places.iter().filter(|p| p.0 != Kind::Noise) {
+        for (kind, place) in self.places.iter().filter(|p| p.0.is_fitted()) {
             let Place::Rows(own) = place else { continue };
             for at in own.iter().filter(|o| take[o.row]).map(|o| o.at(rows)) {
                 psi[at] = from[at];
@@ -251,12 +268,47 @@ impl Coordinates {
         }
     }
 
-    /// θ of a batch from ψ and noise.
+    /// Whether the gradient of some latent is by the score function.
+    pub fn is_scored(&self) -> bool {
+        self.places.iter().any(|p| p.0 == Kind::Terms)
+    }
+
+    /// Whether the guide draws discrete latents.
+    pub fn has_jumps(&self) -> bool {
+        self.places.iter().any(|p| matches!(p.0, Kind::Switch | Kind::Terms))
+    }
+
+    /// Let discrete latents whose expectation is taken, or that are relaxed, stand for all of their values.
+    pub fn soften(&self, theta: &mut [f64]) {
+        self.split_mut(theta).filter(|p| p.0 == Kind::Switch).for_each(|(.., theta)| theta.fill(0.0));
+    }
+
+    /// What the terms of each scored cell come to, one after the other, read off the slopes.
+    pub fn signals(&self, by_theta: &[f64], out: &mut Vec<f64>) {
+        out.clear();
+        self.split(by_theta).filter(|p| p.0 == Kind::Terms).for_each(|(.., g)| out.extend_from_slice(g));
+    }
+
+    /// Multiply the score of each cell by how much more its terms come to than in another draw: the baseline is that other draw
+    /// (Kool, van Hoof and Welling 2019, with two draws). What rows add has their factor already, which scores get too.
+    pub fn credit(&self, signals: &[f64], others: &[f64], batch: &Batch, theta: &mut [f64]) {
+        let mut advantage = signals.iter().zip(others).map(|(own, other)| own - other);
+        for (_, place, theta) in self.split_mut(theta).filter(|p| p.0 == Kind::Score) {
+            for (i, (t, a)) in theta.iter_mut().zip(advantage.by_ref()).enumerate() {
+                let factor = if let Place::Rows(own) = place { batch.weights[own[i].draw] } else { 1.0 };
+                *t = if factor > 0.0 { a / factor } else { 0.0 };
+            }
+        }
+    }
+
+    /// θ of a batch from ψ and noise, discrete latents of the guide at the values drawn.
     pub fn place(&self, psi: &[f64], rows: &[usize], z: &[f64], theta: &mut [f64]) {
         let drawn = |at: usize, z: f64| psi[at] + psi[self.logs + at].exp() * z;
         for ((kind, place, theta), (_, _, z)) in self.split_mut(theta).zip(self.split(z)) {
             match (kind, place) {
                 (Kind::Noise, _) => theta.copy_from_slice(z),
+                (Kind::Switch, _) => theta.fill(1.0),
+                (Kind::Terms | Kind::Score, _) => theta.fill(0.0),
                 (Kind::Point, Place::Shared(n, first)) => theta.copy_from_slice(&psi[*first..first + n]),
                 (Kind::Point, Place::Rows(own)) => {
                     theta.iter_mut().zip(own).for_each(|(t, o)| *t = psi[o.at(rows)]);
@@ -274,7 +326,7 @@ impl Coordinates {
     /// The gradient of the bound by ψ, from that of the log joint by θ; entropies count by this share.
     pub fn pull_back(&self, psi: &[f64], batch: &Batch, z: &[f64], by_theta: &[f64], share: f64, by_psi: &mut [f64]) {
         // Shared means are written whole; all else is added to, several times where a row stands in the batch again.
-        let shared = |(kind, place): &(Kind, Place)| *kind == Kind::Noise || matches!(place, Place::Shared(..));
+        let shared = |(kind, place): &(Kind, Place)| !kind.is_fitted() || matches!(place, Place::Shared(..));
         if self.places.iter().all(shared) {
             by_psi[self.logs..].fill(0.0);
         } else {
@@ -283,7 +335,7 @@ impl Coordinates {
         let log = |at: usize, g: f64, z: f64, weight: f64| g * psi[self.logs + at].exp() * z + weight;
         for ((kind, place, g), (_, _, z)) in self.split(by_theta).zip(self.split(z)) {
             match (kind, place) {
-                (Kind::Noise, _) => {}
+                (Kind::Noise | Kind::Switch | Kind::Terms | Kind::Score, _) => {}
                 (_, Place::Shared(n, first)) => {
                     by_psi[*first..first + n].copy_from_slice(g);
                     if kind == Kind::Drawn {
@@ -314,11 +366,11 @@ impl Coordinates {
             let share = if kind == Kind::Drawn { share } else { 1.0 };
             let of = |z: f64, weight: f64, at: usize| share * weight * (0.5 * (z * z + TAU.ln()) + log_sd(at));
             match (kind, place) {
-                (Kind::Point, _) | (_, Place::Shared(..)) => {}
-                (_, Place::Rows(own)) => {
+                (_, Place::Rows(own)) if kind.is_drawn() => {
                     let each = z.iter().zip(own).map(|(z, o)| of(*z, batch.weights[o.draw], o.at(&batch.rows)));
                     sum += each.sum::<f64>();
                 }
+                _ => {}
             }
         }
         sum + self.shared_surprise(psi, z, share)
@@ -331,7 +383,7 @@ impl Coordinates {
             let Place::Shared(_, first) = place else { continue };
             let log_sd = |at: usize| if kind == Kind::Drawn { psi[self.logs + at] } else { 0.0 };
             let share = if kind == Kind::Drawn { share } else { 1.0 };
-            if kind != Kind::Point {
+            if kind.is_drawn() {
                 let each = z.iter().enumerate().map(|(i, z)| share * (0.5 * (z * z + TAU.ln()) + log_sd(first + i)));
                 sum += each.sum::<f64>();
             }

@@ -23,12 +23,22 @@ pub struct Training<'a> {
     gradient: Vec<f64>,
     squares: Squares,
     z: Vec<f64>,
+    scoring: Scoring,
     order: Vec<usize>,
     /// The rows that are fitted, and those that are held out, in the order of the table.
     pub fitted: Vec<usize>,
     held: Vec<usize>,
     batch: Batch,
     draws: Draws,
+}
+
+/// A second draw beside the first, where latents are scored.
+#[derive(Default)]
+struct Scoring {
+    z: Vec<f64>,
+    gradient: Vec<f64>,
+    /// What the terms of each scored cell come to, by draw.
+    signals: [Vec<f64>; 2],
 }
 
 impl<'a> Training<'a> {
@@ -55,6 +65,7 @@ impl<'a> Training<'a> {
             squares: Squares::new(state.psi.len()),
             state,
             z: vec![0.0; coordinates.dim()],
+            scoring: Scoring::default(),
             order: fitted.clone(),
             fitted,
             held,
@@ -131,8 +142,13 @@ impl<'a> Training<'a> {
         self.target.take(&self.batch.rows, &self.batch.weights);
         self.target.drop_out(Some((plan.seed, s.steps)));
         self.target.binarise(plan.seed, s.steps);
+        if self.coordinates.is_scored() {
+            let bound = self.scored(share);
+            return self.descend(bound, None);
+        }
         self.coordinates.noise(plan.seed, "step", s.steps, &mut self.z);
         self.coordinates.place(&s.psi, &self.batch.rows, &self.z, self.target.theta());
+        self.coordinates.soften(self.target.theta());
         let own = (&s.psi[..], &self.batch, &self.z[..]);
         let rows = plan.weighing.map(|(how, _)| self.draws.weigh(how, self.target, self.coordinates, own));
         if rows.is_some() {
@@ -148,16 +164,53 @@ impl<'a> Training<'a> {
                 once + rows
             }
         };
+        // Where all that is fitted are params, the gradient is read where the kernels have left it.
+        let params = self.coordinates.only_params();
+        if params.is_none() {
+            let by_theta = self.target.by_theta();
+            self.coordinates.pull_back(&s.psi, &self.batch, &self.z, by_theta, share, &mut self.gradient);
+        }
+        self.descend(bound, params)
+    }
+
+    /// The gradient of a batch's bound by two draws of the guide, each the baseline of the other; the bound by both.
+    fn scored(&mut self, share: f64) -> f64 {
+        let (plan, s, c, own) = (self.plan, &mut self.state, self.coordinates, &mut self.scoring);
+        own.z.resize(c.dim(), 0.0);
+        own.gradient.resize(s.psi.len(), 0.0);
+        c.noise(plan.seed, "step", 2 * s.steps, &mut self.z);
+        c.noise(plan.seed, "step", 2 * s.steps + 1, &mut own.z);
+        let mut bound = 0.0;
+        for (z, signals) in [&self.z, &own.z].into_iter().zip(&mut own.signals) {
+            c.place(&s.psi, &self.batch.rows, z, self.target.theta());
+            c.soften(self.target.theta());
+            bound += 0.5 * (self.target.gradient() + c.surprise(&s.psi, &self.batch, z, share));
+            c.signals(self.target.by_theta(), signals);
+        }
+        self.gradient.fill(0.0);
+        let [first, second] = &own.signals;
+        for (z, signals, others) in [(&self.z, first, second), (&own.z, second, first)] {
+            c.place(&s.psi, &self.batch.rows, z, self.target.theta());
+            c.soften(self.target.theta());
+            c.credit(signals, others, &self.batch, self.target.theta());
+            self.target.gradient();
+            c.pull_back(&s.psi, &self.batch, z, self.target.by_theta(), share, &mut own.gradient);
+            self.gradient.iter_mut().zip(&own.gradient).for_each(|(g, own)| *g += 0.5 * own);
+        }
+        s.gradients += 4;
+        bound
+    }
+
+    /// A step along the gradient, which stands among the slopes by theta from `params` on, or in `self.gradient`; now and then a
+    /// row for the trace.
+    fn descend(&mut self, bound: f64, params: Option<usize>) -> Result<Option<Progress>, Trouble> {
+        let (plan, s) = (self.plan, &mut self.state);
         // Of the negative bound per row, so that rates mean the same for any number of rows.
         let scale = -1.0 / self.fitted.len().max(1) as f64;
-        // Where all that is fitted are params, the gradient is read where the kernels have left it.
         let by_theta = self.target.by_theta();
-        let gradient = match self.coordinates.only_params() {
+        let gradient = match params {
             Some(from) => &by_theta[from..from + s.psi.len()],
-            None => {
-                self.coordinates.pull_back(&s.psi, &self.batch, &self.z, by_theta, share, &mut self.gradient);
-                &self.gradient
-            }
+            None => &self.gradient,
         };
         let each: step::Each = &|pieces, job| self.target.each(pieces, job);
         let squares = self.squares.sum(gradient, each);
