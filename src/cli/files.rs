@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::args;
 use crate::data::columnar::is_columnar;
+use crate::data::columnar::pieces::is_parquet;
 use crate::data::pieces::Pieces;
 use crate::data::{DataFile, Inputs, is_json};
 use crate::diag::{Code, Diagnostic};
@@ -54,7 +55,7 @@ pub fn pieces(args: &args::Inputs, table: Option<&str>, only: bool, most: u32) -
         let (named, name) = table_and_file(argument);
         let meant = table.is_some() && (named == table || only && named.is_none());
         let most = u64::from(most) << 20;
-        meant && std::fs::metadata(name).is_ok_and(|m| m.is_file() && m.len() > most) && is_text(name)
+        meant && std::fs::metadata(name).is_ok_and(|m| m.is_file() && m.len() > most) && has_rows(name)
     };
     let Some(at) = args.data.iter().position(own) else { return (others, None) };
     let argument = others.data.remove(at);
@@ -64,12 +65,12 @@ pub fn pieces(args: &args::Inputs, table: Option<&str>, only: bool, most: u32) -
     (others, Some(Pieces { table: table.map(str::to_owned), name: name.to_owned(), path: name.into(), size }))
 }
 
-/// Whether a file may be CSV: other forms are read whole.
-fn is_text(name: &str) -> bool {
+/// Whether a file may be CSV or is Parquet: other forms are read whole.
+fn has_rows(name: &str) -> bool {
     let mut start = [0; 16];
     let read = std::fs::File::open(name).and_then(|mut f| std::io::Read::read(&mut f, &mut start));
     let file = DataFile { table: None, name: name.into(), bytes: start[..read.unwrap_or(0)].to_vec() };
-    !is_columnar(&file) && !is_json(&file)
+    !is_json(&file) && (!is_columnar(&file) || is_parquet(name.as_ref()).unwrap_or(false))
 }
 
 /// `houses=houses.csv` names a table; `a/b=c.csv` is a file with an odd name.

@@ -59,12 +59,13 @@ pub fn bind_piece(hir: &Hir, inputs: &Inputs, (piece, skipped): (&str, u64), dia
     let files = assign::files(hir, &files, given > 0, diags);
     let mut sheets = vec![];
     for (table, file) in hir.tables.iter().zip(files) {
+        let before = file.map_or(0, |f| if f.name == piece { skipped } else { 0 });
         sheets.push(match file {
             Some(file) if json::is_json(file) => {
                 json::read(file, diags).and_then(|keys| sheet::from_keys(hir, table, &keys, diags))
             }
-            Some(file) if columnar::is_columnar(file) => sheet::from_frame(hir, table, file, diags),
-            Some(file) => sheet::read(hir, table, file, if file.name == piece { skipped } else { 0 }, diags),
+            Some(file) if columnar::is_columnar(file) => sheet::from_frame(hir, table, file, before, diags),
+            Some(file) => sheet::read(hir, table, file, before, diags),
             None => assign::keys(hir, table, &keys, diags).and_then(|keys| sheet::from_keys(hir, table, keys, diags)),
         });
     }

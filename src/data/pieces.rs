@@ -1,10 +1,10 @@
-//! A CSV file that is larger than memory: its rows a piece at a time.
+//! A file that is larger than memory: its rows a piece at a time.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 
-use super::DataFile;
+use super::{DataFile, columnar};
 
 /// Where such a file lies, and how much of it is read at once.
 #[derive(Clone, Debug)]
@@ -21,27 +21,44 @@ pub struct Pieces {
 #[derive(Debug)]
 pub struct Piece {
     pub file: DataFile,
-    /// Lines of the file between its header and the first of these rows.
+    /// Rows of the file before the first of these; in CSV, lines between its header and that.
     pub skipped: u64,
 }
 
 impl Pieces {
     /// All pieces, from the first row to the last; each but the last has so many rows or more.
     pub fn open(&self, rows: usize) -> io::Result<Reading<'_>> {
-        let mut from = BufReader::with_capacity(1 << 16, File::open(&self.path)?);
-        let mut header = vec![];
-        read_rows(&mut from, 1, 1, &mut header)?;
-        Ok(Reading { of: self, from, header, rows, skipped: 0, first: true })
+        let form = match columnar::pieces::open(&self.path, self.size, rows)? {
+            Some(reading) => Form::Columnar(reading),
+            None => {
+                let mut from = BufReader::with_capacity(1 << 16, File::open(&self.path)?);
+                let mut header = vec![];
+                read_rows(&mut from, 1, 1, &mut header)?;
+                Form::Text(Text { from, header, least: (self.size, rows as u64), first: true })
+            }
+        };
+        Ok(Reading { of: self, form, skipped: 0 })
     }
 }
 
 /// A file that is being read.
 pub struct Reading<'p> {
     of: &'p Pieces,
+    form: Form,
+    skipped: u64,
+}
+
+enum Form {
+    Text(Text),
+    Columnar(columnar::pieces::Reading),
+}
+
+/// A CSV file that is being read.
+struct Text {
     from: BufReader<File>,
     header: Vec<u8>,
-    rows: usize,
-    skipped: u64,
+    /// Bytes and rows that a piece has at least.
+    least: (usize, u64),
     first: bool,
 }
 
@@ -49,9 +66,28 @@ impl Iterator for Reading<'_> {
     type Item = io::Result<Piece>;
 
     fn next(&mut self) -> Option<io::Result<Piece>> {
-        let mut bytes = Vec::with_capacity(self.header.len() + self.of.size + self.of.size / 16);
+        let next = match &mut self.form {
+            Form::Text(text) => text.next(),
+            Form::Columnar(reading) => reading.next(),
+        };
+        let (bytes, rows) = match next? {
+            Ok(read) => read,
+            Err(e) => return Some(Err(e)),
+        };
+        let skipped = self.skipped;
+        self.skipped += rows;
+        let file = DataFile { table: self.of.table.clone(), name: self.of.name.clone(), bytes };
+        Some(Ok(Piece { file, skipped }))
+    }
+}
+
+impl Text {
+    /// The next rows under the header, and how many lines they are.
+    fn next(&mut self) -> Option<io::Result<(Vec<u8>, u64)>> {
+        let (size, rows) = self.least;
+        let mut bytes = Vec::with_capacity(self.header.len() + size + size / 16);
         bytes.extend_from_slice(&self.header);
-        let lines = match read_rows(&mut self.from, self.of.size, self.rows as u64, &mut bytes) {
+        let lines = match read_rows(&mut self.from, size, rows, &mut bytes) {
             Ok(lines) => lines,
             Err(e) => return Some(Err(e)),
         };
@@ -60,10 +96,7 @@ impl Iterator for Reading<'_> {
             return None;
         }
         self.first = false;
-        let skipped = self.skipped;
-        self.skipped += lines;
-        let file = DataFile { table: self.of.table.clone(), name: self.of.name.clone(), bytes };
-        Some(Ok(Piece { file, skipped }))
+        Some(Ok((bytes, lines)))
     }
 }
 

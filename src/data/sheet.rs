@@ -194,7 +194,7 @@ pub fn from_keys(hir: &Hir, table: &Table, keys: &json::Keys, diags: &mut Diags)
 }
 
 /// The columns of a table in a Parquet or Arrow file.
-pub fn from_frame(hir: &Hir, table: &Table, file: &DataFile, diags: &mut Diags) -> Option<Sheet> {
+pub fn from_frame(hir: &Hir, table: &Table, file: &DataFile, skipped: u64, diags: &mut Diags) -> Option<Sheet> {
     let frame = Frame::open(file, diags)?;
     let header = frame.header();
     let (columns, mut readers) = readers(hir, table, &header, &file.name, diags);
@@ -222,7 +222,7 @@ pub fn from_frame(hir: &Hir, table: &Table, file: &DataFile, diags: &mut Diags) 
     let mut visit = |field: usize, row: u64, datum: &Datum| {
         for &i in &of_field[field] {
             let reader = &mut readers[i];
-            reader.datum(datum, row, &mut trouble[reader.column]);
+            reader.datum(datum, skipped + row, &mut trouble[reader.column]);
         }
     };
     let rows = frame.cells(&fields, &mut visit, diags)?;
@@ -235,7 +235,16 @@ pub fn from_frame(hir: &Hir, table: &Table, file: &DataFile, diags: &mut Diags) 
         return None;
     }
     let origin = Origin::Keys(header.into_iter().map(|h| (h, false)).collect());
-    Some(finish(hir, &file.name, origin, (1..=rows as u64).collect(), columns, readers, &trouble, diags))
+    Some(finish(
+        hir,
+        &file.name,
+        origin,
+        (1..=rows as u64).map(|r| skipped + r).collect(),
+        columns,
+        readers,
+        &trouble,
+        diags,
+    ))
 }
 
 /// Where the columns of a table stand in a header, and a reader for each field.

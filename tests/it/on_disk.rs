@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -46,7 +47,7 @@ fn model(fit: &str) -> String {
 }
 
 /// Compiled from a file in pieces of so many bytes, or what is said instead.
-fn on_disk(model: &str, text: &str, size: usize) -> Result<driver::Compiled, Vec<(String, Vec<String>)>> {
+fn on_disk(model: &str, text: impl AsRef<[u8]>, size: usize) -> Result<driver::Compiled, Vec<(String, Vec<String>)>> {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let path = folder.path().join("data.csv");
     fs::write(&path, text).expect("it can be written");
@@ -138,4 +139,41 @@ fit { batch: rows(500), epochs: 1 }
     assert!(data.len() > 11 << 20);
     let large = most(model, &data);
     assert!(large < small + 20.0, "{large} MB, and {small} MB for a small file");
+}
+
+/// A Parquet file in groups of rows: the same bits as the CSV file with its numbers.
+#[test]
+fn parquet_is_read_in_pieces_too() {
+    use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray};
+    use parquet::arrow::ArrowWriter;
+    let data = text(200, 2);
+    let lines: Vec<Vec<&str>> = data.lines().skip(1).map(|l| l.split(',').collect()).collect();
+    let numbers = |c: usize| -> ArrayRef {
+        Arc::new(Float64Array::from_iter_values(lines.iter().map(|l| l[c].parse::<f64>().expect("a number"))))
+    };
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("y", Arc::new(lines.iter().map(|l| Some(l[0] == "1")).collect::<BooleanArray>())),
+        ("g", Arc::new(lines.iter().map(|l| Some(l[1])).collect::<StringArray>())),
+        ("x0", numbers(2)),
+        ("x1", numbers(3)),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).expect("equal lengths");
+    let mut writer = ArrowWriter::try_new(vec![], batch.schema(), None).expect("a writer");
+    for start in (0..200).step_by(50) {
+        writer.write(&batch.slice(start, 50)).and_then(|()| writer.flush()).expect("written");
+    }
+    let parquet = writer.into_inner().expect("closed");
+    let model = model("holdout: 0.1");
+    let bits = |compiled: &driver::Compiled| {
+        let report = fit(compiled, &FitRequest::default());
+        report.vars.iter().flat_map(|v| &v.draws).map(|d| d.to_bits()).collect::<Vec<u64>>()
+    };
+    let compiled = on_disk(&model, &parquet, 1000).unwrap_or_else(|e| panic!("{e:?}"));
+    assert_eq!(bits(&compiled), bits(&compile(&model, &csv(&data))));
+    // One that is cut off, and one whose footer lies, end in words.
+    for damaged in
+        [&parquet[..parquet.len() - 30], &[&parquet[..parquet.len() - 8], &[255, 255, 255, 127], b"PAR1"].concat()]
+    {
+        assert_eq!(on_disk(&model, damaged, 1000).err().map(|e| e[0].0.clone()).as_deref(), Some("V0905"));
+    }
 }

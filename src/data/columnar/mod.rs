@@ -1,6 +1,7 @@
 //! Parquet and Arrow files: the door to their crates. Their cells mean what they would mean as the text of a CSV file.
 
 mod cell;
+pub mod pieces;
 mod size;
 mod thrift;
 
@@ -194,6 +195,15 @@ thread_local! {
 /// Read what may be damaged. The readers check most of what a file says, and panic at some of the rest (a length beyond the
 /// end of the file, for one); that is a file that cannot be read, and nothing is printed of it.
 fn guarded<T>(format: Format, file: &DataFile, read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, Diagnostic> {
+    match quietly(read) {
+        Some(Ok(done)) => Ok(done),
+        Some(Err(e)) => Err(unreadable(file, format, &e.to_string())),
+        None => Err(unreadable(file, format, "its lengths contradict each other")),
+    }
+}
+
+/// The result; `None`: there was a panic, of which nothing is printed.
+fn quietly<T>(read: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
@@ -207,9 +217,5 @@ fn guarded<T>(format: Format, file: &DataFile, read: impl FnOnce() -> Result<T, 
     // What the closure changes is dropped with the error.
     let read = panic::catch_unwind(AssertUnwindSafe(read));
     READING.set(false);
-    match read {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(e)) => Err(unreadable(file, format, &e.to_string())),
-        Err(_) => Err(unreadable(file, format, "its lengths contradict each other")),
-    }
+    read.ok()
 }
