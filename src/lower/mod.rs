@@ -47,6 +47,7 @@ use kernel::Kernel;
 use storage::Storage;
 
 pub use interactions::interactions;
+pub use prune::reporting;
 pub use steps::may_jump;
 use storage::plate_cells;
 pub use storage::plate_size;

@@ -1,6 +1,8 @@
 //! Leave out of the graph the buffers that no program uses: their memory would be kept by every thread.
 
-use crate::lower::graph::{Addr, AddrTerm, BufId, Buffer, Graph, Op, Stmt};
+use std::collections::HashSet;
+
+use crate::lower::graph::{Addr, AddrTerm, BufId, Buffer, Graph, Op, Region, Stmt};
 use crate::lower::storage::Layout;
 
 pub(crate) fn prune(graph: &mut Graph, layout: &mut Layout) {
@@ -62,5 +64,31 @@ fn address(addr: &mut Addr, f: &mut impl FnMut(&mut BufId)) {
             f(index);
             address(inner, f);
         }
+    }
+}
+
+/// The graph with the regions of its report that these buffers come from, and no other program.
+pub fn reporting(graph: &Graph, wanted: &[BufId]) -> Graph {
+    let mut needed: HashSet<BufId> = wanted.iter().copied().collect();
+    let mut report: Vec<Region> = vec![];
+    for region in graph.report.iter().rev() {
+        let mut region = region.clone();
+        if region.body.iter().any(|s| writes(s, &needed)) {
+            body(&mut region.body, &mut |b| _ = needed.insert(*b));
+            report.push(region);
+        }
+    }
+    report.reverse();
+    Graph { value: vec![], gradient: vec![], trace: vec![], second: None, report, ..graph.clone() }
+}
+
+fn writes(stmt: &Stmt, to: &HashSet<BufId>) -> bool {
+    match stmt {
+        Stmt::Let(..) => false,
+        Stmt::Reduce { body, .. } => body.iter().any(|s| writes(s, to)),
+        Stmt::Contract { .. } => false,
+        Stmt::ContractT { target: (b, _), .. } => to.contains(b),
+        Stmt::Store { buf, .. } | Stmt::Accum { buf, .. } => to.contains(buf),
+        Stmt::Call(call) => call.written().any(|b| to.contains(&b)),
     }
 }

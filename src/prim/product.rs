@@ -166,14 +166,28 @@ impl Workshop {
                 product([rows, k, cols], [a32.from(i, 0), b32.from(0, j), c32.from(i, j)], false);
                 let (outer, inner) = if columns { (cols, rows) } else { (rows, cols) };
                 for o in 0..outer {
-                    for l in 0..inner {
-                        let (y, x) = if columns { (l, o) } else { (o, l) };
-                        let (to, sum) = (c.cell(i + y, j + x), f64::from(*c32.cell(i + y, j + x)));
-                        *to = if add { *to + sum } else { sum };
+                    let (y, x) = if columns { (0, o) } else { (o, 0) };
+                    let (to, from) = (c.cell(i + y, j + x), c32.cell(i + y, j + x));
+                    let (sums, step) = (std::slice::from_raw_parts(from, inner), c.steps[usize::from(!columns)]);
+                    if step == 1 {
+                        put(sums, std::slice::from_raw_parts_mut(to, inner), add);
+                    } else {
+                        for (l, sum) in sums.iter().enumerate() {
+                            put(std::slice::from_ref(sum), std::slice::from_mut(&mut *to.add(l * step)), add);
+                        }
                     }
                 }
             }
         });
+    }
+}
+
+/// Store sums in double precision, or add them.
+fn put(sums: &[f32], to: &mut [f64], add: bool) {
+    if add {
+        to.iter_mut().zip(sums).for_each(|(t, s)| *t += f64::from(*s));
+    } else {
+        to.iter_mut().zip(sums).for_each(|(t, s)| *t = f64::from(*s));
     }
 }
 

@@ -85,7 +85,13 @@ impl Model {
         })
     }
 
-    /// The same, interpreted.
+    /// The same model for draws of these buffers alone: what is reported besides is not computed.
+    pub fn reporting(&self, wanted: &[BufId]) -> Model {
+        let graph = lower::reporting(&self.graph, wanted);
+        Model::new(graph, self.names.clone(), self.points.clone(), self.start.clone())
+    }
+
+    /// Such an evaluator, interpreted.
     pub fn fed_plainly(&self) -> Fed<'_> {
         Fed(self.interpreted())
     }

@@ -6,6 +6,7 @@ use crate::driver::posterior::{described, points, shown};
 use crate::driver::{Compiled, REPORT_DRAWS, activity};
 use crate::hir::VarId;
 use crate::infer::batches::{Batch, Plan, Rows};
+use crate::lower::graph::BufId;
 use crate::report::{FitReport, ReportVar};
 
 /// Numbers that a report keeps per draw before it keeps fewer draws.
@@ -49,7 +50,10 @@ pub(in crate::driver) fn describe_draws(
     out.iter_mut().for_each(|v| v.draws = vec![0.0; v.cells() * draws]);
     let order: Vec<usize> = (0..batches.total).collect();
     let mut theta = vec![0.0; compiled.layout.dim()];
-    let mut feeding = Feeding::new(compiled.model.fed(), batches);
+    // Neither what rows are given their latents, nor what they add to the log joint.
+    let wanted: Vec<BufId> = vars.iter().filter_map(|v| compiled.layout.buffer(*v)).collect();
+    let model = compiled.model.reporting(&wanted);
+    let mut feeding = Feeding::new(model.fed(), batches);
     let mut batch = Batch::default();
     // What all rows share is the same in every batch.
     let rows = |(v, var): (&VarId, &ReportVar)| dim(v).map_or(1, |d| var.dims[d].labels.len());
