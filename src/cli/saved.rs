@@ -46,7 +46,12 @@ impl SavedFit {
         let data = json["data"].as_array().map(|a| a.iter().filter_map(text).collect());
         let data = data.ok_or_else(|| none("`fit.json` does not say which data were fitted".into()))?;
         let set = |(k, v): (String, String)| Some((k.strip_prefix("set ")?.to_owned(), v));
-        let csv = Csv::read(&read("draws.csv")?).ok_or_else(|| none("`draws.csv` cannot be read".into()))?;
+        let bytes = read("draws.csv")?;
+        // Where all latents are of very many rows, whose draws are not kept, its lines are empty.
+        let csv = match bytes.trim_ascii() {
+            [] => Csv::default(),
+            _ => Csv::read(&bytes).ok_or_else(|| none("`draws.csv` cannot be read".into()))?,
+        };
         let mut draws: HashMap<String, Vec<f64>> = HashMap::new();
         for (i, name) in csv.header.iter().enumerate() {
             let numbers = csv.rows.iter().map(|r| r[i].parse().unwrap_or(f64::NAN)).collect();

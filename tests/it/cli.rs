@@ -371,3 +371,39 @@ fn a_watched_model_is_checked_again_when_it_changes() {
     watching.kill().expect("it runs");
     watching.wait().expect("it ends");
 }
+
+/// After a fit whose draws are all of very many rows, and are not kept, rows are scored by the weights alone.
+#[test]
+fn rows_are_scored_without_draws() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let model = "data rows { x: real }
+net encode(x: real) -> (mu: real, sigma: real > 0) = dense(3, tanh) |> head
+param m: real = 0
+latent z[rows] ~ Normal(0, 1)
+observe x ~ Normal(m + z, 0.5)
+guide {
+  let q = encode(x)
+  z ~ Normal(q.mu, q.sigma)
+}
+fit { batch: rows(2), epochs: 2 }
+";
+    fs::write(folder.path().join("m.vi"), model).expect("writable");
+    fs::write(folder.path().join("d.csv"), "x\n1\n-0.5\n0.3\n0.8\n").expect("writable");
+    let fitted = vic(&["fit", "m.vi", "d.csv", "--out", "fit"], folder.path());
+    assert!(fitted.status.success(), "{}", String::from_utf8_lossy(&fitted.stderr));
+    let draws = folder.path().join("fit/draws.csv");
+    let kept = fs::read_to_string(&draws).expect("draws");
+    // As they are written where no column is left but those of params; and, below, where none is.
+    let params = kept.lines().map(|l| l.split(',').next().unwrap_or("").to_string() + "\n").collect::<String>();
+    assert!(params.starts_with("m\n"), "{params}");
+    fs::write(&draws, params).expect("writable");
+    let scored = vic(&["score", "m.vi", "fit"], folder.path());
+    assert!(scored.status.success(), "{}", String::from_utf8_lossy(&scored.stderr));
+    fs::write(folder.path().join("n.vi"), model.replace("param m: real = 0\n", "").replace("m + z", "z"))
+        .expect("writable");
+    let fitted = vic(&["fit", "n.vi", "d.csv", "--out", "other"], folder.path());
+    assert!(fitted.status.success(), "{}", String::from_utf8_lossy(&fitted.stderr));
+    fs::write(folder.path().join("other/draws.csv"), "\n".repeat(3)).expect("writable");
+    let scored = vic(&["score", "n.vi", "other"], folder.path());
+    assert!(scored.status.success(), "{}", String::from_utf8_lossy(&scored.stderr));
+}
