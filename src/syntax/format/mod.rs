@@ -125,9 +125,15 @@ fn block(source: &str, node: &Node<'_>) -> Doc {
     items.retain(|i| !i.is_empty());
     let semicolons = inner.iter().any(|n| n.is(Token::Semicolon));
     let widths: Vec<Option<usize>> = items.iter().map(|i| field_width(source, i)).collect();
+    // Where each ends, with the comment behind it.
+    let end = |item: &mut Vec<Node<'_>>| {
+        let last = item.last_mut().expect("items are not empty");
+        last.last().after.as_ref().map_or(0, |r| r.end).max(last.end())
+    };
+    let ends: Vec<usize> = items.iter_mut().map(end).collect();
     let lone = |(i, item): (usize, &Vec<Node<'_>>)| {
         // Fields that an empty line or a comment line parts are not aligned with each other.
-        let above = i.checked_sub(1).map(|p| items[p].last().map_or(0, Node::end));
+        let above = i.checked_sub(1).map(|p| ends[p]);
         let apart = above.is_some_and(|end| source[end..item[0].start()].matches('\n').count() > 1);
         apart.then_some(i)
     };
