@@ -1,4 +1,5 @@
-//! Digits of 8 x 8 pixels: what test images are worth under a plain and a hierarchical variational autoencoder, three seeds each.
+//! Digits of 8 x 8 pixels: what test images are worth under a plain and a hierarchical variational autoencoder, and one whose
+//! guide is bent by a flow, three seeds each.
 //!
 //! `cargo bench --bench digits`
 
@@ -17,7 +18,7 @@ fn main() {
     let file = |name: &str| DataFile { table: None, name: name.into(), bytes: read(name) };
     let (fitted, test) = (Inputs { files: vec![file("train.csv")], sets: vec![] }, [file("test.csv")]);
     println!("{:<14} {:>5} {:>10} {:>10} {:>12} {:>8}", "model", "seed", "train", "test", "refined", "seconds");
-    for name in ["vae.vi", "hierarchical.vi"] {
+    for name in ["vae.vi", "hierarchical.vi", "flow.vi"] {
         let model = String::from_utf8(read(name)).expect("UTF-8");
         for seed in 1..=3 {
             let started = Instant::now();

@@ -37,7 +37,7 @@ impl Fitted {
         let model = read("examples/digits/vae.vi")
             .replace("dense(100", "dense(50")
             .replace("digits(100)", "digits(50)")
-            .replace("adam(0.003), epochs: 100", "adam(0.006), epochs: 50");
+            .replace("adam(0.003), epochs: 300, holdout: 0.1, patience: 50", "adam(0.006), epochs: 50");
         assert!(model.contains("epochs: 50"), "the example is as it was");
         let inputs = csv(&table(rows));
         let report = fit(&compile(&model, &inputs), &FitRequest::default());
