@@ -158,7 +158,8 @@ fn counts_with_rates_of_their_own() {
         &[("r[1]", rate(2.0).0, rate(2.0).1), ("r[3]", rate(7.0).0, rate(7.0).1)],
     );
     // The same by the distribution of the library.
-    let compiled = compile("data rows { y: int >= 0 }\nobserve y ~ NegBinomial(alpha: 2.5, beta: 0.8)\n", &csv("y\n2\n0\n7\n3\n"));
+    let compiled =
+        compile("data rows { y: int >= 0 }\nobserve y ~ NegBinomial(alpha: 2.5, beta: 0.8)\n", &csv("y\n2\n0\n7\n3\n"));
     let value = vic::infer::Target::evaluator(&compiled.model).value(&[]);
     assert!((value - y.iter().map(|y| one(*y)).sum::<f64>()).abs() < 1e-8, "{value}");
 }

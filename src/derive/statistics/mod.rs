@@ -54,7 +54,7 @@ pub enum StatisticKind {
 pub struct Statistics {
     pub joint: Joint,
     pub statistics: Vec<Statistic>,
-    /// Params that are inputs themselves, since they have no closed form.
+    /// Params and latents that are inputs themselves, since they have no closed form.
     pub raw: Vec<VarId>,
     /// Whether sums over discrete latents are left in it.
     pub mixed: bool,
@@ -69,7 +69,8 @@ pub fn on_own_scales(hir: &mut Hir, known_size: &dyn Fn(&Hir, PlateId) -> Option
     joint
 }
 
-/// Rewrite the log joint over expected statistics. Params without a closed form stay as they are. `rows`: what the cells of
+/// Rewrite the log joint over expected statistics. Params and latents without a closed form stay as they are; if no latent has one, an
+/// obstacle is what stands in the way of the first. `rows`: what the cells of
 /// this plate have to themselves shares no factor with anything else.
 pub fn statistics(
     hir: &mut Hir,
@@ -77,6 +78,7 @@ pub fn statistics(
     rows: Option<PlateId>,
 ) -> Result<Statistics, Obstacle> {
     let mut raw: Vec<VarId> = vec![];
+    let mut in_the_way: Option<Obstacle> = None;
     loop {
         let first = rewritten(&mut hir.clone(), known_size, &raw, &[]).and_then(|(_, degrees)| {
             let together = together(hir, known_size, &degrees, &raw, rows);
@@ -84,14 +86,32 @@ pub fn statistics(
         });
         let first = first.and_then(|s| families_exist(hir, &s).map(|()| s));
         match first {
-            Ok(found) => return Ok(found),
+            Ok(found) => {
+                let closed = |s: &Statistic| {
+                    let (StatisticKind::Of(v, _) | StatisticKind::Product { first: v, .. }) = &s.kind;
+                    !is_param(hir, *v)
+                };
+                // Of nothing but what has no closed form there is nothing to be gained.
+                return match in_the_way.filter(|_| !found.statistics.iter().any(closed)) {
+                    Some(obstacle) => Err(obstacle),
+                    None => Ok(found),
+                };
+            }
             Err(obstacle) => {
-                let points = obstacle.vars.iter().filter(|v| is_param(hir, **v) && !raw.contains(v));
-                let points: Vec<VarId> = points.copied().collect();
-                if points.is_empty() {
+                let open = |v: &&VarId| !raw.contains(v);
+                let params: Vec<VarId> =
+                    obstacle.vars.iter().filter(|v| is_param(hir, **v)).filter(open).copied().collect();
+                let more = match params.is_empty() {
+                    false => params,
+                    true => {
+                        in_the_way.get_or_insert_with(|| obstacle.clone());
+                        obstacle.vars.iter().filter(open).copied().collect()
+                    }
+                };
+                if more.is_empty() {
                     return Err(obstacle);
                 }
-                raw.extend(points);
+                raw.extend(more);
             }
         }
     }

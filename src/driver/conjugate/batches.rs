@@ -53,7 +53,7 @@ pub fn in_batches(
         Ok(c) if c.climbing().next().is_some() => {
             let vars = compiled.hir.vars.iter().enumerate().filter(|(_, v)| c.climbing().any(|name| *name == v.name));
             let vars = vars.map(|(i, _)| VarId(i as u32)).collect();
-            said(session, Obstacle { vars, why: "has none, which in batches every param needs".into() });
+            said(session, Obstacle { vars, why: "has none, which in batches every param and latent needs".into() });
             return None;
         }
         Ok(c) => c,
@@ -168,6 +168,6 @@ fn by_row(block: &Block, rows_of: &[Option<usize>]) -> Option<Vec<(usize, Block)
         }
         Form::Beta(cells) => cells.iter().map(|c| one(c.theta, Form::Beta(vec![c.clone()]))).collect(),
         Form::Dirichlet(all) => all.iter().map(|s| one(*s.theta.first()?, Form::Dirichlet(vec![s.clone()]))).collect(),
-        Form::Raw(_) => None,
+        Form::Raw(_) | Form::Drawn(_) => None,
     }
 }

@@ -83,7 +83,8 @@ fn alone(hir: &Hir, u: &Unknown) -> Result<Block, Obstacle> {
                 _ => return Err(no_form("has a range without a closed form")),
             };
             let input = u.raw.expect("just seen");
-            Form::Raw(cells().map(|(i, theta, name)| RawCell { input: input + i, range, theta, name }).collect())
+            let cells = cells().map(|(i, theta, name)| RawCell { input: input + i, range, theta, name }).collect();
+            if u.point { Form::Raw(cells) } else { Form::Drawn(cells) }
         }
         Constraint::Lower { .. } => {
             let power = u.functions.keys().find_map(|f| if let Function::Power(n) = f { Some(*n) } else { None });

@@ -43,12 +43,13 @@ impl Conjugate {
     /// Whether the factors are the posterior itself, and the bound the log evidence: all latents are discrete, or all are
     /// in blocks that have nothing to do with each other.
     pub fn exact(&self) -> bool {
-        self.blocks.iter().all(|b| b.point) || !self.mixed && !self.coupled
+        let drawn = self.blocks.iter().any(|b| matches!(b.form, Form::Drawn(_)));
+        self.blocks.iter().all(|b| b.point) || !self.mixed && !self.coupled && !drawn
     }
 
-    /// The params that have no closed form, and climb.
+    /// What has no closed form, and follows gradients.
     fn climbing(&self) -> impl Iterator<Item = &String> {
-        self.blocks.iter().filter(|b| matches!(b.form, Form::Raw(_))).flat_map(|b| &b.names)
+        self.blocks.iter().filter(|b| matches!(b.form, Form::Raw(_) | Form::Drawn(_))).flat_map(|b| &b.names)
     }
 }
 
@@ -156,11 +157,11 @@ impl Conjugate {
     fn report(&self, options: &FitOptions, progress: &mut dyn FnMut(&Progress)) -> Result<FitReport, Trouble> {
         let began = Instant::now();
         let Ascent { fit, sweeps, failed, .. } = self.ascend(options, progress)?;
-        let (elbo, starts) = (fit.elbo, fit.starts.len());
+        let ((elbo, se), starts) = ((fit.elbo, fit.elbo_se), fit.starts.len());
         let mut report = told(&self.compiled, &self.compiled.model, None, options, fit, began)
             .map_err(|_| Trouble { kind: TroubleKind::NotFinite, name: self.blocks[0].names[0].clone() })?;
         report.guide = self.factors(self.exact());
-        report.elbo = Some((elbo, 0.0));
+        report.elbo = Some((elbo, se));
         report.options.push(("sweeps".into(), sweeps.to_string()));
         report.stop_reason = format!(
             "{} sweep{} of closed-form updates. {}",
@@ -196,6 +197,7 @@ fn family(form: &Form) -> &'static str {
         Form::Beta(_) => "beta",
         Form::Dirichlet(_) => "Dirichlet",
         Form::Raw(_) => "point",
+        Form::Drawn(_) => "normal by gradients",
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Trouble;
 use super::approximation::Factors;
 use super::block::{Block, Form};
+use super::drawn::Drawn;
 use super::factor::{Factor, scales};
 use crate::infer::approximation::Approximation;
 use crate::infer::lbfgs::{Function, Limits, Pause, minimise};
@@ -69,6 +70,7 @@ struct State<'a, 'p> {
     evaluator: Box<dyn Evaluator + 'a>,
     statistics: Vec<f64>,
     gradient: Vec<f64>,
+    drawn: Drawn,
     evaluations: usize,
     began: Instant,
     trace: Vec<Progress>,
@@ -84,6 +86,7 @@ pub fn ascend(plan: &Plan, options: &FitOptions, progress: &mut dyn FnMut(&Progr
         evaluator: plan.expected.evaluator(),
         statistics: vec![0.0; dim],
         gradient: vec![0.0; dim],
+        drawn: Drawn::new(&plan.blocks, options.seed, dim),
         evaluations: 0,
         began: Instant::now(),
         trace: vec![],
@@ -174,22 +177,44 @@ impl State<'_, '_> {
     }
 
     fn write(&mut self, factors: &[Factor]) {
+        let mut drawn = 0;
         for (b, f) in self.plan.blocks.iter().zip(factors) {
             f.expect(&b.form, b.point, &mut self.statistics);
+            if let Factor::Drawn(own) = f {
+                self.drawn.spread[drawn..drawn + own.len()].copy_from_slice(own);
+                drawn += own.len();
+            }
         }
     }
 
     fn value_grad(&mut self) -> f64 {
+        if !self.drawn.is_empty() {
+            self.evaluations += self.drawn.draws();
+            return self.drawn.value_grad(&mut *self.evaluator, &mut self.statistics, &mut self.gradient);
+        }
         self.evaluations += 1;
         self.evaluator.value_grad(&self.statistics, &mut self.gradient)
+    }
+
+    fn value(&mut self) -> f64 {
+        if !self.drawn.is_empty() {
+            self.evaluations += self.drawn.draws();
+            return self.drawn.value(&mut *self.evaluator, &mut self.statistics);
+        }
+        self.evaluations += 1;
+        self.evaluator.value(&self.statistics)
     }
 
     /// Every block once.
     fn sweep(&mut self, factors: &mut [Factor]) -> Result<(), Trouble> {
         let plan = self.plan;
+        let mut drawn = 0;
         for (b, f) in plan.blocks.iter().zip(factors.iter_mut()) {
             if let Form::Raw(_) = b.form {
                 self.climb(b, f)?;
+            } else if let (Form::Drawn(_), Factor::Drawn(own)) = (&b.form, &mut *f) {
+                self.follow(b, own, drawn)?;
+                drawn += own.len();
             } else {
                 let value = self.value_grad();
                 if !value.is_finite() {
@@ -204,8 +229,7 @@ impl State<'_, '_> {
 
     /// The lower bound: exact.
     fn bound(&mut self, factors: &[Factor]) -> Result<f64, Trouble> {
-        self.evaluations += 1;
-        let value = self.evaluator.value(&self.statistics);
+        let value = self.value();
         let blocks = self.plan.blocks.iter().zip(factors).filter(|(b, _)| !b.point);
         let bound = value + blocks.map(|(b, f)| f.entropy(&b.form)).sum::<f64>();
         if bound.is_finite() { Ok(bound) } else { Err(Trouble::not_finite(&self.plan.blocks[0].names[0])) }
@@ -248,6 +272,26 @@ impl State<'_, '_> {
         Ok(())
     }
 
+    /// Steps on normals without a closed form, up the bound over their draws. `first`: where they stand among all.
+    fn follow(&mut self, block: &Block, own: &mut [(f64, f64)], first: usize) -> Result<(), Trouble> {
+        let start: Vec<f64> = own.iter().map(|s| s.0).chain(own.iter().map(|s| s.1)).collect();
+        let n = own.len();
+        let mut follow = Follow { state: self, first };
+        let mut at = Pause::at(&mut follow, &start);
+        if !at.is_finite() {
+            return Err(Trouble::not_finite(&block.names[0]));
+        }
+        let mut steps = 0;
+        minimise(&mut follow, &mut at, Limits { tolerance: 1e-9, iterations: INNER }, &mut |_, _| {
+            steps += 1;
+            steps > INNER
+        });
+        let (means, logs) = at.x().split_at(n);
+        own.iter_mut().zip(means.iter().zip(logs)).for_each(|(s, (m, l))| *s = (*m, *l));
+        self.drawn.spread[first..first + n].copy_from_slice(own);
+        Ok(())
+    }
+
     fn note(&mut self, start: usize, sweep: usize, bound: f64) {
         let row = Progress {
             stage: Stage::Ascent,
@@ -262,7 +306,17 @@ impl State<'_, '_> {
         (self.progress)(&row);
     }
 
-    fn report(self, runs: Vec<Run>, starts: usize) -> Fit {
+    fn report(mut self, runs: Vec<Run>, starts: usize) -> Fit {
+        // Over the draws that were followed the bound is a little too high.
+        let (elbo, elbo_se) = match self.drawn.is_empty() {
+            true => (runs[0].bound, 0.0),
+            false => {
+                self.write(&runs[0].factors);
+                let (value, se) = self.drawn.fresh(self.options.seed, &mut *self.evaluator, &mut self.statistics);
+                let blocks = self.plan.blocks.iter().zip(&runs[0].factors).filter(|(b, _)| !b.point);
+                (value + blocks.map(|(b, f)| f.entropy(&b.form)).sum::<f64>(), se)
+            }
+        };
         let target = self.plan.target;
         let names = target.names();
         let of = |run: &Run| Arc::new(Factors::new(self.plan.blocks.clone(), run.factors.clone(), names.len()));
@@ -302,8 +356,8 @@ impl State<'_, '_> {
             points: target.points(),
             mean,
             scale: Scale::Implicit,
-            elbo: best.bound,
-            elbo_se: 0.0,
+            elbo,
+            elbo_se,
             mean_error: 0.0,
             converged: best.reason.is_convergence(),
             stop_reason: match best.reason {
@@ -311,10 +365,10 @@ impl State<'_, '_> {
                 StopReason::Converged => StopReason::FactorsStill,
                 ref other => other.clone(),
             },
-            gradients: 0,
+            gradients: if self.drawn.is_empty() { 0 } else { self.evaluations },
             log_joints: self.evaluations,
             non_finite: 0,
-            draws: 0,
+            draws: self.drawn.draws(),
             starts: summaries,
             trace: self.trace,
             seconds: self.began.elapsed().as_secs_f64(),
@@ -344,6 +398,27 @@ impl Function for Climb<'_, '_, '_> {
         let value = self.state.value_grad();
         for ((c, u), g) in self.cells.iter().zip(x).zip(gradient) {
             *g = -self.state.gradient[c.input] * c.range.slope(c.range.value(*u));
+        }
+        if value.is_finite() { -value } else { f64::INFINITY }
+    }
+}
+
+/// The negative bound along means and log sds of normals without a closed form.
+struct Follow<'s, 'a, 'p> {
+    state: &'s mut State<'a, 'p>,
+    first: usize,
+}
+
+impl Function for Follow<'_, '_, '_> {
+    fn value_grad(&mut self, x: &[f64], gradient: &mut [f64]) -> f64 {
+        let n = x.len() / 2;
+        let (means, logs) = x.split_at(n);
+        let own = &mut self.state.drawn.spread[self.first..self.first + n];
+        own.iter_mut().zip(means.iter().zip(logs)).for_each(|(s, (m, l))| *s = (*m, *l));
+        let value = self.state.value_grad() + logs.iter().sum::<f64>();
+        for i in 0..n {
+            gradient[i] = -self.state.drawn.by_mean[self.first + i];
+            gradient[n + i] = -self.state.drawn.by_log[self.first + i] - 1.0;
         }
         if value.is_finite() { -value } else { f64::INFINITY }
     }

@@ -1,5 +1,7 @@
 //! Blocks of latents with a factor each, and where their statistics and coordinates are.
 
+use crate::prim::scalar::softplus;
+
 /// A latent, or normal latents that share a factor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {
@@ -25,6 +27,8 @@ pub enum Form {
     Dirichlet(Vec<Simplex>),
     /// Points without a closed form, which are inputs themselves.
     Raw(Vec<RawCell>),
+    /// Latents without one, likewise: normals on the unconstrained scale.
+    Drawn(Vec<RawCell>),
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -97,6 +101,24 @@ impl Range {
             Range::Real => x,
             Range::Positive => x.ln(),
             Range::Unit => (x / (1.0 - x)).ln(),
+        }
+    }
+
+    /// log |d value / d u|
+    pub fn log_slope(self, u: f64) -> f64 {
+        match self {
+            Range::Real => 0.0,
+            Range::Positive => u,
+            Range::Unit => -softplus(u) - softplus(-u),
+        }
+    }
+
+    /// Its derivative.
+    pub fn log_slope_slope(self, u: f64) -> f64 {
+        match self {
+            Range::Real => 0.0,
+            Range::Positive => 1.0,
+            Range::Unit => 1.0 - 2.0 * self.value(u),
         }
     }
 

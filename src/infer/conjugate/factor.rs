@@ -17,6 +17,9 @@ const LOG_ZERO: f64 = -690.0;
 /// A component whose share of the largest precision is below this has no rows of its own.
 const EMPTY: f64 = 1e-12;
 
+/// Where the log sds of normals without a closed form start.
+const FIRST_LOG_SD: f64 = -1.0;
+
 /// The parameters of a block's factor.
 #[derive(Clone, Debug)]
 pub enum Factor {
@@ -31,6 +34,8 @@ pub enum Factor {
         updated: bool,
     },
     Raw(Vec<f64>),
+    /// Mean and log sd on the unconstrained scale.
+    Drawn(Vec<(f64, f64)>),
 }
 
 /// A normal.
@@ -66,6 +71,7 @@ impl Factor {
                 Factor::Dirichlet { own, updated: false }
             }
             Form::Raw(cells) => Factor::Raw(cells.iter().map(|_| next()).collect()),
+            Form::Drawn(cells) => Factor::Drawn(cells.iter().map(|c| (c.range.free(next()), FIRST_LOG_SD)).collect()),
         }
     }
 
@@ -137,7 +143,7 @@ impl Factor {
                     }
                 }
             }
-            (Form::Raw(_), Factor::Raw(_)) => {}
+            (Form::Raw(_), Factor::Raw(_)) | (Form::Drawn(_), Factor::Drawn(_)) => {}
             _ => unreachable!("a factor is made for its form"),
         }
         Ok(())
@@ -192,6 +198,10 @@ impl Factor {
                 }
             }
             (Form::Raw(cells), Factor::Raw(own)) => cells.iter().zip(own).for_each(|(c, x)| put(Some(c.input), *x)),
+            // Its own draws stand in for it where that counts.
+            (Form::Drawn(cells), Factor::Drawn(own)) => {
+                cells.iter().zip(own).for_each(|(c, s)| put(Some(c.input), c.range.value(s.0)));
+            }
             _ => unreachable!("a factor is made for its form"),
         }
     }
@@ -231,6 +241,8 @@ impl Factor {
                 })
                 .sum(),
             (Form::Raw(_), Factor::Raw(_)) => 0.0,
+            // On the unconstrained scale: log-Jacobians are part of what it is added to.
+            (Form::Drawn(_), Factor::Drawn(own)) => own.iter().map(|s| s.1 + 0.5 * (TAU.ln() + 1.0)).sum(),
             _ => unreachable!("a factor is made for its form"),
         }
     }
@@ -242,6 +254,7 @@ impl Factor {
             Form::Power { cells, .. } => names.extend(cells.iter().map(|c| c.name.clone())),
             Form::Beta(cells) => names.extend(cells.iter().flat_map(|c| [c.name.clone(), format!("{} ends", c.name)])),
             Form::Dirichlet(all) => names.extend(all.iter().flat_map(|s| &s.names).cloned()),
+            Form::Drawn(cells) => names.extend(cells.iter().map(|c| c.name.clone())),
             Form::Raw(_) => {}
         }
     }
@@ -272,6 +285,9 @@ impl Factor {
                     let logs: Vec<f64> = own.iter().map(|a| log_gamma(*a, next(streams))).collect();
                     s.theta.iter().zip(log_ratios(&logs)).for_each(|(at, u)| theta[*at] = u);
                 }
+            }
+            (Form::Drawn(cells), Factor::Drawn(own)) => {
+                cells.iter().zip(own).for_each(|(c, s)| theta[c.theta] = s.0 + s.1.exp() * next(streams).normal());
             }
             (Form::Raw(_), Factor::Raw(_)) => {}
             _ => unreachable!("a factor is made for its form"),
@@ -310,6 +326,9 @@ impl Factor {
                         put(*at, m, (before + j1 * j1 * variances[j]) / (j1 * (j1 + 1.0)));
                     }
                 }
+            }
+            (Form::Drawn(cells), Factor::Drawn(own)) => {
+                cells.iter().zip(own).for_each(|(c, s)| put(c.theta, s.0, (2.0 * s.1).exp()));
             }
             (Form::Raw(_), Factor::Raw(_)) => {}
             _ => unreachable!("a factor is made for its form"),
@@ -351,6 +370,11 @@ impl Factor {
                     lgamma(total) + each + 0.5 * (own.len() as f64).ln()
                 })
                 .sum(),
+            (Form::Drawn(cells), Factor::Drawn(own)) => cells
+                .iter()
+                .zip(own)
+                .map(|(c, s)| -0.5 * ((theta[c.theta] - s.0) / s.1.exp()).powi(2) - s.1 - 0.5 * TAU.ln())
+                .sum(),
             (Form::Raw(_), Factor::Raw(_)) => 0.0,
             _ => unreachable!("a factor is made for its form"),
         }
@@ -377,6 +401,9 @@ impl Factor {
             }
             (Form::Raw(cells), Factor::Raw(own)) => {
                 cells.iter().zip(own).for_each(|(c, x)| theta[c.theta] = c.range.free(*x));
+            }
+            (Form::Drawn(cells), Factor::Drawn(own)) => {
+                cells.iter().zip(own).for_each(|(c, s)| theta[c.theta] = s.0);
             }
             _ => unreachable!("a factor is made for its form"),
         }
@@ -412,6 +439,11 @@ impl Factor {
             (Form::Beta(_), Factor::Beta(all)) => {
                 all.iter().for_each(|_| {
                     next(streams);
+                    next(streams);
+                });
+            }
+            (Form::Drawn(_), Factor::Drawn(all)) => {
+                all.iter().for_each(|_| {
                     next(streams);
                 });
             }
@@ -513,6 +545,6 @@ pub fn cell_names(form: &Form) -> Vec<&str> {
         Form::Power { cells, .. } => cells.iter().map(|c: &PowerCell| c.name.as_str()).collect(),
         Form::Beta(cells) => cells.iter().map(|c: &BetaCell| c.name.as_str()).collect(),
         Form::Dirichlet(all) => all.iter().flat_map(|s: &Simplex| &s.names).map(String::as_str).collect(),
-        Form::Raw(cells) => cells.iter().map(|c: &RawCell| c.name.as_str()).collect(),
+        Form::Raw(cells) | Form::Drawn(cells) => cells.iter().map(|c: &RawCell| c.name.as_str()).collect(),
     }
 }

@@ -10,6 +10,7 @@
 mod approximation;
 mod ascent;
 mod block;
+mod drawn;
 mod factor;
 mod stochastic;
 #[cfg(test)]
