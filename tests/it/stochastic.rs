@@ -20,7 +20,7 @@ fn bound(report: &FitReport) -> f64 {
 /// Two normal components of 400 rows.
 fn two_clusters() -> String {
     let mut s = Stream::new(1, "clusters", "");
-    let row = |i: usize, s: &mut Stream| if i % 3 == 0 { -2.0 + 0.6 * s.normal() } else { 1.5 + s.normal() };
+    let row = |i: usize, s: &mut Stream| if i.is_multiple_of(3) { -2.0 + 0.6 * s.normal() } else { 1.5 + s.normal() };
     (0..400).fold("y\n".into(), |all, i| format!("{all}{}\n", row(i, &mut s)))
 }
 
