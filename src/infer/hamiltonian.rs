@@ -9,12 +9,18 @@ use super::{Stream, Target, linalg};
 /// Smallest rate of acceptance at which chains are believed to follow the posterior.
 const MOVING: f64 = 0.4;
 
+/// Loss of energy, in nats, from which on a path has left the posterior instead of following it, as in Stan.
+const DIVERGING: f64 = 1000.0;
+
 /// Chains after their warm-up.
 pub struct Chains {
     /// One row of `kept × dim` per chain.
     pub theta: Vec<Vec<f64>>,
     /// In the last transition, over all chains.
     pub acceptance: f64,
+    /// Share of the transitions whose paths left the posterior: where it is too narrow for the chains' steps, and they seldom come
+    /// (Betancourt 2017, "A conceptual introduction to Hamiltonian Monte Carlo", section 6.2).
+    pub diverging: f64,
 }
 
 impl Chains {
@@ -90,6 +96,7 @@ impl<'a> Ensemble<'a> {
                 gradient: vec![0.0; dim],
                 stream: Stream::at(seed, purpose, "chain", i << 32),
                 accepted: 0.0,
+                diverged: 0,
                 kept: vec![],
             })
             .collect();
@@ -111,6 +118,7 @@ impl<'a> Ensemble<'a> {
     pub fn keep(&mut self, kept: usize, thin: usize) -> Chains {
         let dim = self.metric.dim();
         for chain in &mut self.chains {
+            chain.diverged = 0;
             chain.kept = Vec::with_capacity(kept * dim);
         }
         let mut theta = vec![0.0; dim];
@@ -122,7 +130,9 @@ impl<'a> Ensemble<'a> {
             }
         }
         let theta = self.chains.iter_mut().map(|c| std::mem::take(&mut c.kept)).collect();
-        Chains { theta, acceptance: self.acceptance }
+        let diverged: usize = self.chains.iter().map(|c| c.diverged).sum();
+        let transitions = (kept * thin * self.chains.len()).max(1);
+        Chains { theta, acceptance: self.acceptance, diverging: diverged as f64 / transitions as f64 }
     }
 
     /// Evaluations of the gradient for so many transitions of every chain.
@@ -156,6 +166,8 @@ struct Chain {
     stream: Stream,
     /// Acceptance probability of the last transition.
     accepted: f64,
+    /// Transitions that diverged since states are kept.
+    diverged: usize,
     kept: Vec<f64>,
 }
 
@@ -219,6 +231,7 @@ impl Chain {
         }
         let energy = |value: f64, p: &[f64]| value - 0.5 * linalg::dot(p, p);
         let ratio = energy(value, &space.p) - energy(self.value, &space.momentum);
+        self.diverged += usize::from(ratio.is_nan() || ratio < -DIVERGING);
         self.accepted = if ratio.is_nan() { 0.0 } else { ratio.min(0.0).exp() };
         if accept < self.accepted {
             self.e.copy_from_slice(&space.e);
@@ -288,8 +301,11 @@ mod tests {
 
     #[test]
     fn chains_that_stay_where_they_started_are_seen() {
-        let apart =
-            Chains { theta: (0..10).map(|c| (0..10).map(|t| (c + t % 2) as f64).collect()).collect(), acceptance: 1.0 };
+        let apart = Chains {
+            theta: (0..10).map(|c| (0..10).map(|t| (c + t % 2) as f64).collect()).collect(),
+            acceptance: 1.0,
+            diverging: 0.0,
+        };
         assert!(apart.r_hat(1) > 2.0);
     }
 }

@@ -22,6 +22,8 @@ pub struct Draws {
     pub proposals: usize,
     /// Of the chains that moved the draws; not a number without them.
     pub r_hat: f64,
+    /// Share of their transitions that lost the posterior; 0 without them.
+    pub diverging: f64,
     /// Whether those chains began at the guides of all starts that ended apart, and met: these lay in one mode.
     pub met: bool,
     /// Evaluations of the log joint, with or without its gradient.
@@ -83,6 +85,7 @@ pub fn draws(target: &dyn Target, fit: &Fit, keep: usize, proposals: usize, seed
         origin,
         proposals,
         r_hat: f64::NAN,
+        diverging: 0.0,
         met: false,
         evaluations: proposals,
     };
@@ -123,11 +126,11 @@ pub fn draws(target: &dyn Target, fit: &Fit, keep: usize, proposals: usize, seed
         threads,
     };
     let moved = |chains: Chains, met: bool, spent: usize| {
-        let r_hat = chains.r_hat(dim);
+        let (r_hat, diverging) = (chains.r_hat(dim), chains.diverging);
         let mut theta = chains.theta.concat();
         theta.truncate(keep * dim);
         let (k_hats, evaluations) = (k_hats.clone(), proposals + spent);
-        Draws { k_hat, k_hats, efficiency, r_hat, met, evaluations, ..of(theta, Origin::Moved) }
+        Draws { k_hat, k_hats, efficiency, r_hat, diverging, met, evaluations, ..of(theta, Origin::Moved) }
     };
     // Chains from the guides of all starts: where they meet, these lay in one mode.
     if let Some(chains) = elsewhere.and_then(|starts| mover.chains(&starts))

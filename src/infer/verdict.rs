@@ -99,6 +99,9 @@ pub struct Figures {
     /// Smallest effective sample size of a sampler's chains.
     pub ess: Option<f64>,
     pub divergences: Option<usize>,
+    /// Share of the paths that left the posterior, of chains that moved the draws.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diverging: Option<f64>,
     /// Of a fit in batches: how much the bound rose from one tenth of the epochs to the last, per row, and its standard error.
     pub rise: Option<(f64, f64)>,
     pub drift: Option<DriftFigures>,
@@ -133,6 +136,8 @@ pub struct Verdict {
 
 /// Shares of evaluations that are not finite, above which the guide does not fit the log joint's domain.
 const NON_FINITE: f64 = 0.01;
+/// Share of diverging paths of chains above which part of the posterior is out of their reach.
+const LOST: f64 = 0.001;
 /// What a Newton step may gain, in nats: a mean off by a tenth of a sd costs half a hundredth.
 const DECREMENT: f64 = 0.01;
 /// Errors of means, in sds, up to which they are believed.
@@ -241,6 +246,14 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
                 );
                 fault(leaves, text, vec![], Remedy::Sampler);
             }
+            if draws.diverging > LOST {
+                let text = format!(
+                    "{:.1} % of the paths of the chains that moved the draws left the posterior: part of it is too narrow for them, and \
+                     the draws seldom come there",
+                    100.0 * draws.diverging
+                );
+                fault(Trust::DoNotTrust, text, vec![], Remedy::Sampler);
+            }
         }
     }
     // Chains stay within their mode, and what they travel is little beside the distance between modes.
@@ -264,6 +277,7 @@ pub fn judge(fit: &Fit, draws: &Draws, drift: Option<&Drift>) -> Verdict {
         r_hat: (!draws.r_hat.is_nan()).then_some(draws.r_hat),
         ess: None,
         divergences: None,
+        diverging: (!draws.r_hat.is_nan()).then_some(draws.diverging),
         rise: None,
         drift: drift.as_ref().map(|d| drift_figures(d, &fit.names)),
         starts: fit

@@ -256,10 +256,17 @@ fn drift(figures: &Value, say: &mut impl FnMut(String)) {
 fn chains(fit: &Value, figures: &Value, say: &mut impl FnMut(String)) {
     let Some(r_hat) = figures["r_hat"].as_f64() else { return };
     if fit["chains"].as_u64().unwrap_or(0) == 0 {
-        return say(format!(
+        say(format!(
             "\nChains that moved the draws\n  R-hat {r_hat:.2}: the spread of all chains over that within one. Up to 1.05 these short chains have forgotten\n  \
              the guide's draws that they began with."
         ));
+        if let Some(diverging) = figures["diverging"].as_f64() {
+            say(format!(
+                "  {:.2} % of their paths left the posterior. Above 0.1 % part of it is too narrow for them to come there.",
+                100.0 * diverging
+            ));
+        }
+        return;
     }
     let ess = figures["ess"].as_f64().unwrap_or(f64::NAN);
     say(format!(
