@@ -196,14 +196,14 @@ pub fn bracket(source: &str, node: &Node<'_>, index: bool) -> Doc {
         }
         // A comma after the last one goes, its comments stay.
         let comma = commas.get(k).copied();
-        if let Some(c) = comma {
-            parts.extend(c.before.iter().map(|r| Doc::Own(r.text.clone())));
-            if k + 1 < count {
-                parts.push(text(","));
-            }
+        if comma.is_some() && k + 1 < count {
+            parts.push(text(","));
         }
         parts.extend(after.map(|r| Doc::Trailing(r.text)));
-        parts.extend(comma.and_then(|c| c.after.clone()).map(|r| Doc::Trailing(r.text)));
+        // Comments above a comma follow it, and so does then the one behind it.
+        let (above, behind) = comma.map_or((&[][..], None), |c| (&c.before[..], c.after.as_ref()));
+        parts.extend(above.iter().map(|r| Doc::Own(r.text.clone())));
+        parts.extend(behind.map(|r| r.text.clone()).map(if above.is_empty() { Doc::Trailing } else { Doc::Own }));
     }
     let mut end = close.clone();
     parts.extend(std::mem::take(&mut end.before).into_iter().map(|r| Doc::Own(r.text)));
