@@ -172,11 +172,11 @@ pub fn structure_on(session: &mut Session, hir: &Hir, inputs: &Inputs) -> Option
 
 /// The loop nests for one data set; `None` if the data do not fit the model.
 pub fn lower(session: &mut Session, checked: &mut Checked, inputs: &Inputs) -> Option<(Bound, Graph, Layout)> {
-    lower_hir(session, &mut checked.hir, inputs)
+    let bound = data::bind(&checked.hir, inputs, &mut session.diags)?;
+    lower_hir(session, &mut checked.hir, bound)
 }
 
-fn lower_hir(session: &mut Session, hir: &mut Hir, inputs: &Inputs) -> Option<(Bound, Graph, Layout)> {
-    let mut bound = data::bind(hir, inputs, &mut session.diags)?;
+fn lower_hir(session: &mut Session, hir: &mut Hir, mut bound: Bound) -> Option<(Bound, Graph, Layout)> {
     let joint = derive::joint_for(hir, derive::Purpose::Fit, &lower::known_size(&bound));
     bound.add_derived(hir);
     let (graph, layout) = lower::lower(hir, &joint, &bound, &mut session.diags)?;
@@ -194,9 +194,27 @@ pub fn compile(session: &mut Session, checked: Checked, inputs: &Inputs) -> Opti
     compile_hir(session, checked.hir, inputs)
 }
 
-fn compile_hir(session: &mut Session, mut hir: Hir, inputs: &Inputs) -> Option<Compiled> {
+/// The same, with warnings of what the data say of the model.
+pub fn compile_warned(session: &mut Session, checked: Checked, inputs: &Inputs) -> Option<Compiled> {
+    let bound = data::bind(&checked.hir, inputs, &mut session.diags)?;
+    warn(session, &checked, &bound);
+    compile_bound(session, checked.hir, bound)
+}
+
+/// Warn where data and model do not go together well, though nothing is wrong with either.
+pub fn warn(session: &mut Session, checked: &Checked, bound: &Bound) {
+    data::contract(&checked.hir, bound, &mut session.diags);
+    data::scales(&checked.hir, bound, &mut session.diags);
+    check::allow(&checked.whole, &mut session.diags);
+}
+
+fn compile_hir(session: &mut Session, hir: Hir, inputs: &Inputs) -> Option<Compiled> {
+    let bound = data::bind(&hir, inputs, &mut session.diags)?;
+    compile_bound(session, hir, bound)
+}
+
+fn compile_bound(session: &mut Session, mut hir: Hir, mut bound: Bound) -> Option<Compiled> {
     if batches::asked(&hir).is_some() {
-        let mut bound = data::bind(&hir, inputs, &mut session.diags)?;
         if batches::in_closed_form(&hir) {
             conjugate::as_written(&mut hir);
         }
@@ -204,7 +222,7 @@ fn compile_hir(session: &mut Session, mut hir: Hir, inputs: &Inputs) -> Option<C
         bound.add_derived(&hir);
         return batches::compile(session, hir, bound, &joint, None);
     }
-    let (bound, graph, layout) = lower_hir(session, &mut hir, inputs)?;
+    let (bound, graph, layout) = lower_hir(session, &mut hir, bound)?;
     let mut model = Model::new(graph, layout.theta_names(&bound), layout.points(), layout.start().to_vec());
     if let Some(roles) = layout.roles() {
         let latent = |v: &VarId| matches!(hir.var(*v).kind, VarKind::Latent);

@@ -15,6 +15,9 @@ impl<'a> Checker<'a, '_> {
                     .here("not an attribute");
                 self.diags.push(match crate::diag::nearest(name, known.iter().copied()) {
                     Some(n) => d.help(format!("did you mean `@{n}`?")).edit(a.name.span, n),
+                    None if self.names.get(name).is_some_and(|e| e.var.is_some()) => d.help(format!(
+                        "a product of matrices is a sum over the plate that they share: `sum(x * {name} over k)`"
+                    )),
                     None => d.help("the attributes are `@centered`, `@noncentered` and `@allow(CODE)`"),
                 });
                 continue;

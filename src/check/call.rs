@@ -16,7 +16,11 @@ impl<'a> Checker<'a, '_> {
                 A::Name(n) => (n, base.span, items),
                 _ => return self.not_callable(callee),
             },
-            _ => return self.not_callable(callee),
+            _ if self.as_density(e, callee, args) => return bad(e.span),
+            _ => match self.without_module(callee) {
+                Some((name, span)) => (name, span, &[]),
+                None => return self.not_callable(callee),
+            },
         };
         if self.function(name, env).is_some_and(|f| net::is_chain(&f)) {
             self.diags.push(
@@ -42,7 +46,7 @@ impl<'a> Checker<'a, '_> {
             let d = Code::TOO_MANY_INDICES.at(at, format!("`{name}` takes no plate in `[ ]`")).here("not here");
             self.diags.push(match builtin(name) {
                 Some(Builtin::Reduce(_) | Builtin::Extremum(..)) => d.help(format!("write `{name}(… over plate)`")),
-                _ => d.help("remove it"),
+                _ => d.help("remove it").mend(Span { start: span.end, end: callee.span.end, ..span }, ""),
             });
             return bad(e.span);
         }
@@ -63,6 +67,18 @@ impl<'a> Checker<'a, '_> {
                     .here("stands to the right of `~` only")
                     .help(format!("declare what is drawn from it: `latent x ~ {name}(…)`, or `observe y ~ {name}(…)`")),
             );
+            // `let mu = Normal(0, 1)`
+            let own = self.heads.values().find(|h| {
+                matches!(h.0, VarKind::Let) && h.1.span.file == e.span.file && self.current.start + 4 == h.1.span.start
+            });
+            let head = own.map(|h| h.1.span).filter(|_| self.current.end == e.span.end);
+            if let (Some(head), Some(d)) = (head, self.diags.list.last_mut()) {
+                let gap = Span { start: head.end, end: e.span.start, ..head };
+                if gap.end - gap.start <= 3 {
+                    let word = Span { end: self.current.start + 3, ..self.current };
+                    *d = d.clone().edit(word, "latent").edit(gap, " ~ ");
+                }
+            }
             return bad(e.span);
         }
         if let Some((_, advice)) = LATER.iter().find(|(n, _)| *n == name) {
@@ -74,7 +90,9 @@ impl<'a> Checker<'a, '_> {
             );
             return bad(e.span);
         }
-        self.unknown_function(name, span);
+        if !self.as_density(e, callee, args) {
+            self.unknown_function(name, (span, e.span), args);
+        }
         bad(e.span)
     }
 
@@ -90,12 +108,35 @@ impl<'a> Checker<'a, '_> {
         bad(callee.span)
     }
 
-    fn unknown_function(&mut self, name: &str, span: Span) {
+    fn unknown_function(&mut self, name: &str, (span, whole): (Span, Span), args: &[Arg]) {
         let d =
             Code::UNKNOWN_FUNCTION.at(span, format!("there is no function called `{name}`")).here("unknown function");
         let lower = name.to_lowercase();
+        if matches!(lower.as_str(), "dot" | "dot_product" | "inprod" | "inner" | "matmul")
+            && let [a, b] = args
+        {
+            // Over the plate that both vary over, and nothing else does.
+            let axes = |e: &ast::Expr| match &e.kind {
+                A::Name(n) => {
+                    self.names.get(n).and_then(|x| x.var).map(|v| self.hir.var(v).axes.clone()).unwrap_or_default()
+                }
+                _ => vec![],
+            };
+            let (left, right) = (axes(&a.value), axes(&b.value));
+            let shared: Vec<AxisId> = left.iter().copied().filter(|x| right.contains(x)).collect();
+            if let [one] = shared.as_slice() {
+                let text = format!("sum({} * {} over {})", a.value, b.value, self.plate_name(*one));
+                return self.diags.push(d.help(format!("write `{text}`")).mend(whole, text));
+            }
+        }
         if let Some((_, advice)) = FOREIGN.iter().find(|(n, _)| *n == lower) {
-            return self.diags.push(d.help(format!("write {advice}")));
+            let d = d.help(format!("write {advice}"));
+            // `expit(x)` for `inv_logit(x)`: only the name differs.
+            let only = advice.strip_prefix('`').and_then(|a| a.strip_suffix("(x)`").or_else(|| a.strip_suffix("(p)`")));
+            return self.diags.push(match only {
+                Some(ours) if args.len() == 1 => d.mend(span, ours),
+                _ => d,
+            });
         }
         if let Some(value) = self.names.get(name) {
             return self.diags.push(
@@ -107,7 +148,11 @@ impl<'a> Checker<'a, '_> {
             Some(n) => d.meant(n),
             None => match nearest(name, self.dist_names()) {
                 Some(n) => d.help(format!("`{n}` is a distribution; it stands to the right of `~`")),
-                None => d.help(format!("define it: `fn {name}(x: real) -> real = …`")),
+                None => {
+                    let names = ["x", "y", "z", "u", "v", "w"].iter().take(args.len().max(1));
+                    let params: Vec<String> = names.map(|x| format!("{x}: real")).collect();
+                    d.help(format!("define it: `fn {name}({}) -> real = …`", params.join(", ")))
+                }
             },
         });
     }
@@ -129,7 +174,14 @@ impl<'a> Checker<'a, '_> {
                 Code::NAMED_ARGUMENT_MISPLACED
                     .at(named.span, format!("`{name}` takes its arguments by position, without names"))
                     .here("a name")
-                    .help(format!("write `{name}(…)`")),
+                    .help(format!("write `{name}(…)`"))
+                    .edit(
+                        Span {
+                            end: args.iter().find(|a| a.name.is_some()).map_or(named.span.end, |a| a.value.span.start),
+                            ..named.span
+                        },
+                        "",
+                    ),
             );
             return bad(e.span);
         }
@@ -159,6 +211,9 @@ impl<'a> Checker<'a, '_> {
             Builtin::Unary(op) => {
                 let Some([x]) = self.arguments(e, name, args, env) else { return bad(e.span) };
                 let x = self.numeric(x, &format!("take `{name}` of this"));
+                if matches!(op, UnOp::Log | UnOp::Sqrt) {
+                    self.may_have_no_value(name, &x, env);
+                }
                 let ty = match op {
                     UnOp::Floor | UnOp::Ceil | UnOp::Round | UnOp::Sign => Ty::Int,
                     UnOp::Abs if x.ty != Ty::Real => Ty::Int,
@@ -309,7 +364,11 @@ impl<'a> Checker<'a, '_> {
                         Code::REDUCE_OVER_WHICH
                             .at(e.span, format!("`{name}` over which plate? This varies over {text}"))
                             .here(format!("varies over {text}"))
-                            .help(format!("write `{name}(… over {guess})`")),
+                            .help(format!("write `{name}(… over {guess})`"))
+                            .edit(
+                                Span { start: arg.value.span.end, end: arg.value.span.end, ..e.span },
+                                format!(" over {guess}"),
+                            ),
                     );
                     return bad(e.span);
                 }

@@ -19,7 +19,8 @@ impl<'a> Checker<'a, '_> {
                     Code::BINDER_MISPLACED
                         .at(axis.span, "a type names its plate and nothing more")
                         .here("not in a type")
-                        .help(format!("write `{base}[{}]`", axis.plate.name)),
+                        .help(format!("write `{base}[{}]`", axis.plate.name))
+                        .mend(axis.span, &axis.plate.name),
                 );
                 return self.lose(name);
             }

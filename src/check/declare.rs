@@ -206,7 +206,7 @@ impl<'a> Checker<'a, '_> {
             if a.by.is_some() || a.along.is_some() || a.filter.is_some() || a.without.is_some() {
                 let d =
                     Code::BINDER_MISPLACED.at(a.span, "a type names its plate and nothing more").here("not in a type");
-                self.diags.push(d.help(format!("write `[{}]`", a.plate.name)));
+                self.diags.push(d.help(format!("write `[{}]`", a.plate.name)).mend(a.span, &a.plate.name));
                 return names.iter().for_each(|n| self.poison(n));
             }
             let taken = axes.iter().any(|x| self.plate_of(*x) == self.plate_of(axis));
@@ -301,7 +301,8 @@ impl<'a> Checker<'a, '_> {
                     Code::PLATE_LABEL
                         .at(i.value.span, "the cells of a plate are named by text")
                         .here("a name without quotes")
-                        .help(format!("write `\"{n}\"`")),
+                        .help(format!("write `\"{n}\"`"))
+                        .mend(i.value.span, format!("\"{n}\"")),
                 ),
                 _ => self.diags.push(
                     Code::PLATE_LABEL.at(i.value.span, "the cells of a plate are named by text").here("not text").help(

@@ -30,33 +30,15 @@ pub(super) struct Drawn {
     pub censoring: Option<Censoring>,
 }
 
-/// What other languages call a distribution of ours.
-const FOREIGN: &[(&str, &str)] = &[
-    ("gaussian", "Normal"),
-    ("norm", "Normal"),
-    ("dnorm", "Normal"),
-    ("student_t", "StudentT"),
-    ("t", "StudentT"),
-    ("double_exponential", "Laplace"),
-    ("lognormal", "LogNormal"),
-    ("inv_gamma", "InvGamma"),
-    ("inversegamma", "InvGamma"),
-    ("neg_binomial_2", "NegBinomial"),
-    ("negativebinomial", "NegBinomial"),
-    ("bernoulli_logit", "Bernoulli(logit: …)"),
-    ("binomial_logit", "Binomial(n, logit: …)"),
-    ("poisson_log", "Poisson(log: …)"),
-    ("categorical_logit", "Categorical(logit: …)"),
-    ("half_normal", "HalfNormal"),
-    ("half_cauchy", "HalfCauchy"),
-];
-
 impl<'a> Checker<'a, '_> {
     pub(super) fn dist(&mut self, e: &'a ast::Expr, drawn: &Drawn, env: &Env) -> Option<DistUse> {
         let (name, name_span, args): (&'a str, Span, &'a [Arg]) = match &e.kind {
             A::Call { callee, args } => match &callee.kind {
                 A::Name(n) => (n, callee.span, args),
-                _ => return self.not_a_dist(e),
+                _ => match self.without_module(callee) {
+                    Some((n, span)) => (n, span, args),
+                    None => return self.not_a_dist(e, drawn),
+                },
             },
             A::If { condition, then, otherwise } => {
                 let c = self.expr(condition, env);
@@ -82,7 +64,7 @@ impl<'a> Checker<'a, '_> {
                     },
                     _ => None,
                 });
-                let Some(n) = named else { return self.not_a_dist(e) };
+                let Some(n) = named else { return self.not_a_dist(e, drawn) };
                 self.diags.push(
                     Code::NOT_A_DISTRIBUTION
                         .at(e.span, "a distribution is needed to the right of `~`, and this computes with one")
@@ -93,8 +75,9 @@ impl<'a> Checker<'a, '_> {
                 );
                 return None;
             }
-            _ => return self.not_a_dist(e),
+            _ => return self.not_a_dist(e, drawn),
         };
+        let args = if self.forms(name).is_some() { self.without_site(args) } else { args };
         if name == "flat" && self.forms(name).is_none() {
             return self.flat(e.span, args, drawn);
         }
@@ -287,7 +270,11 @@ impl<'a> Checker<'a, '_> {
         Some(DistUse { name, span, args, x, logpdf, sample, mean, variance, most, support, range, log_kept })
     }
 
-    fn not_a_dist(&mut self, e: &ast::Expr) -> Option<DistUse> {
+    fn not_a_dist(&mut self, e: &ast::Expr, drawn: &Drawn) -> Option<DistUse> {
+        if let Some(d) = self.as_formula(e, &drawn.what) {
+            self.diags.push(d);
+            return None;
+        }
         self.diags.push(
             Code::NOT_A_DISTRIBUTION
                 .at(e.span, "a distribution is needed to the right of `~`")
@@ -304,11 +291,14 @@ impl<'a> Checker<'a, '_> {
         let mut d = Code::UNKNOWN_DISTRIBUTION
             .at(span, format!("there is no distribution called `{name}`"))
             .here("not in the library");
-        let lower = name.to_lowercase();
-        let foreign = FOREIGN.iter().find(|(f, _)| *f == lower).map(|x| x.1.to_string());
-        let names = self.dist_names();
-        let same = names.iter().find(|n| n.to_lowercase() == lower.replace('_', "")).map(|n| n.to_string());
-        d = match same.or(foreign).or_else(|| nearest(name, names).map(str::to_string)) {
+        let (near, differs) = match self.family_meant(name) {
+            Some((ours, differs)) => (Some(ours), differs),
+            None => (nearest(name, self.dist_names()).map(str::to_string), ""),
+        };
+        if !differs.is_empty() {
+            d = d.note(differs);
+        }
+        d = match near {
             // Another parametrisation is no mere name.
             Some(n) if n.contains('(') => d.help(format!("did you mean `{n}`?")),
             Some(n) => d.meant(n),
@@ -348,19 +338,25 @@ impl<'a> Checker<'a, '_> {
         if let Some(f) = forms.iter().find(fits) {
             return Some(*f); // wrong count: reported by the matching of arguments
         }
-        for n in &named {
-            if !forms.iter().any(|f| has(f, &n.name)) {
-                let all: Vec<&str> = forms.iter().flat_map(|f| f.params.iter().map(|p| p.name.name.as_str())).collect();
-                let mut d = Code::UNKNOWN_ARGUMENT
-                    .at(n.span, format!("`{name}` has no argument called `{}`", n.name))
-                    .here("unknown argument");
-                d = match nearest(&n.name, all) {
-                    Some(x) => d.help(format!("did you mean `{x}:`?")).edit(n.span, x),
-                    None => d.help(format!("write `{}`", self.forms_text(name))),
-                };
-                self.diags.push(d);
-                return None;
-            }
+        let all: Vec<&str> = forms.iter().flat_map(|f| f.params.iter().map(|p| p.name.name.as_str())).collect();
+        let strangers: Vec<&&Ident> = named.iter().filter(|n| !forms.iter().any(|f| has(f, &n.name))).collect();
+        for n in &strangers {
+            let d = Code::UNKNOWN_ARGUMENT
+                .at(n.span, format!("`{name}` has no argument called `{}`", n.name))
+                .here("unknown argument");
+            let near = foreign::argument(&n.name, &all).or_else(|| nearest(&n.name, all.iter().copied()));
+            let value = args.iter().find(|a| a.name.as_ref().is_some_and(|x| x.span == n.span)).map(|a| &a.value);
+            self.diags.push(match (near, n.name.as_str(), value) {
+                (None, "var" | "variance" | "sigma2", Some(value)) if all.contains(&"sigma") => {
+                    let text = format!("sigma: sqrt({value})");
+                    d.help(format!("it takes a standard deviation: `{text}`")).edit(n.span.to(value.span), text)
+                }
+                (Some(x), ..) => d.help(format!("did you mean `{x}:`?")).edit(n.span, x),
+                (None, ..) => d.help(format!("write `{}`", self.forms_text(name))),
+            });
+        }
+        if !strangers.is_empty() {
+            return None;
         }
         self.diags.push(
             Code::ARGUMENTS_CLASH

@@ -4,12 +4,16 @@ use super::names::Later;
 use super::*;
 use crate::diag::Code;
 use crate::syntax::ast::{BinaryOp, ExprKind as A, UnaryOp};
+use crate::syntax::explain::UNREAD_TABLE;
 
 /// Trees stay shallower than this, with the functions that they call, so that no recursion exhausts the stack.
 const MOST_DEEP: usize = 1500;
 
 /// The bits of the number that stands for a mistake: a NaN that no arithmetic gives, unlike the constant `nan`.
 const BAD: u64 = 0x7ff8_0bad_0bad_0bad;
+
+/// What other languages write where there is no value.
+const NOTHING: &[&str] = &["NA", "NULL", "None", "null", "missing", "NaN"];
 
 impl<'a> Checker<'a, '_> {
     /// Check an expression in an environment. A mistake is reported once and gives a value that fits anywhere.
@@ -62,7 +66,7 @@ impl<'a> Checker<'a, '_> {
             A::List(items) => self.list(items, e.span, env),
             A::Block { lets, value } => self.block(lets, value, env),
             A::Pipe { .. } => self.pipe(e.span),
-            A::Text(_) => self.text(e.span),
+            A::Text(text) => self.text(text, e.span),
             A::Error => bad(e.span),
         }
     }
@@ -108,13 +112,16 @@ impl<'a> Checker<'a, '_> {
     }
 
     #[inline(never)]
-    fn text(&mut self, span: Span) -> Expr {
-        self.diags.push(
-            Code::TEXT_AS_NUMBER
-                .at(span, "text cannot be used as a number")
-                .here("a label")
-                .help("labels stand inside `[ ]`, to pick a cell of a plate: `beta[\"slope\"]`"),
-        );
+    fn text(&mut self, text: &str, span: Span) -> Expr {
+        let d = Code::TEXT_AS_NUMBER.at(span, "text cannot be used as a number").here("a label");
+        let value = self.names.get(text).is_some_and(|e| e.var.is_some());
+        self.diags.push(match text.parse::<f64>() {
+            Ok(number) if number.is_finite() && !text.starts_with(['+', '.']) => {
+                d.help(format!("write `{text}`")).mend(span, text)
+            }
+            _ if value => d.help(format!("names stand without quotes: `{text}`")).mend(span, text),
+            _ => d.help("labels stand inside `[ ]`, to pick a cell of a plate: `beta[\"slope\"]`"),
+        });
         bad(span)
     }
 
@@ -193,7 +200,8 @@ impl<'a> Checker<'a, '_> {
         let mut d = Code::AMBIGUOUS_COLUMN
             .at(span, format!("`{name}` is a column of more than one table"))
             .here("which one?")
-            .help(format!("write `{}.{name}`", table(self, &columns[0])));
+            .help(format!("write `{}.{name}`", table(self, &columns[0])))
+            .edit(span, format!("{}.{name}", table(self, &columns[0])));
         for v in columns {
             d = d.label(self.hir.var(*v).span, format!("a column of `{}`", table(self, v)));
         }
@@ -202,7 +210,7 @@ impl<'a> Checker<'a, '_> {
     }
 
     pub(super) fn unknown_name(&mut self, name: &str, span: Span, env: &Env) {
-        if self.poisoned.contains(name) {
+        if self.poisoned.contains(name) || self.hir.tables.is_empty() && self.poisoned.contains(UNREAD_TABLE) {
             return;
         }
         if self.hidden_index(name, span, env) {
@@ -251,11 +259,32 @@ impl<'a> Checker<'a, '_> {
             self.names.suggest(name, scope.iter().copied().chain(poisoned)).map(str::to_string)
         };
         let mut d = Code::UNKNOWN_NAME.at(span, format!("there is no value called `{name}`")).here("not declared");
-        d = match near {
+        d = match near.filter(|_| !NOTHING.contains(&name)) {
             Some(n) => d.meant(n),
             None if env.closed() => d.help(format!("add a parameter: `{name}: real`")),
             None if env.scope == Scope::Constant => d.help(format!("declare it above: `const {name} = 3`")),
-            None => d.help(format!("declare it above: a column of a table, `latent {name} ~ …`, or `let {name} = …`")),
+            None if NOTHING.contains(&name) => d.help(
+                "no value is missing here: a column with empty cells is declared `real?`, and modelled by an `observe`",
+            ),
+            None if name == "N" && self.hir.tables.len() == 1 => {
+                let size = format!("size({})", self.hir.tables[0].name);
+                d.help(format!("the number of rows is `{size}`")).edit(span, size)
+            }
+            None => {
+                let d =
+                    d.help(format!("declare it above: a column of a table, `latent {name} ~ …`, or `let {name} = …`"));
+                // Above the line that asks for it; the prior is for the author to choose.
+                let scale = ["sigma", "tau", "sd", "scale", "omega", "s_"].iter().any(|w| name.starts_with(w));
+                let prior = if scale { "HalfNormal(1)" } else { "Normal(0, 1)" };
+                let here = self.current.file == span.file && self.current.start <= span.start;
+                match here && env.scope == Scope::Model {
+                    true => {
+                        let line = format!("latent {name} ~ {prior}\n");
+                        d.edit(Span { end: self.current.start, ..self.current }, line)
+                    }
+                    false => d,
+                }
+            }
         };
         self.diags.push(d);
     }

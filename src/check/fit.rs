@@ -5,6 +5,34 @@ use crate::diag::{Code, nearest};
 use crate::syntax::ast::{ExprKind as A, FitItem};
 
 /// Options of the `fit` block: name, and what its value must be.
+/// What other programs call an option of ours.
+const FOREIGN_OPTIONS: &[(&str, &str)] = &[
+    ("lr", "learning_rate"),
+    ("step_size", "learning_rate"),
+    ("iterations", "max_steps"),
+    ("iter", "max_steps"),
+    ("num_steps", "max_steps"),
+    ("steps", "max_steps"),
+    ("step", "max_steps"),
+    ("n", "max_steps"),
+    ("num_samples", "draws"),
+    ("samples", "draws"),
+    ("num_draws", "draws"),
+    ("random_seed", "seed"),
+    ("rng_key", "seed"),
+    ("inits", "starts"),
+    ("restarts", "starts"),
+    ("tol", "tolerance"),
+    ("tol_rel_obj", "tolerance"),
+    ("batch_size", "batch"),
+    ("minibatch", "batch"),
+    ("optim", "optimizer"),
+    ("algorithm", "method"),
+    ("inference", "method"),
+    ("early_stopping", "patience"),
+    ("validation_split", "holdout"),
+];
+
 const OPTIONS: &[(&str, Kind)] = &[
     ("draws", Kind::Whole),
     ("starts", Kind::Whole),
@@ -336,6 +364,19 @@ impl<'a> Checker<'a, '_> {
                         };
                         d.help(format!("did you mean `guide {n}`?")).edit(at, n)
                     }
+                    None if squeezed == "advi" => {
+                        d.help("its independent normals are `guide meanfield`").edit(family.span, "meanfield")
+                    }
+                    None if squeezed == "fullrankadvi" => {
+                        d.help("write `guide fullrank`").edit(family.span, "fullrank")
+                    }
+                    None if matches!(squeezed.as_str(), "nuts" | "hmc" | "mcmc" | "laplace" | "pathfinder" | "map") => {
+                        let method =
+                            if matches!(squeezed.as_str(), "hmc" | "mcmc") { "nuts" } else { squeezed.as_str() };
+                        d.help(format!(
+                            "that is a method: `vic fit --method {method}`, or `fit {{ method: {method} }}`"
+                        ))
+                    }
                     None if squeezed == "normal" || squeezed == "gaussian" => d.help(
                         "`guide meanfield` is independent normals, `guide fullrank` one normal with correlations",
                     ),
@@ -393,7 +434,8 @@ impl<'a> Checker<'a, '_> {
                 .at(item.name.span, format!("there is no fit option called `{name}`"))
                 .here("not an option");
             let known: Vec<&str> = OPTIONS.iter().map(|o| o.0).collect();
-            d = match nearest(name, known.iter().copied()) {
+            let foreign = FOREIGN_OPTIONS.iter().find(|o| o.0 == name).map(|o| o.1);
+            d = match foreign.or_else(|| nearest(name, known.iter().copied())) {
                 Some(n) => d.meant(n),
                 None => d.help(format!("the options are {}", known.join(", "))),
             };

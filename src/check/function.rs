@@ -329,7 +329,8 @@ impl<'a> Checker<'a, '_> {
                 Some(n) => match params.iter().position(|p| p.name.name == n.name) {
                     Some(p) => Some(p),
                     None => {
-                        let near = nearest(&n.name, params.iter().map(|p| p.name.name.as_str()));
+                        let known: Vec<&str> = params.iter().map(|p| p.name.name.as_str()).collect();
+                        let near = foreign::argument(&n.name, &known).or_else(|| nearest(&n.name, known));
                         let d = Code::UNKNOWN_ARGUMENT
                             .at(n.span, format!("`{name}` has no argument called `{}`", n.name))
                             .here("unknown argument");
@@ -377,10 +378,43 @@ impl<'a> Checker<'a, '_> {
                     false => format!("missing {}", missing.join(" and ")),
                 })
                 .help(format!("write `{}`", signature()));
+            let d = self.miscounted(d, name, args, params.len());
             self.diags.push(if in_model { d.label(declared, "declared here") } else { d });
             return None;
         }
         Some(out.into_iter().flatten().collect())
+    }
+
+    /// An argument too many that has a reason: `HalfNormal(0, 1)`, or `0,5` for 0.5.
+    fn miscounted(&self, d: Diagnostic, name: &str, args: &[&'a Arg], takes: usize) -> Diagnostic {
+        if args.len() != takes + 1 {
+            return d;
+        }
+        let digits = |a: &Arg| match &a.value.kind {
+            A::Number { text, .. } if a.name.is_none() => Some(text.clone()),
+            _ => None,
+        };
+        let touching = |p: &[&Arg]| p[0].value.span.end + 1 == p[1].value.span.start;
+        let spaced = args.windows(2).any(|p| !touching(p));
+        if let Some(pair) = args.windows(2).find(|p| touching(p) && digits(p[0]).is_some() && digits(p[1]).is_some())
+            && spaced
+            && let (Some(whole), Some(part)) = (digits(pair[0]), digits(pair[1]))
+            && !whole.contains('.')
+        {
+            let number = format!("{whole}.{part}");
+            return d
+                .help(format!("a decimal point separates the digits: `{number}`"))
+                .edit(pair[0].value.span.to(pair[1].value.span), number);
+        }
+        let zero = digits(args[0]).is_some_and(|t| t.parse() == Ok(0.0));
+        if name.starts_with("Half") && zero {
+            let span = Span {
+                end: args[1].name.as_ref().map_or(args[1].value.span.start, |n| n.span.start),
+                ..args[0].value.span
+            };
+            return d.help("a half distribution starts at 0, and takes no location: remove the `0`").mend(span, "");
+        }
+        d
     }
 
     /// What the body of a function declared at this place sees.

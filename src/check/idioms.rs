@@ -148,7 +148,7 @@ fn text(e: &E) -> Option<String> {
     (!matches!(e.kind, A::Error)).then(|| e.to_string())
 }
 
-fn each_part(e: &E, visit: &mut dyn FnMut(&E)) {
+pub(super) fn each_part(e: &E, visit: &mut dyn FnMut(&E)) {
     match &e.kind {
         A::Unary { operand, .. } => visit(operand),
         A::Binary { left, right, .. } | A::Pipe { left, right } => {

@@ -31,6 +31,23 @@ impl<'a> Checker<'a, '_> {
             );
             return bad(e.span);
         }
+        // `rows["x"]`: a column, as a data frame has it.
+        if let (A::Name(n), [IndexItem::Expr(ast::Expr { kind: A::Text(column), .. })]) = (&base.kind, items)
+            && let Some(entry) = self.names.get(n).filter(|x| x.table.is_some() && x.var.is_none())
+        {
+            let declared = entry.span;
+            let table = entry.table.map(|t| self.hir.table(t).columns.clone()).unwrap_or_default();
+            let has = table.iter().any(|v| self.hir.var(*v).name == *column);
+            let d = Code::PLATE_AS_VALUE
+                .at(e.span, "a column is used by its bare name")
+                .here("not a cell of a plate")
+                .label(declared, "the table");
+            self.diags.push(match has {
+                true => d.help(format!("write `{column}`")).mend(e.span, column.clone()),
+                false => d.help(format!("declare it in the table, `{column}: real`, and write `{column}`")),
+            });
+            return bad(e.span);
+        }
         let lagged = items.iter().any(is_lag);
         let items: Vec<(Item, Span)> = items.iter().map(|i| self.index_item(i, env)).collect();
         if items.iter().any(|(i, _)| matches!(i, Item::Bad)) {

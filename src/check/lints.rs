@@ -35,6 +35,7 @@ impl<'a> Checker<'a, '_> {
         self.no_data(model);
         self.structure(model);
         self.idioms(model);
+        self.suspects();
     }
 
     /// A latent that no observation or factor depends on is fitted to its prior.

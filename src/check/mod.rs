@@ -15,6 +15,7 @@ mod discrete;
 mod dist;
 mod expr;
 mod fit;
+mod foreign;
 mod function;
 mod guide;
 mod head;
@@ -38,6 +39,7 @@ mod recurrence;
 mod steps;
 mod structure;
 mod support;
+mod suspects;
 mod walk;
 pub mod words;
 

@@ -199,6 +199,10 @@ impl<'a> Checker<'a, '_> {
             (true, []) => {
                 let text = self.axes_text(&drawn.axes);
                 let plate = self.plate_name(drawn.axes[0]);
+                let edit = match (drawn.axes.as_slice(), drawn.what.strip_prefix("latent ")) {
+                    ([_], Some(name)) => Some(format!("{name} over {plate}")),
+                    _ => None,
+                };
                 let help = match drawn.axes.as_slice() {
                     [_] => after(plate),
                     _ => format!(
@@ -211,7 +215,10 @@ impl<'a> Checker<'a, '_> {
                     .here("all cells at once")
                     .label(drawn.span, format!("independent per cell of {text}"))
                     .help(help);
-                self.diags.push(at);
+                self.diags.push(match edit {
+                    Some(text) => at.edit(drawn.span, text),
+                    None => at,
+                });
                 None
             }
             (true, [first, ..]) => {
@@ -238,7 +245,10 @@ impl<'a> Checker<'a, '_> {
                     .here("jointly")
                     .label(span, "one number per cell")
                     .help(help);
-                self.diags.push(at);
+                self.diags.push(match drawn.what.strip_prefix("latent ").filter(|_| drawn.axes.is_empty()) {
+                    Some(name) => at.edit(drawn.span, format!("{name}[{}]", plates.join(", "))),
+                    None => at,
+                });
                 None
             }
         }
@@ -284,9 +294,18 @@ impl<'a> Checker<'a, '_> {
             });
         let bare = name.trim_matches('`');
         d = match (key, product) {
-            (_, Some(_)) => d.help(format!("sum over the plate: `sum(… over {plate})`")),
+            (_, Some(product)) => {
+                let (start, end) = (Span { end: product.start, ..product }, Span { start: product.end, ..product });
+                d.help(format!("sum over the plate: `sum(… over {plate})`"))
+                    .edit(start, "sum(")
+                    .edit(end, format!(" over {plate})"))
+            }
             (Some(k), None) if culprit.is_some() => {
-                let indexed = format!("{bare}[{}]", k.name);
+                let given = culprit.map_or(vec![], |(var, s)| self.given_indices(var, s, axis, &k.name, v));
+                let indexed = match given.is_empty() {
+                    true => format!("{bare}[{}]", k.name),
+                    false => format!("{bare}[{}]", given.join(", ")),
+                };
                 let d = d.help(format!("index it: `{indexed}`"));
                 // A value that has an index already gets the missing one by hand.
                 let alone = culprit.is_some_and(|(v, s)| (s.end - s.start) as usize == self.hir.var(v).name.len());
@@ -309,6 +328,33 @@ impl<'a> Checker<'a, '_> {
         };
         self.diags.push(d);
         false
+    }
+
+    /// The indices of a read in which one is missing, with that one filled in; none, if they cannot be told.
+    fn given_indices(&self, var: VarId, span: Span, missing: AxisId, key: &str, within: &Expr) -> Vec<String> {
+        let mut out = vec![];
+        walk(within, &mut |e| {
+            let ExprKind::Read { var: v, index } = &e.kind else { return };
+            if *v != var || e.span != span || !out.is_empty() || index.len() < 2 {
+                return;
+            }
+            let texts: Option<Vec<String>> = index
+                .iter()
+                .map(|i| match i {
+                    Index::Axis(a) if *a == missing => Some(key.to_owned()),
+                    Index::Axis(a) => Some(self.plate_name(*a).to_owned()),
+                    Index::At(x) => match &x.kind {
+                        ExprKind::Read { var, .. } => Some(self.hir.var(*var).name.clone()),
+                        _ => None,
+                    },
+                    Index::Label(label, _) => {
+                        Some(if label.parse::<f64>().is_ok() { label.clone() } else { format!("\"{label}\"") })
+                    }
+                })
+                .collect();
+            out = texts.unwrap_or_default();
+        });
+        out
     }
 
     /// A product of two values over the plate is surely a sum that was forgotten.

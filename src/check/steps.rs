@@ -106,7 +106,8 @@ impl<'a> Checker<'a, '_> {
                         .at(n.span, format!("`{}` is a {word}: it is known, there is nothing to report", n.name))
                         .here("not estimated")
                         .label(self.hir.var(var).span, "declared here")
-                        .help(format!("remove it, or report something computed: `report m = mean({})`", n.name)),
+                        .help(format!("remove it, or report something computed: `report m = mean({})`", n.name))
+                        .edit(n.span, format!("m = mean({})", n.name)),
                 );
                 continue;
             }

@@ -30,7 +30,8 @@ impl<'a> Checker<'a, '_> {
                 Code::RANGE_MISPLACED
                     .at(ty.span, format!("`{base}` has no range"))
                     .here("only numbers have one")
-                    .help(format!("write `{base}`, or declare a `real` or an `int`")),
+                    .help(format!("write `{base}`, or declare a `real` or an `int`"))
+                    .edit(ty.span, base),
             );
             return Constraint::None;
         }
@@ -358,6 +359,9 @@ impl<'a> Checker<'a, '_> {
             return;
         }
         if got.lower >= wanted.lower && got.upper <= wanted.upper {
+            if open && got.lower == wanted.lower {
+                self.discrete_at_edge(what, name, v, got.lower);
+            }
             return;
         }
         let link = self.link(name);

@@ -7,7 +7,6 @@ use super::args::{self, CheckArgs, Format};
 use super::findings::{Finding, to_github, to_json, to_sarif};
 use super::terminal::{Terminal, counts};
 use super::{ERROR, INTERRUPTED, OK, files, interrupt};
-use crate::check;
 use crate::data;
 use crate::diag::{ALL, Code, Diagnostic, Severity, nearest};
 use crate::driver::{self, Session};
@@ -128,9 +127,7 @@ fn check(args: &CheckArgs, model: &str, data: &[&String]) -> Session {
     match files::inputs(&inputs) {
         Ok(inputs) => {
             if let Some(bound) = data::bind(&checked.hir, &inputs, &mut session.diags) {
-                data::contract(&checked.hir, &bound, &mut session.diags);
-                data::scales(&checked.hir, &bound, &mut session.diags);
-                check::allow(&checked.whole, &mut session.diags);
+                driver::warn(&mut session, &checked, &bound);
             }
         }
         Err(errors) => errors.into_iter().for_each(|d| session.diags.push(d)),

@@ -11,7 +11,7 @@ use crate::report::{FitReport, OutDir, TableStyle, summary_json, table, verdict_
 
 pub fn run(args: &FitArgs, terminal: &Terminal) -> u8 {
     let mut session = Session::default();
-    let report = fit(args, &mut session);
+    let report = fit(args, &mut session, terminal);
     terminal.complain_all(&session.diags, &session.sources);
     let Some((report, out)) = report else { return ERROR };
     let interrupted = interrupt::happened();
@@ -65,7 +65,7 @@ fn suffices(args: &FitArgs, report: &FitReport) -> bool {
 }
 
 /// The fit, and where it goes; `None` if the session says why not.
-fn fit(args: &FitArgs, session: &mut Session) -> Option<(FitReport, Option<OutDir>)> {
+fn fit(args: &FitArgs, session: &mut Session, terminal: &Terminal) -> Option<(FitReport, Option<OutDir>)> {
     let mut or_say = |d: Diagnostic| session.diags.push(d);
     let text = files::model(&args.inputs.model, &args.inputs.data).map_err(&mut or_say).ok()?;
     let out = match &args.out {
@@ -90,10 +90,13 @@ fn fit(args: &FitArgs, session: &mut Session) -> Option<(FitReport, Option<OutDi
     }
     let imports = checked.imports.clone();
     let compiled = match &pieces {
-        None => driver::compile(session, checked, &inputs)?,
+        None => driver::compile_warned(session, checked, &inputs)?,
         Some(pieces) => driver::compile_pieces(session, checked, &inputs, pieces)?,
     };
     let options = driver::options(&compiled, &request);
+    // What there is to think about is read while the fit runs.
+    terminal.complain_all(&session.diags, &session.sources);
+    session.diags.list.clear();
     let mut progress = Progress::new(!args.quiet);
     let report = driver::fit(session, &compiled, &options, &mut |p| progress.update(p));
     progress.finish();

@@ -34,12 +34,26 @@ pub fn not_a_header(hir: &Hir, table: &Table, header: &[String], file: &str) -> 
                 .help(format!("separate the cells by commas instead of {signs}")),
         );
     }
-    let number = header.iter().position(|name| name.parse::<f64>().is_ok())?;
-    let d = said(format!("the first line of `{file}` holds a number where a name belongs"));
-    Some(
-        d.place(format!("{file}:1:{}: {}", number + 1, quoted(&header[number])))
-            .help("put a line with the names of the columns above the rows"),
-    )
+    if let Some(number) = header.iter().position(|name| name.parse::<f64>().is_ok()) {
+        let d = said(format!("the first line of `{file}` holds a number where a name belongs"));
+        return Some(
+            d.place(format!("{file}:1:{}: {}", number + 1, quoted(&header[number])))
+                .help("put a line with the names of the columns above the rows"),
+        );
+    }
+    // Not one column by its name, a pattern, or nearly so: another file.
+    let known = |id: &VarId| match &hir.var(*id).kind {
+        VarKind::Column(Column { from, .. }) => {
+            let near = |name: &String| nearest(name, header.iter().map(String::as_str)).is_some();
+            matches(from, header) || matches!(from, From::Name(name) if near(name))
+        }
+        _ => true,
+    };
+    (table.columns.len() > 1 && !table.columns.iter().any(known)).then(|| {
+        said(format!("`{file}` has none of the columns of `{}`", table.name))
+            .note(format!("its columns are: {}", listed(header.iter().map(String::as_str))))
+            .help("see whether it is the right file; a column of another name is read by `x: real from \"that name\"`")
+    })
 }
 
 /// Find `var` in `header`, or say what is wrong and which columns there are.

@@ -511,6 +511,9 @@ fn unreadable(content: Content, shades: bool, text: &str) -> ((&'static str, &'s
             _ if text.strip_suffix('%').is_some_and(|t| t.trim().parse::<f64>().is_ok()) => {
                 "leave out the percent sign".into()
             }
+            _ if text.trim_matches(['$', '€', '£', '¥', ' ']).parse::<f64>().is_ok() => {
+                "leave out the currency sign".into()
+            }
             _ => "mend the cells; words that name groups are a `category`".into(),
         }
     };

@@ -295,4 +295,10 @@ codes! {
     ALIASED "V1014" warning "unknowns of which only the sum is told";
     LABEL_SYMMETRY "V1015" warning "classes that can change places";
     WEAK_GUIDE "V1016" warning "a guide that leaves out what the priors tie";
+    VARIANCE_AS_SCALE "V1017" warning "a variance where a standard deviation is needed";
+    PRECISION_AS_SCALE "V1018" warning "a precision where a standard deviation is needed";
+    DISCRETE_AS_REAL "V1019" warning "a discrete unknown in the place of a positive number";
+    DENSITY_OF_TRUTH "V1020" warning "a density of yes and no";
+    CODE_AS_NUMBER "V1021" warning "codes used as quantities";
+    OBSERVED_TWICE "V1022" warning "data that are observed twice";
 }

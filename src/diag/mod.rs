@@ -165,8 +165,9 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|c| (strsim::damerau_levenshtein(&lower, &c.to_lowercase()), c))
         .filter(|(d, c)| {
             let length = name.chars().count().max(c.chars().count());
-            // Something must be left of the name: `x` is not near `z`.
-            *d * 3 <= length.max(3) && *d < length
+            let least = name.chars().count().min(c.chars().count());
+            // Something must be left of the name: `x` is not near `z`, nor `p` near `pi`.
+            *d == 0 || *d * 3 <= length.max(3) && least > 1 && *d < length
         })
         .min_by_key(|(d, c)| (*d, c.len()))
         .map(|(_, c)| c)

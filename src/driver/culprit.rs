@@ -1,11 +1,11 @@
 //! Which part of a statement is not finite at a cell, and the values that it is made of: the innermost operation that makes
-//! something else of finite numbers.
+//! something else of finite numbers, sums and earlier rows included.
 
 use super::Compiled;
 use crate::check::walk;
-use crate::hir::{Expr, ExprKind, Index, LocalId, Step, VarId};
+use crate::hir::{AxisId, BinOp, Expr, ExprKind, Index, LocalId, PlateId, Reduction, Step, VarId};
 use crate::prim::scalar;
-use crate::run::Reporter;
+use crate::run::interp::Interp;
 use crate::source::Span;
 
 /// Finite, but beyond what a density can make a number of.
@@ -17,38 +17,51 @@ pub struct Culprit {
     pub value: f64,
     /// What it reads: `x` and its value.
     pub reads: Vec<(String, f64)>,
+    /// The cells of the sums around it: plate and 0-based position.
+    pub within: Vec<(String, usize)>,
 }
 
-/// Search the statement at this place, in the cell that plates and 0-based positions name, at the values of a fit that the
-/// reporter has computed.
-pub fn culprit<'a>(
-    compiled: &'a Compiled,
-    reporter: &'a Reporter<'a>,
-    statement: Span,
-    cell: &'a [(String, usize)],
-) -> Option<Culprit> {
+/// A statement at one cell, where the buffers of a report are filled.
+pub struct Place<'a> {
+    pub compiled: &'a Compiled,
+    pub report: &'a Interp<'a>,
+    /// Plates and 0-based positions.
+    pub cell: &'a [(String, usize)],
+    /// In a batch: its plate, and which rows of the table it holds.
+    pub rows: Option<(PlateId, &'a [usize])>,
+}
+
+/// Search the statement at this place of the model.
+pub fn culprit(place: &Place<'_>, statement: Span) -> Option<Culprit> {
+    let compiled = place.compiled;
     let here = |s: &Span| s.file == statement.file && s.start <= statement.start && statement.end <= s.end;
-    let step = compiled.hir.steps.iter().find(|s| match s {
+    let of = |s: &Step| match s {
         Step::Observe { span, .. }
         | Step::Latent { span, .. }
         | Step::Let { span, .. }
         | Step::Factor { span, .. }
         | Step::Param { span, .. } => here(span),
-    })?;
-    let parts: Vec<&Expr> = match step {
-        Step::Observe { dist, .. } | Step::Latent { dist, .. } => dist.args.iter().map(|a| &a.2).collect(),
-        Step::Let { value, .. } | Step::Factor { value, .. } => vec![value],
-        Step::Param { .. } => vec![],
     };
-    let mut search = Search { compiled, reporter, cell, locals: vec![], found: None };
+    // What stands for several statements at once, as the rows of a batch do, is looked for in all of them.
+    let any = !compiled.hir.steps.iter().any(of);
+    let steps = compiled.hir.steps.iter().filter(|s| any || of(s));
+    let parts = steps.flat_map(|step| -> Vec<&Expr> {
+        match step {
+            Step::Observe { dist, .. } | Step::Latent { dist, .. } => dist.args.iter().map(|a| &a.2).collect(),
+            Step::Let { value, .. } | Step::Factor { value, .. } => vec![value],
+            Step::Param { .. } => vec![],
+        }
+    });
+    let mut search = Search { place, locals: vec![], axes: vec![], found: None };
     for part in parts {
         let value = search.value(part);
         if search.found.is_none() && value.is_some_and(|v| v.abs() > HUGE) {
-            search.found = value.map(|v| (part, v));
+            search.found = value.map(|value| Found { part: part.clone(), value, axes: vec![] });
         }
-        if let Some((e, value)) = search.found {
+        if let Some(Found { part, value, axes }) = search.found.take() {
+            search.axes.clone_from(&axes);
             let mut reads = vec![];
-            walk(e, &mut |e| {
+            walk(&part, &mut |e| {
                 if let ExprKind::Read { var, index } = &e.kind
                     && let Some(value) = search.read(*var, index)
                 {
@@ -58,24 +71,32 @@ pub fn culprit<'a>(
                     }
                 }
             });
+            let within = axes.iter().map(|(a, i)| (compiled.hir.plate(compiled.hir.axis(*a).plate).name.clone(), *i));
+            let within = within.collect();
             // In a body of the library it is of no use to the reader.
-            return (e.span.file == statement.file).then_some(Culprit { span: e.span, value, reads });
+            return (part.span.file == statement.file).then_some(Culprit { span: part.span, value, reads, within });
         }
     }
     None
 }
 
-struct Search<'a> {
-    compiled: &'a Compiled,
-    reporter: &'a Reporter<'a>,
-    cell: &'a [(String, usize)],
-    locals: Vec<(LocalId, f64)>,
-    found: Option<(&'a Expr, f64)>,
+struct Found {
+    part: Expr,
+    value: f64,
+    axes: Vec<(AxisId, usize)>,
 }
 
-impl<'a> Search<'a> {
-    /// The value, where it can be told without sums and matrices.
-    fn value(&mut self, e: &'a Expr) -> Option<f64> {
+struct Search<'a> {
+    place: &'a Place<'a>,
+    locals: Vec<(LocalId, f64)>,
+    /// Where sums around are, innermost last.
+    axes: Vec<(AxisId, usize)>,
+    found: Option<Found>,
+}
+
+impl Search<'_> {
+    /// The value, where it can be told without whole matrices and solutions of equations.
+    fn value(&mut self, e: &Expr) -> Option<f64> {
         let value = match &e.kind {
             ExprKind::Number(v) => *v,
             ExprKind::Read { var, index } => self.read(*var, index)?,
@@ -87,46 +108,148 @@ impl<'a> Search<'a> {
                 self.locals.pop();
                 out?
             }
+            ExprKind::Position(axis) => self.position(*axis)? as f64,
+            ExprKind::Size(plate) => self.size(*plate) as f64,
             ExprKind::Unary(op, a) => scalar::unary(*op, self.value(a)?),
             ExprKind::Binary(op, a, b) => {
-                let (a, b) = (self.value(a)?, self.value(b)?);
-                scalar::binary(*op, a, b)
+                let a = self.value(a)?;
+                // What a condition excludes is not computed.
+                match op {
+                    BinOp::And if a == 0.0 => 0.0,
+                    BinOp::Or if a != 0.0 => 1.0,
+                    _ => scalar::binary(*op, a, self.value(b)?),
+                }
             }
             ExprKind::If { condition, then, otherwise } => {
                 let holds = self.value(condition)? != 0.0;
                 self.value(if holds { then } else { otherwise })?
             }
-            _ => return None,
+            ExprKind::Reduce { op, axes, filter, body } => self.reduce(*op, axes, filter.as_deref(), body)?,
+            ExprKind::At { body, axis, index } => {
+                let position = self.index(index, self.plate(*axis))?;
+                self.axes.push((*axis, position));
+                let out = self.value(body);
+                self.axes.pop();
+                out?
+            }
+            ExprKind::List { axis, items } => {
+                let position = self.position(*axis)?;
+                self.value(items.get(position)?)?
+            }
+            ExprKind::Matrix { .. } | ExprKind::Ode(_) | ExprKind::Noise(..) => return None,
         };
         if !value.is_finite() && self.found.is_none() {
-            self.found = Some((e, value));
+            self.found = Some(Found { part: e.clone(), value, axes: self.axes.clone() });
         }
         Some(value)
     }
 
-    fn read(&self, var: VarId, index: &[Index]) -> Option<f64> {
-        let (hir, bound) = (&self.compiled.hir, &self.compiled.bound);
-        let numbers = match bound.values.get(&var) {
-            Some(values) => &values.numbers,
-            None => self.reporter.buffer(self.compiled.layout.buffer(var)?),
-        };
-        let (mut at, mut stride) = (0, 1);
-        for (i, axis) in index.iter().zip(&hir.var(var).axes) {
-            let plate = hir.axis(*axis).plate;
-            let position = match i {
-                Index::Axis(a) => {
-                    let name = &hir.plate(hir.axis(*a).plate).name;
-                    self.cell.iter().find(|c| c.0 == *name)?.1
+    /// A reduction, cell by cell in the order of storage.
+    fn reduce(&mut self, op: Reduction, axes: &[AxisId], filter: Option<&Expr>, body: &Expr) -> Option<f64> {
+        let sizes: Vec<usize> = axes.iter().map(|a| self.size(self.plate(*a))).collect();
+        let mut values = vec![];
+        for cell in 0..sizes.iter().product() {
+            let depth = self.axes.len();
+            let mut rest = cell;
+            for (axis, size) in axes.iter().zip(&sizes) {
+                self.axes.push((*axis, rest % size));
+                rest /= size;
+            }
+            let kept = filter.map_or(Some(1.0), |f| self.value(f));
+            let value = match kept {
+                Some(0.0) => Some(None),
+                Some(_) => self.value(body).map(Some),
+                None => None,
+            };
+            self.axes.truncate(depth);
+            match value? {
+                Some(v) => values.push(v),
+                None => continue,
+            }
+            if self.found.is_some() {
+                // What comes of it does not matter any more.
+                return Some(f64::NAN);
+            }
+        }
+        let n = values.len() as f64;
+        let sum = || values.iter().sum::<f64>();
+        let most = || values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        Some(match op {
+            Reduction::Sum => sum(),
+            Reduction::Mean => sum() / n,
+            Reduction::Sd => {
+                let mean = sum() / n;
+                (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
+            }
+            Reduction::Min => values.iter().copied().fold(f64::INFINITY, f64::min),
+            Reduction::Max => most(),
+            Reduction::Prod => values.iter().product(),
+            Reduction::LogSumExp => match most() {
+                top if top.is_infinite() => top,
+                top => top + values.iter().map(|v| (v - top).exp()).sum::<f64>().ln(),
+            },
+            Reduction::Any => f64::from(values.iter().any(|v| *v != 0.0)),
+            Reduction::All => f64::from(values.iter().all(|v| *v != 0.0)),
+        })
+    }
+
+    fn plate(&self, axis: AxisId) -> PlateId {
+        self.place.compiled.hir.axis(axis).plate
+    }
+
+    /// How many cells of a plate there are in the graph at hand.
+    fn size(&self, plate: PlateId) -> usize {
+        match self.place.rows {
+            Some((of, rows)) if of == plate => rows.len(),
+            _ => self.place.compiled.bound.plate(plate).size,
+        }
+    }
+
+    /// Where an axis stands: in a sum around, or in the cell of the statement.
+    fn position(&self, axis: AxisId) -> Option<usize> {
+        if let Some((_, at)) = self.axes.iter().rev().find(|a| a.0 == axis) {
+            return Some(*at);
+        }
+        let name = &self.place.compiled.hir.plate(self.plate(axis)).name;
+        Some(self.place.cell.iter().find(|c| c.0 == *name)?.1)
+    }
+
+    fn index(&mut self, index: &Index, plate: PlateId) -> Option<usize> {
+        match index {
+            Index::Axis(a) => self.position(*a),
+            Index::At(x) => {
+                let before = self.found.is_some();
+                let at = self.value(x)?;
+                if !before && self.found.is_some() || at < 0.0 {
+                    return None;
                 }
-                Index::At(x) => match &x.kind {
-                    ExprKind::Read { var, index } => self.read(*var, index)? as usize,
-                    _ => return None,
-                },
-                Index::Label(label, _) => bound.plate(plate).labels.iter().position(|l| l == label)?,
+                Some(at as usize)
+            }
+            Index::Label(label, _) => self.place.compiled.bound.plate(plate).labels.iter().position(|l| l == label),
+        }
+    }
+
+    fn read(&mut self, var: VarId, index: &[Index]) -> Option<f64> {
+        let Place { compiled, report, rows, .. } = self.place;
+        let data = compiled.bound.values.get(&var);
+        let (mut at, mut stride) = (0, 1);
+        for (i, axis) in index.iter().zip(&compiled.hir.var(var).axes) {
+            let plate = compiled.hir.axis(*axis).plate;
+            let mut position = self.index(i, plate)?;
+            // Data hold the whole table, the graph only the rows of the batch.
+            let size = match (rows, data) {
+                (Some((of, rows)), Some(_)) if *of == plate => {
+                    position = *rows.get(position)?;
+                    compiled.bound.plate(plate).size
+                }
+                _ => self.size(plate),
             };
             at += stride * position;
-            stride *= bound.plate(plate).size;
+            stride *= size;
         }
-        numbers.get(at).copied()
+        match data {
+            Some(values) => values.numbers.get(at).copied(),
+            None => report.buffer(compiled.layout.buffer(var)?).get(at).copied(),
+        }
     }
 }

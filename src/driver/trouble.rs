@@ -1,12 +1,13 @@
 //! Numerical trouble of a fit, traced to the declaration and the row.
 
-use super::culprit::culprit;
+use super::culprit::{Culprit, Place, culprit};
 use super::{Compiled, Session};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::{PlateId, VarId, VarKind};
 use crate::infer::{Checkpoint, CheckpointError, FitOptions, Method};
 use crate::lower::graph::{Graph, Region};
 use crate::prim::ode::{Failure, Reason};
+use crate::run::interp::Interp;
 use crate::run::{self, Cause, NonFinite};
 
 /// Most coordinates of methods that factor full matrices again and again.
@@ -46,16 +47,36 @@ impl Scene<'_> {
         let at = if cells.is_empty() { String::new() } else { format!(" at {}", cells.join(", ")) };
         (at, places)
     }
+
+    /// The part of a statement that is not finite.
+    fn part(&self, found: &NonFinite, theta: &[f64]) -> Option<Culprit> {
+        let mut report = Interp::new(self.graph);
+        report.report(theta);
+        let place = Place { compiled: self.compiled, report: &report, cell: &found.cell, rows: self.rows };
+        culprit(&place, found.span?)
+    }
+
+    /// The cells of the sums around a part: `, feature income`.
+    fn cells_within(&self, part: &Culprit) -> String {
+        let label = |(plate, at): &(String, usize)| {
+            let i = self.compiled.hir.plates.iter().position(|p| p.name == *plate)?;
+            let at = match self.rows {
+                Some((of, rows)) if of.0 as usize == i => *rows.get(*at)?,
+                _ => *at,
+            };
+            Some(format!(", {plate} {}", self.compiled.bound.plates[i].labels.get(at)?))
+        };
+        part.within.iter().filter_map(label).collect()
+    }
 }
 
 /// Say which declaration and which row make the log joint non-finite where a fit starts.
 pub fn explain_nonfinite(session: &mut Session, scene: &Scene, theta: &[f64]) {
-    let compiled = scene.compiled;
     match run::trace_nonfinite(scene.graph, theta) {
         Some(found) => session.diags.push(match found.cause {
             Cause::Arithmetic => nonfinite(scene, &found, theta),
-            Cause::Indefinite => indefinite(compiled, &found, theta),
-            Cause::Ode(failure) => unsolved(compiled, &found, failure, theta),
+            Cause::Indefinite => indefinite(scene, &found, theta),
+            Cause::Ode(failure) => unsolved(scene, &found, failure, theta),
         }),
         None => session.diags.push(
             Code::NONFINITE_GRADIENT
@@ -84,14 +105,12 @@ fn nonfinite(scene: &Scene, found: &NonFinite, theta: &[f64]) -> Diagnostic {
     let value = said(found.value);
     let (at, places) = scene.rows_of(found);
     let message = format!("the log joint is {value} at every starting point: first in `{}`{at}", found.region);
-    // In a batch, cells are numbered among its rows.
-    let part = found.span.filter(|_| scene.rows.is_none()).and_then(|span| {
-        let mut reporter = scene.compiled.model.reporter();
-        reporter.run(theta);
-        culprit(scene.compiled, &reporter, span, &found.cell)
-    });
+    let part = scene.part(found, theta);
     let d = match (part, found.span) {
         (Some(part), _) => {
+            let within = scene.cells_within(&part);
+            // ` at rows 3, feature income`
+            let at = if at.is_empty() { within.replacen(", ", " at ", 1) } else { format!("{at}{within}") };
             let reads: Vec<String> = part.reads.iter().map(|(name, v)| format!("{name} = {}", short(*v))).collect();
             let with = if reads.is_empty() { String::new() } else { format!(", with {}", reads.join(", ")) };
             Code::NONFINITE_START.at(part.span, message).here(format!("{}{at}{with}", said(part.value)))
@@ -100,7 +119,10 @@ fn nonfinite(scene: &Scene, found: &NonFinite, theta: &[f64]) -> Diagnostic {
         (None, None) => Code::NONFINITE_START.plain(message),
     };
     let d = places.into_iter().fold(d, |d, p| d.place(p));
-    let d = if scene.rows.is_none() { at_values(scene.compiled, theta, d) } else { d };
+    let d = at_values(scene, theta, d);
+    if let Some((name, value)) = better_start(scene, theta) {
+        return d.help(format!("start `{name}` elsewhere: with `param {name} = {value}` the log joint is finite"));
+    }
     d.help("check this row of the data, and that every argument stays in its domain: a logarithm of 0, a division by 0, an observation that the distribution cannot give")
 }
 
@@ -132,23 +154,27 @@ pub fn exploded(scene: &Scene, theta: &[f64], bound: f64, epoch: usize, step: us
 }
 
 /// A matrix without a Cholesky factor, with the values of the single latents there.
-fn indefinite(compiled: &Compiled, found: &NonFinite, theta: &[f64]) -> Diagnostic {
+fn indefinite(scene: &Scene, found: &NonFinite, theta: &[f64]) -> Diagnostic {
+    let compiled = scene.compiled;
+    let (at, places) = scene.rows_of(found);
     let of = found.region.trim_start_matches("Cholesky factor of ");
     let what = match compiled.hir.vars.iter().any(|v| v.name == of) {
         true => format!("the matrix `{of}`"),
         false => "a matrix".to_string(),
     };
-    let message = format!("{what} is not positive definite at any starting point: it has no Cholesky factor");
+    let message = format!("{what} is not positive definite at any starting point{at}: it has no Cholesky factor");
     let d = match found.span {
         Some(span) => Code::NOT_POSITIVE_DEFINITE.at(span, message).here("needs the factor"),
         None => Code::NOT_POSITIVE_DEFINITE.plain(message),
     };
-    let d = at_values(compiled, theta, d);
+    let d = places.into_iter().fold(d, |d, p| d.place(p));
+    let d = at_values(scene, theta, d);
     d.help("add a small number to the diagonal, `… + (if i == j then 1e-8 else 0)`, and check that the formula is the same for [i, j] and [j, i]")
 }
 
 /// A differential equation that could not be solved.
-fn unsolved(compiled: &Compiled, found: &NonFinite, failure: Failure, theta: &[f64]) -> Diagnostic {
+fn unsolved(scene: &Scene, found: &NonFinite, failure: Failure, theta: &[f64]) -> Diagnostic {
+    let (at, places) = scene.rows_of(found);
     let t = failure.time;
     let (what, help) = match failure.reason {
         Reason::TooManySteps => (
@@ -164,18 +190,46 @@ fn unsolved(compiled: &Compiled, found: &NonFinite, failure: Failure, theta: &[f
             "check the start, and that the rates are defined there: a division by 0, a logarithm of 0",
         ),
     };
-    let message = format!("an `ode` cannot be solved at any starting point of the fit: {what}");
+    let message = format!("an `ode` cannot be solved at any starting point of the fit{at}: {what}");
     let d = match found.span {
         Some(span) => Code::ODE_FAILED.at(span, message).here(format!("fails at time {t:.6}")),
         None => Code::ODE_FAILED.plain(message),
     };
-    at_values(compiled, theta, d).help(help)
+    let d = places.into_iter().fold(d, |d, p| d.place(p));
+    at_values(scene, theta, d).help(help)
+}
+
+/// A start of one param with which the log joint is finite, if a few others are tried.
+fn better_start(scene: &Scene, theta: &[f64]) -> Option<(String, String)> {
+    let Scene { compiled, graph, rows: None } = scene else { return None };
+    let names = compiled.layout.theta_names(&compiled.bound);
+    let mut tried = Interp::new(graph);
+    let params = (0..compiled.hir.vars.len() as u32).map(VarId).filter(|v| {
+        let var = compiled.hir.var(*v);
+        matches!(var.kind, VarKind::Param { .. }) && var.axes.is_empty()
+    });
+    for var in params {
+        let name = &compiled.hir.var(var).name;
+        let Some(at) = names.iter().position(|n| n == name) else { continue };
+        // On the unconstrained scale: beside the start, and then farther and farther away.
+        for step in [1.0, -1.0, 2.0, -2.0, 5.0, -5.0, 10.0, -10.0, 100.0, -100.0, 1e4, -1e4] {
+            let mut other = theta.to_vec();
+            other[at] += step;
+            if tried.value(&other).is_finite() {
+                tried.report(&other);
+                let value = *tried.buffer(compiled.layout.buffer(var)?).first()?;
+                return Some((name.clone(), short(value)));
+            }
+        }
+    }
+    None
 }
 
 /// With the values of the single latents.
-fn at_values(compiled: &Compiled, theta: &[f64], d: Diagnostic) -> Diagnostic {
-    let mut reporter = compiled.model.reporter();
-    reporter.run(theta);
+fn at_values(scene: &Scene, theta: &[f64], d: Diagnostic) -> Diagnostic {
+    let compiled = scene.compiled;
+    let mut report = Interp::new(scene.graph);
+    report.report(theta);
     let single = |v: &VarId| {
         let var = compiled.hir.var(*v);
         matches!(var.kind, VarKind::Latent | VarKind::Param { .. }) && var.axes.is_empty()
@@ -184,7 +238,7 @@ fn at_values(compiled: &Compiled, theta: &[f64], d: Diagnostic) -> Diagnostic {
         .map(VarId)
         .filter(single)
         .filter_map(|v| {
-            let value = reporter.buffer(compiled.layout.buffer(v)?).first()?;
+            let value = report.buffer(compiled.layout.buffer(v)?).first()?;
             Some(format!("{} = {value:.4}", compiled.hir.var(v).name))
         })
         .take(8)

@@ -152,7 +152,9 @@ fn wanted(text: &str, offset: usize) -> Wanted {
         && end == offset
     {
         match token {
-            Token::Comment | Token::SlashComment | Token::Number(_) | Token::UnclosedText(_) => return Wanted::Nothing,
+            Token::Comment | Token::SlashComment | Token::BlockComment | Token::Number(_) | Token::UnclosedText(_) => {
+                return Wanted::Nothing;
+            }
             Token::Name(_) | Token::ForeignName(_) => _ = tokens.pop(),
             token if token.is_reserved() => _ = tokens.pop(),
             _ => {}

@@ -51,7 +51,7 @@ pub fn highlight(document: &Document) -> Vec<(usize, usize, Colour)> {
         let colour = match token {
             Token::Number(_) | Token::BareDecimal(_) => Some(Colour::Number),
             Token::Text(_) | Token::ForeignText(_) | Token::UnclosedText(_) => Some(Colour::Text),
-            Token::Comment | Token::SlashComment => Some(Colour::Comment),
+            Token::Comment | Token::SlashComment | Token::BlockComment => Some(Colour::Comment),
             Token::Name(_) if before == Some(Token::At) => Some(Colour::Attribute),
             Token::Name(word) => named.get(&document.span(start, end)).copied().or_else(|| match word {
                 _ if first && DECLARATION_WORDS.contains(&word) => Some(Colour::Keyword),

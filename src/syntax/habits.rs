@@ -31,6 +31,49 @@ pub fn clean<'s>(file: FileId, text: &'s str, diags: &mut Diags) -> Clean<'s> {
                 out.comments.push(comment(&here[2..], span, own_line));
                 continue;
             }
+            Token::BlockComment => {
+                let lines = here[2..here.len() - 2].lines().map(|l| l.trim()).filter(|l| !l.is_empty());
+                let said: Vec<String> = lines.map(|l| format!("# {}", l.trim_start_matches(['*', ' ']))).collect();
+                let whole_line = text[end..].split('\n').next().is_some_and(|rest| rest.trim().is_empty());
+                let d = Code::COMMENT_SIGN.at(span, "a comment starts with `#` and ends with its line");
+                let d = d.help("write `#` before each of its lines");
+                diags.push(if whole_line { d.mend(span, said.join("\n")) } else { d });
+                continue;
+            }
+            Token::PercentSign(sign) => {
+                let help = match sign {
+                    "%*%" | "%o%" => "name the plate that is summed over: `sum(x * beta over k)`",
+                    "%in%" => {
+                        "give each level a value, `latent a[g] ~ …`, or declare a `bool` column that says which rows are meant"
+                    }
+                    "%%" => "write `x - n * floor(x / n)` for the rest of a division",
+                    "%/%" => "write `floor(x / n)` for a whole quotient",
+                    _ => "write what it stands for with `+ - * / ^` and functions",
+                };
+                diags.push(Code::FOREIGN_OPERATOR.at(span, format!("`{sign}` is an operator of R")).help(help));
+                out.damaged.push(start);
+                Token::Bad
+            }
+            // `normal_lpdf(y | mu, 1)`: told of as a whole.
+            Token::Bar if here == "|" && in_density(text, start) => Token::Comma,
+            // `(1 | g)` of a formula, which is told of as a whole too.
+            Token::Bar if in_formula(text, start) => Token::Or,
+            Token::Percent if text[..start].ends_with(|c: char| c.is_ascii_digit()) => {
+                let digits = text[..start].rsplit(|c: char| !(c.is_ascii_digit() || c == '.')).next().unwrap_or("");
+                let d = Code::NUMBER_FORM.at(span, "a share is written as a number from 0 to 1");
+                let share = digits.parse::<f64>().ok().map(|v| format!("{}", (v * 1e10).round() / 1e12));
+                diags.push(match share {
+                    Some(share) => {
+                        d.help(format!("write `{share}`")).mend(Span::new(file, start - digits.len(), end), share)
+                    }
+                    None => d.help("write `0.1` for 10 %"),
+                });
+                continue;
+            }
+            Token::Bad if here == "$" && between_names(text, start, end) => {
+                seen.add(Habit::Dollar, span);
+                Token::Dot
+            }
             Token::StarStar => {
                 seen.add(Habit::StarStar, span);
                 Token::Caret
@@ -95,7 +138,7 @@ pub fn clean<'s>(file: FileId, text: &'s str, diags: &mut Diags) -> Clean<'s> {
                 );
                 token
             }
-            Token::Bad => {
+            Token::Bad | Token::Percent => {
                 seen.add(Habit::Unknown(here.chars().next().unwrap_or(' ')), span);
                 let (meant, _) = meant_by(here);
                 match meant {
@@ -114,6 +157,31 @@ pub fn clean<'s>(file: FileId, text: &'s str, diags: &mut Diags) -> Clean<'s> {
     }
     seen.report(diags);
     out
+}
+
+/// Whether a `|` stands between the value and the arguments of a density, as Stan writes it.
+fn in_density(text: &str, at: usize) -> bool {
+    let line = &text[text[..at].rfind('\n').map_or(0, |i| i + 1)..at];
+    let Some(open) = line.rfind('(') else { return false };
+    let word = line[..open].rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or("");
+    ["_lpdf", "_lpmf", "_lcdf", "_lccdf", "_lupdf", "_lupmf"].iter().any(|suffix| word.ends_with(suffix))
+}
+
+/// Whether a `|` stands in a group of a formula: `y ~ x + (1 | g)`.
+fn in_formula(text: &str, at: usize) -> bool {
+    let line = &text[text[..at].rfind('\n').map_or(0, |i| i + 1)..at];
+    let Some((_, right)) = line.rsplit_once('~') else { return false };
+    let depth = right.matches('(').count() as i32 - right.matches(')').count() as i32;
+    let group = right.rsplit('(').next().unwrap_or("");
+    let before = right.len().checked_sub(group.len() + 1).map_or("", |end| right[..end].trim_end());
+    depth == 1
+        && group.chars().all(|c| c.is_alphanumeric() || "_+| ".contains(c))
+        && (before.is_empty() || before.ends_with('+'))
+}
+
+fn between_names(text: &str, start: usize, end: usize) -> bool {
+    let name = |c: char| c.is_alphanumeric() || c == '_';
+    text[..start].ends_with(name) && text[end..].starts_with(name)
 }
 
 fn comment(text: &str, span: Span, own_line: bool) -> Comment {
@@ -135,6 +203,8 @@ pub enum Habit {
     Bar,
     Bang,
     Quotes,
+    /// `rows$y`
+    Dollar,
     /// A character that means nothing, or stands for a sign.
     Unknown(char),
 }
@@ -172,6 +242,9 @@ impl<'s> Repeats<'s> {
                 Habit::Ampersand => operator(spans[0], sign, "and", "a > 0 and b > 0"),
                 Habit::Bar => operator(spans[0], sign, "or", "a > 0 or b > 0"),
                 Habit::Bang => operator(spans[0], sign, "not", "not first(t)"),
+                Habit::Dollar => Code::FOREIGN_OPERATOR
+                    .at(spans[0], "a column is used by its bare name, or as `table.column`")
+                    .help("write `.` for `$`"),
                 Habit::Unknown(_) => Code::BAD_CHARACTER
                     .at(spans[0], format!("{} means nothing here", shown(sign)))
                     .help(meant_by(sign).1.unwrap_or_else(|| "remove it".to_string())),
@@ -212,7 +285,7 @@ impl Repeats<'_> {
         Some(match habit {
             Habit::Semicolon => {
                 let rest = self.text[end..].split('\n').next().unwrap_or("").trim_start();
-                let ends_line = rest.is_empty() || rest.starts_with('#') || rest.starts_with("//");
+                let ends_line = rest.is_empty() || rest.starts_with(['#', '}']) || rest.starts_with("//");
                 if ends_line { String::new() } else { "\n".to_owned() }
             }
             Habit::SlashComment => format!("#{}", &sign[2..]),
@@ -221,6 +294,9 @@ impl Repeats<'_> {
             Habit::Bar => word("or"),
             Habit::Bang => word("not"),
             Habit::Quotes => format!("\"{}\"", sign.trim_matches(['\'', '“', '”'])),
+            Habit::Dollar => ".".to_owned(),
+            Habit::Unknown('²') => "^2".to_owned(),
+            Habit::Unknown('³') => "^3".to_owned(),
             Habit::Unknown(c) => match meant_by(sign).0 {
                 Meant::Space if c == '\\' => String::new(),
                 Meant::Space => " ".to_owned(),
@@ -276,8 +352,8 @@ fn meant_by(text: &str) -> (Meant, Option<String>) {
         }
         '²' => (Meant::Unknown, write("^2")),
         '³' => (Meant::Unknown, write("^3")),
-        '%' => (Meant::Unknown, Some("for a product summed over a plate, write `sum(x * beta over feature)`".into())),
         '$' => (Meant::Unknown, Some("columns are used by their bare name".into())),
+        '%' => (Meant::Unknown, Some("for the rest of a division write `x - n * floor(x / n)`".into())),
         '\\' => (Meant::Space, Some("remove it: a line goes on by itself after an operator or inside brackets".into())),
         c if c.is_whitespace() || is_invisible(c) => (Meant::Space, Some("replace it with an ordinary space".into())),
         _ => (Meant::Unknown, None),

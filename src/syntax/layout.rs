@@ -162,7 +162,9 @@ impl<'s> Maker<'s, '_> {
         }
         let next = self.raw[self.at].1;
         let Some(prev) = self.prev() else { return };
-        let joined = pending == Break::Newline && (prev.cannot_end() || next.continues());
+        // `with plate:` of Python ends a line.
+        let with = prev == Token::Colon && self.declaration_starts_with("with");
+        let joined = !with && pending == Break::Newline && (prev.cannot_end() || next.continues());
         match self.stack.last().map(|o| &o.kind) {
             Some(Kind::Group { .. }) => {}
             Some(Kind::Block(_) | Kind::Foreign) => {
@@ -211,6 +213,11 @@ impl<'s> Maker<'s, '_> {
             }
             _ => Some(around),
         }
+    }
+
+    fn declaration_starts_with(&self, word: &str) -> bool {
+        let first = self.out.iter().rposition(|l| l.1 == Token::End).map_or(0, |i| i + 1);
+        matches!(self.out.get(first), Some((_, Token::Name(n), _)) if *n == word)
     }
 
     fn indent(&self, offset: usize) -> usize {
@@ -312,7 +319,8 @@ impl<'s> Maker<'s, '_> {
                 Code::BRACKETS
                     .at(self.span(start, end), format!("this `{shown}` closes nothing"))
                     .here("no bracket is open here")
-                    .help("remove it, or add the opening bracket that it belongs to"),
+                    .help("remove it, or add the opening bracket that it belongs to")
+                    .edit(self.span(start, end), ""),
             );
             self.damaged.push(start);
             self.at += 1;
@@ -337,7 +345,8 @@ impl<'s> Maker<'s, '_> {
                     .at(self.span(start, end), "an interval is open at both ends or closed at both")
                     .label(opener, "opened here")
                     .note("for a continuous quantity the ends have probability zero, so either form means the same")
-                    .help("write `in (a, b)` or `in [a, b]`"),
+                    .help("write `in (a, b)` or `in [a, b]`")
+                    .mend(self.span(start, end), bracket(own)),
             );
             self.emit(start, own, end);
             self.stack.pop();
@@ -349,7 +358,8 @@ impl<'s> Maker<'s, '_> {
                 Code::BRACKETS
                     .at(self.span(start, end), format!("`{}` is closed by `{shown}`", &self.text[opened..opened + 1]))
                     .label(opener, "opened here")
-                    .help(format!("write `{}`", bracket(own))),
+                    .help(format!("write `{}`", bracket(own)))
+                    .edit(self.span(start, end), bracket(own)),
             );
             self.damaged.push(start);
             self.emit(start, own, end);
@@ -381,7 +391,8 @@ impl<'s> Maker<'s, '_> {
         let shown = &self.text[inner.start as usize..inner.end as usize];
         let mut d = Code::BRACKETS
             .at(inner, format!("this `{shown}` is never closed"))
-            .help(format!("add `{}`", bracket(closer)));
+            .help(format!("add `{}`", bracket(closer)))
+            .edit(self.span(at, at), bracket(closer));
         if self.text[inner.start as usize..at].contains('\n') {
             d = d.label(self.span(up_to, at), "nothing closes it up to here");
         }

@@ -3,7 +3,7 @@
 pub mod ast;
 mod build;
 mod depth;
-mod explain;
+pub(crate) mod explain;
 mod format;
 mod habits;
 mod layout;

@@ -36,7 +36,10 @@ pub fn parse(file: FileId, text: &str, diags: &mut Diags) -> Ast {
                 damaged.get(damaged.partition_point(|d| *d < range.start)).is_some_and(|d| range.contains(d));
             // A line below one that failed, deeper and without a keyword, is the rest of it.
             let rest = place.continued_indent(&failed);
-            failed.insert(range.start, rest.unwrap_or_else(|| place.indent()));
+            // What stands in a `with` block is told of line by line.
+            if !text[range.start..].starts_with("with ") {
+                failed.insert(range.start, rest.unwrap_or_else(|| place.indent()));
+            }
             if consequence || rest.is_some() {
                 continue;
             }

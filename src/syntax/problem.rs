@@ -17,6 +17,11 @@ pub enum Problem<'s> {
         ops: [BinaryOp; 2],
         more: bool,
     },
+    /// `Normal(mu = 0, sigma = 1)`
+    NamedByEquals {
+        name: String,
+        sign: Span,
+    },
     /// Two `by`, `along` or `where` on one axis.
     Repeated {
         word: &'static str,

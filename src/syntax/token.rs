@@ -108,8 +108,15 @@ pub enum Token<'s> {
     // Foreign: read so that they can be answered in kind.
     #[regex(r"//[^\n]*", allow_greedy = true)]
     SlashComment,
+    #[regex(r"/\*([^*]|\*+[^*/])*\*+/")]
+    BlockComment,
     #[token("**")]
     StarStar,
+    /// `%*%`, `%in%`, `%%`
+    #[regex(r"%[a-z*/+<>|:-]*%", |l| l.slice())]
+    PercentSign(&'s str),
+    #[token("%")]
+    Percent,
     #[token("&&")]
     #[token("&")]
     Ampersand,

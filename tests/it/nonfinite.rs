@@ -48,3 +48,39 @@ fn the_part_of_the_statement_is_shown_with_its_values() {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
 }
+
+#[test]
+fn the_cell_of_a_sum_is_named() {
+    let model = "data rows { y: real, x: real[f] from [\"one\", \"two\"] }\nlatent b[f] ~ Normal(0, 1)\nobserve y ~ Normal(sum(b * log(x) over f), 1)\n";
+    let text = trouble(model, "y,one,two\n1,1,1\n2,3,-1\n");
+    for part in ["V0801", "model.vi:3:28", "rows 2", "f two", "x = -1", "data.csv:3"] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn the_step_of_a_recurrence_is_named() {
+    let model = "data days { y: real, x: real }\nlatent a ~ Normal(0, 1)\nlet h[t in days] = if first(t) then 1 else h[t-1] / (x - x[t-1]) + a\nobserve y ~ Normal(h, 1)\n";
+    let text = trouble(model, "y,x\n1,1\n2,3\n3,3\n4,7\n");
+    for part in ["V0801", "model.vi:3:", "days 3", "x = 3", "data.csv:4"] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn the_row_of_a_batch_is_named_with_its_values() {
+    let model = "data rows { y: real, x: real }\nlatent a ~ Normal(0, 1)\nobserve y ~ Normal(a + log(x), 1)\nguide { a ~ meanfield() }\nfit { batch: rows(2), epochs: 2 }\n";
+    let text = trouble(model, "y,x\n1,-3\n2,-3\n3,-3\n4,-3\n");
+    for part in ["V0801", "model.vi:3:24", "x = -3", "at rows ", "data.csv:", "at a = "] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn a_start_outside_is_answered_with_one_inside() {
+    let model = "data rows { y: real, n: int }\nlatent a ~ Normal(0, 1)\nparam top = 5\nobserve y ~ Normal(a, 1)\nfactor if n > 3 then log(top - n) else 0\n";
+    let text = trouble(model, "y,n\n0.5,1\n1.5,8\n3,4\n");
+    for part in ["V0801", "model.vi:5:22", "top = 5, n = 8", "`param top = 10`"] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+}

@@ -1,11 +1,13 @@
 //! What the parser stumbled over, in the user's words.
 
+mod foreign;
 mod place;
 mod sign;
 mod slips;
 mod start;
 
-pub use place::Place;
+pub use foreign::{MODULES, formula, told};
+pub use place::{Place, UNREAD_TABLE};
 
 use super::ast::BinaryOp;
 use super::problem::Problem;
@@ -18,6 +20,15 @@ pub fn explain(file: FileId, text: &str, tokens: &[Lexeme<'_>], problem: &Proble
     match problem {
         Problem::Unexpected(unexpected) => Place::of(file, text, tokens, unexpected).explain(),
         Problem::Chained { span, second, parts, ops, more } => chained(text, *span, *second, parts, *ops, *more),
+        Problem::NamedByEquals { name, sign } => {
+            // A space belongs after the colon only.
+            let before = text[..sign.start as usize].trim_end().len() as u32;
+            let after = text[sign.end as usize..].starts_with(' ');
+            Code::EQUALS_SIGN
+                .at(*sign, "an argument is named with `:`")
+                .help(format!("write `{name}: …`"))
+                .mend(Span { start: before, ..*sign }, if after { ":" } else { ": " })
+        }
         Problem::Repeated { word, span } => {
             let d = Code::AXIS_FORM.at(*span, format!("a second `{word}` for one index"));
             match *word {
@@ -38,12 +49,16 @@ fn chained(text: &str, span: Span, second: Span, parts: &[Span; 3], ops: [Binary
     if more || a.len() + 2 * b.len() + c.len() > 60 || text[span.start as usize..span.end as usize].contains('\n') {
         d.help("join them with `and`, as in `a < b and b < c`")
     } else {
-        d.help(format!("write `{a} {p} {b} and {b} {q} {c}`"))
+        let text = format!("{a} {p} {b} and {b} {q} {c}");
+        d.help(format!("write `{text}`")).mend(span, text)
     }
 }
 
 impl Place<'_, '_> {
     fn explain(&self) -> Diagnostic {
+        if let Some(d) = self.foreign() {
+            return d;
+        }
         if self.at == self.first {
             return self.no_declaration_word();
         }
@@ -72,6 +87,10 @@ impl Place<'_, '_> {
             .at(self.span_of(at), format!("`{word}` starts a declaration, and cannot stand here"));
         Some(match self.opening() {
             Some(Token::LBrace) => d.help("move it out of the braces"),
+            None if at > self.first => {
+                let gap = Span { start: self.span_of(at - 1).end, ..self.span_of(at) };
+                d.help("give it a line of its own").mend(Span { end: self.span_of(at).start, ..gap }, "\n")
+            }
             _ => d.help("give it a line of its own"),
         })
     }
@@ -136,6 +155,11 @@ impl Place<'_, '_> {
 
     /// A name is due, and something else stands there.
     fn name(&self) -> Option<Diagnostic> {
+        if self.found() == Token::Comma && self.prev() == Some(Token::Comma) {
+            return Some(
+                Code::UNEXPECTED_TOKEN.at(self.here(), "a second comma").help("remove it").mend(self.here(), ""),
+            );
+        }
         if !self.wants_name() {
             return None;
         }
@@ -144,7 +168,8 @@ impl Place<'_, '_> {
             found if found.is_reserved() && self.wants_only_name() => Some(
                 Code::NAME_FORM
                     .at(here, format!("`{word}` is a reserved word and cannot be a name"))
-                    .help(format!("choose another name, such as `{word}_`")),
+                    .help(format!("choose another name, such as `{word}_`"))
+                    .edit(here, format!("{word}_")),
             ),
             Token::Number(_) if matches!(self.next(), Some(Token::Name(_))) && !self.wants("text") => Some(
                 Code::NAME_FORM
@@ -156,11 +181,15 @@ impl Place<'_, '_> {
                     .at(here, format!("`{word}` is a size; in its place stands the name of a plate"))
                     .help(format!("declare one, `plate k = {word}`, and write `[k]`")),
             ),
-            Token::Text(_) if !self.wants("text") => Some(
-                Code::NAME_FORM
-                    .at(here, "names stand without quotes")
-                    .help(format!("write `{}`", word.trim_matches('"'))),
-            ),
+            Token::Text(name) if !self.wants("text") => {
+                let d = Code::NAME_FORM.at(here, "names stand without quotes");
+                let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+                    && name.starts_with(|c: char| c.is_ascii_alphabetic());
+                Some(match plain {
+                    true => d.help(format!("write `{name}`")).mend(here, name),
+                    false => d.help("choose a name of letters, digits and `_`"),
+                })
+            }
             _ => None,
         }
     }
@@ -173,12 +202,14 @@ impl Place<'_, '_> {
             (Some(Token::Name(plate)), Token::By | Token::Along | Token::Where) => Some(
                 Code::AXIS_FORM
                     .at(here, format!("`{word}` needs a name for the rows that it speaks of"))
-                    .help(format!("write `t in {plate} {word} …`")),
+                    .help(format!("write `t in {plate} {word} …`"))
+                    .edit(self.span_of(self.at - 1), format!("t in {plate}")),
             ),
             (Some(Token::Without), Token::Name(level)) => Some(
                 Code::AXIS_FORM
                     .at(here, "the level that is left out is quoted text")
-                    .help(format!("write `without \"{level}\"`")),
+                    .help(format!("write `without \"{level}\"`"))
+                    .mend(here, format!("\"{level}\"")),
             ),
             _ => None,
         }
@@ -194,7 +225,21 @@ impl Place<'_, '_> {
                 Code::TABLE_NAME
                     .at(self.span_of(self.first), "this table has no name")
                     .note("a table's name is the plate of its rows")
-                    .help("name it: `data rows { … }`"),
+                    .help("name it: `data rows { … }`")
+                    .edit(self.span_of(self.first), "data rows"),
+            );
+        }
+        // `data rows` above lines of columns.
+        if keyword == Token::Data
+            && self.line_ends()
+            && self.at == self.first + 2
+            && matches!(self.tokens.get(self.at + 1), Some((_, Token::Name(_), _)))
+            && matches!(self.tokens.get(self.at + 2), Some((_, Token::Colon, _)))
+        {
+            return Some(
+                Code::BRACKETS
+                    .at(self.span_of(self.at - 1), format!("the columns of `{name}` stand in braces"))
+                    .help(format!("write `data {name} {{` here, and `}}` after the last column")),
             );
         }
         if self.wants("->") || self.wants("on") {
@@ -226,12 +271,14 @@ impl Place<'_, '_> {
             Token::Name(ty) => Some(
                 Code::MISSING_TYPE
                     .at(here, format!("a `:` is missing between `{name}` and `{ty}`"))
-                    .help(format!("write `{name}: {ty}`")),
+                    .help(format!("write `{name}: {ty}`"))
+                    .mend(self.after(self.at - 1), ":"),
             ),
             Token::End | Token::Newline | Token::RBrace | Token::RParen | Token::Comma | Token::Arrow => Some(
                 Code::MISSING_TYPE
                     .at(self.span_of(self.at - 1), format!("`{name}` has no type"))
-                    .help(format!("write `{name}: real`, or `int`, `bool`, `category`, …")),
+                    .help(format!("write `{name}: real`, or `int`, `bool`, `category`, …"))
+                    .edit(self.after(self.at - 1), ": real"),
             ),
             Token::LBracket => Some(
                 Code::MISSING_TYPE
@@ -254,6 +301,13 @@ impl Place<'_, '_> {
                     .here(format!("{due} must follow")),
             );
         }
+        if found == Token::Where && matches!(self.next(), Some(Token::LParen)) && self.wants_value() {
+            return Some(
+                Code::IF_FORM
+                    .at(self.here(), "a choice is written with words")
+                    .help("write `if c then a else b` for `where(c, a, b)`"),
+            );
+        }
         if found == Token::RBrace && self.wants("newline") && self.keyword() == Token::Fn {
             return Some(
                 Code::UNEXPECTED_END
@@ -267,7 +321,10 @@ impl Place<'_, '_> {
         let word = self.word(self.at);
         if found == Token::Plus {
             return Some(
-                Code::UNEXPECTED_TOKEN.at(self.here(), "a value needs no `+` before it").help("remove the `+`"),
+                Code::UNEXPECTED_TOKEN
+                    .at(self.here(), "a value needs no `+` before it")
+                    .help("remove the `+`")
+                    .mend(self.here(), ""),
             );
         }
         let ends = found.is_closer() || found.is_infix() || found.is_reserved() || found == Token::Comma;
@@ -285,10 +342,14 @@ impl Place<'_, '_> {
             (Token::Number(_), Token::Name(n)) if self.touches_prev() => {
                 let whole = self.span_of(self.at - 1).to(here);
                 let d = Code::NUMBER_FORM.at(whole, format!("`{last}{n}` is neither a number nor a name"));
-                Some(if n.starts_with('_') {
-                    d.help("write the number without separators")
-                } else {
-                    d.help(format!("write `{last} * {n}` for a product"))
+                let digits = n.strip_prefix('_').filter(|d| d.chars().all(|c| c.is_ascii_digit() || c == '_'));
+                Some(match digits {
+                    Some(digits) => {
+                        let number = format!("{last}{}", digits.replace('_', ""));
+                        d.help(format!("write the number without separators: `{number}`")).mend(whole, number)
+                    }
+                    None if matches!(n, "L" | "l" | "f" | "F") => d.help(format!("write `{last}`")).mend(whole, last),
+                    None => d.help(format!("write `{last} * {n}` for a product")).edit(whole, format!("{last} * {n}")),
                 })
             }
             (_, Token::Name(n)) => {
@@ -319,9 +380,25 @@ impl Place<'_, '_> {
                 .here(format!("`{right}` does not fit here"))
         };
         match self.found() {
-            Token::Name(_) if self.in_head() => d("a comma").help(format!("write `{left}, {right}`")),
+            Token::Name(_) if self.in_head() => {
+                d("a comma").help(format!("write `{left}, {right}`")).edit(self.after(self.at - 1), ",")
+            }
+            Token::Number(_) if matches!(self.prev(), Some(Token::Number(_))) => {
+                d("an operator or a comma").help(format!("write `{left}, {right}`")).edit(self.after(self.at - 1), ",")
+            }
+            Token::Name(_) | Token::Number(_) if self.factor_before() && !self.in_typed_list() => {
+                d("an operator or a comma")
+                    .help(format!("for a product write `{left} * {right}`"))
+                    .edit(self.after(self.at - 1), " *")
+            }
             _ => d("an operator or a comma"),
         }
+    }
+
+    /// Whether what stands before could be a factor of a product.
+    fn factor_before(&self) -> bool {
+        matches!(self.prev(), Some(Token::Name(_) | Token::Number(_) | Token::RParen | Token::RBracket))
+            && !self.in_head()
     }
 
     fn anything_else(&self) -> Diagnostic {

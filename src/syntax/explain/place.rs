@@ -8,6 +8,9 @@ use crate::syntax::token::{Lexeme, Token};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+/// Stands among the names of what could not be read for a table whose columns are not known.
+pub const UNREAD_TABLE: &str = "data";
+
 pub struct Place<'a, 's> {
     pub file: FileId,
     pub text: &'a str,
@@ -132,6 +135,12 @@ impl<'a, 's> Place<'a, 's> {
         Span::new(self.file, start, end)
     }
 
+    /// The empty place right after a token.
+    pub fn after(&self, index: usize) -> Span {
+        let span = self.span_of(index);
+        Span { start: span.end, ..span }
+    }
+
     /// Where to point: the unexpected token, or the last one before the line's end.
     pub fn here(&self) -> Span {
         if self.line_ends() && self.at > self.first { self.span_of(self.at - 1) } else { self.span_of(self.at) }
@@ -201,19 +210,39 @@ impl<'a, 's> Place<'a, 's> {
     /// The names that the skipped text would have declared, as far as one can tell.
     pub fn declared(&self, unexpected: &Unexpected<'_>) -> Vec<Ident> {
         let mut names = vec![];
-        let mut add = |l: &Lexeme<'_>, name: &str| {
-            names.push(Ident { name: name.into(), span: Span::new(self.file, l.0, l.2) });
-        };
         let tokens = &self.tokens[self.first..self.last];
         let next = |i: usize| tokens.get(i + 1).map(|l| l.1);
         if unexpected.whole {
             let table = self.keyword() == Token::Data;
+            if table && !tokens.iter().any(|l| l.1 == Token::LBrace) {
+                // Its columns are not known.
+                names.push(Ident { name: UNREAD_TABLE.into(), span: self.span_of(self.first) });
+            }
+            let mut add = |l: &Lexeme<'_>, name: &str| {
+                names.push(Ident { name: name.into(), span: Span::new(self.file, l.0, l.2) });
+            };
             let mut depth = 0;
+            // A declaration in the middle of this one has names too.
+            let more = |i: usize| {
+                tokens[i..].windows(2).any(|w| matches!(w[0].1, Token::Name(n) if Token::declaration(n).is_some() && matches!(w[1].1, Token::Name(_))))
+            };
+            // `lower=0` of `real<lower=0> sigma` is no name, nor is `log` of `log(lambda) = …`.
+            let mut angle = false;
             for (i, lexeme) in tokens.iter().enumerate() {
                 match lexeme.1 {
+                    Token::Less
+                        if matches!(next(i), Some(Token::Name("lower" | "upper" | "offset" | "multiplier"))) =>
+                    {
+                        angle = true;
+                    }
+                    Token::Greater if angle => angle = false,
+                    _ if angle => {}
+                    Token::Name(n) if depth == 1 && i >= 2 && i <= 3 && tokens[i - 1].1 == Token::LParen => {
+                        add(lexeme, n)
+                    }
                     token if token.closer().is_some() => depth += 1,
                     token if token.is_closer() => depth -= 1,
-                    Token::Tilde | Token::Equals | Token::Colon if depth == 0 => break,
+                    Token::Tilde | Token::Equals | Token::Colon if depth == 0 && !more(i) => break,
                     // All names before what they are given, and a table's columns.
                     Token::Name(n) if depth == 0 || table && matches!(next(i), Some(Token::Colon | Token::Comma)) => {
                         add(lexeme, n);
@@ -222,8 +251,11 @@ impl<'a, 's> Place<'a, 's> {
                 }
             }
         } else {
+            let mut add = |l: &Lexeme<'_>, name: &str| {
+                names.push(Ident { name: name.into(), span: Span::new(self.file, l.0, l.2) });
+            };
             for (i, lexeme) in tokens.iter().enumerate() {
-                let Token::Name(n) = lexeme.1 else { continue };
+                let (Token::Name(n) | Token::Text(n)) = lexeme.1 else { continue };
                 if unexpected.start <= lexeme.0 && lexeme.2 <= unexpected.end {
                     // `real y` is a slip for `y: real`.
                     let type_first = our_type(n).is_some() && matches!(next(i), Some(Token::Name(_)));

@@ -69,18 +69,6 @@ impl Place<'_, '_> {
                     .mend(self.here(), ":"),
             );
         }
-        let names_argument = matches!(self.prev(), Some(Token::Name(_)))
-            && matches!(self.before(2), Some(Token::LParen | Token::Comma))
-            && self.opening() == Some(Token::LParen);
-        if names_argument {
-            let name = self.word(self.at - 1);
-            return Some(
-                Code::EQUALS_SIGN
-                    .at(self.here(), "an argument is named with `:`")
-                    .help(format!("write `{name}: …`, or `==` to ask whether two values are equal"))
-                    .edit(self.here(), ":"),
-            );
-        }
         self.after_value().then(|| {
             Code::EQUALS_SIGN
                 .at(self.here(), "this `=` stands inside an expression")
@@ -119,16 +107,17 @@ impl Place<'_, '_> {
                 Code::TILDE_OR_EQUALS
                     .at(self.here(), "`observe` takes a distribution, after `~`")
                     .help(format!("write `{head} ~ …`, with the distribution of the data"))
-                    .edit(self.here(), "~"),
+                    .mend(self.here(), "~"),
             ),
             Token::Equals | Token::EqualEqual => {
                 let name = self.words(self.first + 1, self.at - 1);
-                Some(
-                    Code::TILDE_OR_EQUALS
-                        .at(self.here(), "a `latent` takes its prior distribution, after `~`")
-                        .help(format!("write `{head} ~ …` for an unknown, `let {name} = …` for a computed value"))
-                        .edit(self.here(), "~"),
-                )
+                let d = Code::TILDE_OR_EQUALS
+                    .at(self.here(), "a `latent` takes its prior distribution, after `~`")
+                    .help(format!("write `{head} ~ …` for an unknown, `let {name} = …` for a computed value"));
+                // `Normal(…)` can only be a prior.
+                let family =
+                    matches!(self.next(), Some(Token::Name(n)) if n.starts_with(|c: char| c.is_ascii_uppercase()));
+                Some(if family { d.mend(self.here(), "~") } else { d.edit(self.here(), "~") })
             }
             _ if self.line_ends() => Some(if observe {
                 Code::TILDE_OR_EQUALS
@@ -148,11 +137,15 @@ impl Place<'_, '_> {
         let d = Code::TILDE_OR_EQUALS.at(self.here(), "`~` is followed by a distribution, `=` by a value");
         match keyword {
             Token::Let => {
-                d.help(format!("write `let {name} = …` for a computed value, `latent {name} ~ …` for an unknown"))
+                let d =
+                    d.help(format!("write `latent {name} ~ …` for an unknown, `let {name} = …` for a computed value"));
+                d.edit(self.span_of(self.first), "latent")
             }
-            Token::Param => d.help(format!(
-                "a `param` has no prior: write `param {name} = …` with its initial value, or `latent {name} ~ …`"
-            )),
+            Token::Param => d
+                .help(format!(
+                    "a `param` has no prior: write `latent {name} ~ …`, or `param {name} = …` with its initial value"
+                ))
+                .edit(self.span_of(self.first), "latent"),
             _ => d.help("write `=`").mend(self.here(), "="),
         }
     }

@@ -14,15 +14,92 @@ impl Place<'_, '_> {
         let unexpected = |message: &str| Some(Code::UNEXPECTED_TOKEN.at(here, message));
         let named = matches!(self.prev(), Some(Token::Name(_)));
         match self.found() {
+            // `r: positive real`
+            Token::Name(ty)
+                if our_type(ty) == Some(ty)
+                    && matches!(self.before(2), Some(Token::Colon))
+                    && matches!(last, "positive" | "nonnegative" | "negative" | "unit" | "bounded") =>
+            {
+                let bound = match last {
+                    "positive" => " > 0",
+                    "nonnegative" => " >= 0",
+                    "negative" => " < 0",
+                    _ => " in (0, 1)",
+                };
+                let text = format!("{ty}{bound}");
+                Some(
+                    Code::MISSING_TYPE
+                        .at(self.span_of(self.at - 1), "a bound is written as a comparison")
+                        .help(format!("write `{text}`"))
+                        .mend(self.span_of(self.at - 1).to(here), text),
+                )
+            }
             // `param q real = 3`
             Token::Name(ty) if named && self.in_head() && our_type(ty) == Some(ty) => Some(
                 Code::MISSING_TYPE
                     .at(here, format!("a `:` is missing between `{last}` and `{ty}`"))
-                    .help(format!("write `{last}: {ty}`")),
+                    .help(format!("write `{last}: {ty}`"))
+                    .mend(self.after(self.at - 1), ":"),
             ),
             // `latent x in real`
-            Token::In if named && self.in_head() => {
-                unexpected("`in` does not give a type").map(|d| d.help(format!("write `{last}: real in (0, 1)`")))
+            Token::In if named && self.in_head() => unexpected("`in` does not give a type")
+                .map(|d| d.help(format!("write `{last}: real in (0, 1)`")).mend(self.after(self.at - 1), ": real")),
+            // `latent s > 0`
+            Token::Less | Token::LessEq | Token::Greater | Token::GreaterEq
+                if named
+                    && self.in_head()
+                    && self.wants(":")
+                    && self.keyword() != Token::Data
+                    && !self.arrow_at(self.at) =>
+            {
+                let bound = self.words(self.at, self.at + 1);
+                Some(
+                    Code::MISSING_TYPE
+                        .at(here, "a bound belongs to a type")
+                        .help(format!("write `{last}: real {bound}`"))
+                        .mend(self.after(self.at - 1), ": real"),
+                )
+            }
+            // `q: 0 < real < 1`
+            Token::Number(_) if self.prev() == Some(Token::Colon) && !self.wants_value() => {
+                let parts: Vec<&str> = (self.at..self.at + 5).map(|i| self.word(i)).collect();
+                let [low, "<" | "<=", ty, "<" | "<=", high] = parts.as_slice() else { return None };
+                let text = format!("{} in ({low}, {high})", our_type(ty)?);
+                Some(
+                    Code::MISSING_TYPE
+                        .at(
+                            self.span_of(self.at).to(self.span_of(self.at + 4)),
+                            "the type comes first, and then its range",
+                        )
+                        .help(format!("write `{text}`"))
+                        .mend(self.span_of(self.at).to(self.span_of(self.at + 4)), text),
+                )
+            }
+            // `v: real(0, 1)`
+            Token::LParen
+                if named && self.before(2) == Some(Token::Colon) && our_type(last).is_some() && !self.wants("(") =>
+            {
+                unexpected("a range stands after `in`")
+                    .map(|d| d.help(format!("write `{last} in (…)`")).mend(self.after(self.at - 1), " in "))
+            }
+            // `report mean(mu)`
+            Token::LParen if named && self.keyword() == Token::Report && self.at == self.first + 2 => {
+                let value = self.words(self.at - 1, self.last.saturating_sub(1));
+                let name = match self.tokens.get(self.at + 1) {
+                    Some((_, Token::Name(x), _)) => format!("{last}_{x}"),
+                    _ => last.to_owned(),
+                };
+                unexpected("what is reported has a name").map(|d| {
+                    d.help(format!("write `report {name} = {value}`"))
+                        .mend(self.after(self.first), format!(" {name} ="))
+                })
+            }
+            // `data y = [1, 2, 3]`
+            Token::Equals if self.keyword() == Token::Data && self.opener().is_none() => {
+                unexpected("data are read from files, which the command line names").map(|d| {
+                    d.note("`vic fit model.vi rows.csv`: a table declares the columns, `data rows { y: real }`")
+                        .help("for numbers that belong to the model write `const k = 3`, or `let x[k] = [1, 2, 3]`")
+                })
             }
             Token::Name("for" | "while") => Some(
                 Code::LOOP
@@ -38,15 +115,21 @@ impl Place<'_, '_> {
                 if self.wants(":") {
                     return None;
                 }
-                unexpected("between two columns a comma or a new line is missing")
-                    .map(|d| d.here(format!("`{word}` starts a new one")))
+                unexpected("between two columns a comma or a new line is missing").map(|d| {
+                    d.here(format!("`{word}` starts a new one"))
+                        .help(format!("write `{last}, {word}`"))
+                        .mend(self.after(self.at - 1), ",")
+                })
             }
             Token::Name(_) if self.keyword() == Token::Fit && opening == Some(Token::LBrace) && self.after_value() => {
                 if self.wants(":") {
                     return None;
                 }
-                unexpected("between two options a comma or a new line is missing")
-                    .map(|d| d.here(format!("`{word}` starts a new one")))
+                unexpected("between two options a comma or a new line is missing").map(|d| {
+                    d.here(format!("`{word}` starts a new one"))
+                        .help(format!("write `{last}, {word}`"))
+                        .mend(self.after(self.at - 1), ",")
+                })
             }
             // `real > 0 < 1`
             Token::Less | Token::LessEq | Token::Greater | Token::GreaterEq if self.in_head() && self.bounded() => {
@@ -77,11 +160,11 @@ impl Place<'_, '_> {
             }
             // `logpdf(x): …`
             Token::Colon if self.keyword() == Token::Dist && opening == Some(Token::LBrace) => {
-                unexpected("a part of a `dist` is defined with `=`").map(|d| d.help("write `logpdf(x) = …`"))
+                unexpected("a part of a `dist` is defined with `=`")
+                    .map(|d| d.help("write `logpdf(x) = …`").mend(here, " ="))
             }
-            Token::Name(_) if self.prev() == Some(Token::Import) => {
-                unexpected("a file's name stands in quotes").map(|d| d.help(format!("write `import \"{word}.vi\"`")))
-            }
+            Token::Name(_) if self.prev() == Some(Token::Import) => unexpected("a file's name stands in quotes")
+                .map(|d| d.help(format!("write `import \"{word}.vi\"`")).edit(here, format!("\"{word}.vi\""))),
             _ => None,
         }
     }

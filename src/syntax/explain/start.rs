@@ -1,6 +1,7 @@
 //! Lines that do not start with a declaration word: what they would be in this language.
 
 use super::Place;
+use super::foreign::Block;
 use crate::diag::{Code, Diagnostic, nearest};
 use crate::source::Span;
 use crate::syntax::token::{DECLARATION_WORDS, Token};
@@ -69,13 +70,7 @@ impl Place<'_, '_> {
                 .note("there are no branches between declarations, only between values")
                 .help("choose inside a declaration: `let x = if … then … else …`"),
             (Token::Name("target"), Some(Token::Plus)) => self.target_increment(),
-            (Token::Name("for" | "while" | "repeat"), _) => Code::LOOP
-                .at(here, "there are no loops")
-                .note("every declaration holds for each cell of its plates, so nothing is repeated by hand")
-                .help(
-                    "write what is in the loop once, without the index: `observe y ~ Normal(mu, sigma)` \
-                     holds for every row of `y`'s table",
-                ),
+            (Token::Name("for" | "while" | "repeat"), _) => self.looped(),
             (Token::Name(_), Some(next)) if our_type(word).is_some() && !matches!(next, Token::Tilde) => {
                 self.type_first(self.first, true)
             }
@@ -92,46 +87,80 @@ impl Place<'_, '_> {
     fn target_increment(&self) -> Diagnostic {
         // `target`, `+`, `=`, and then the term.
         let (from, to) = (self.first + 3, self.last.saturating_sub(1));
+        let sign = self.span_of(self.first).to(self.span_of((self.first + 2).min(self.tokens.len() - 1)));
+        if let Some((line, target)) = self.density_of(from) {
+            let d = Code::TARGET_INCREMENT.at(sign, format!("the density of `{target}` is stated with `~`"));
+            return d.help(format!("write `{line}`")).mend(self.whole(), line);
+        }
         let term = if from <= to { self.words(from, to) } else { "…".to_string() };
         Code::TARGET_INCREMENT
-            .at(self.span_of(self.first).to(self.span_of((self.first + 2).min(self.tokens.len() - 1))), {
-                "a term is added to the log joint with `factor`"
-            })
+            .at(sign, "a term is added to the log joint with `factor`")
             .help(format!("write `factor {term}`"))
-            .mend(self.span_of(self.first).to(self.span_of((self.first + 2).min(self.tokens.len() - 1))), "factor")
+            .mend(sign, "factor")
+    }
+
+    /// `normal_lpdf(y | mu, 1)` from a token to the end: the line that says it, and what is drawn.
+    fn density_of(&self, from: usize) -> Option<(String, String)> {
+        let Token::Name(function) = self.tokens.get(from).filter(|_| from < self.last)?.1 else { return None };
+        let family = function.strip_suffix("_lpdf").or_else(|| function.strip_suffix("_lpmf"))?;
+        let (values, end) = (self.arguments(from + 1)?, self.closing(from + 1)?);
+        let (target, rest) = values.split_first().filter(|_| end + 1 == self.last)?;
+        let target = self.words(target.0, target.1);
+        let args: Vec<String> = rest.iter().map(|a| self.words(a.0, a.1)).collect();
+        let unknown = self.declared_in(&target) == Some(Block::Parameters);
+        let word = if unknown { "latent" } else { "observe" };
+        Some((format!("{word} {target} ~ {}({})", camel(family), args.join(", ")), target))
     }
 
     /// `real<lower=0> sigma`, from token `at` on; whether it stands on a line of its own or in a table.
     pub(super) fn type_first(&self, at: usize, line: bool) -> Diagnostic {
         let word = self.word(at);
         let ours = our_type(word).unwrap_or("real");
-        let mut bound = "";
+        let stop = self.last.min(self.tokens.len());
+        let (mut bound, mut from) = (String::new(), at + 1);
+        if let Some((text, end)) = self.angle_bound(at + 1, ours) {
+            (bound, from) = (text, end + 1);
+        }
         let mut name = None;
         let mut depth = 0;
-        let stop = self.last.min(self.tokens.len());
-        for i in at + 1..stop {
-            match self.tokens[i].1 {
-                Token::LBracket | Token::LParen => depth += 1,
-                Token::RBracket | Token::RParen => depth -= 1,
-                Token::Name("lower") if self.word(i + 1) == "=" && self.word(i + 2) == "0" => bound = " > 0",
-                Token::Name(n) if depth == 0 && our_type(n).is_none() && !matches!(n, "lower" | "upper" | "offset") => {
-                    name = Some(n);
+        for i in from..stop {
+            let token = self.tokens[i].1;
+            depth += i32::from(token.closer().is_some()) - i32::from(token.is_closer());
+            match token {
+                Token::Name(n) if depth == 0 && our_type(n).is_none() => {
+                    name = Some((i, n));
                     break;
                 }
-                Token::End | Token::Newline | Token::Comma if depth == 0 && bound.is_empty() => break,
+                Token::End | Token::Newline | Token::Comma if depth == 0 => break,
                 _ => {}
             }
         }
-        let name = name.unwrap_or("x");
-        let bound = if ours.contains('>') { "" } else { bound };
+        let bound = if ours.contains('>') { "" } else { bound.as_str() };
         let d = Code::FOREIGN_DECLARATION.at(self.span_of(at), "the type stands after the name");
-        if line {
-            d.help(format!(
+        let (index, name) = name.map_or((None, "x"), |(i, n)| (Some(i), n));
+        if !line {
+            let text = format!("{name}: {ours}{bound}");
+            let d = d.help(format!("write `{text}`"));
+            return match index {
+                Some(i) => d.mend(self.span_of(at).to(self.span_of(i)), text),
+                None => d,
+            };
+        }
+        let value = index
+            .filter(|i| matches!(self.tokens.get(i + 1), Some((_, Token::Equals, _))) && i + 2 < stop)
+            .map_or("…".to_owned(), |i| self.words(i + 2, stop - 1));
+        match self.block() {
+            Some(Block::Data) if ours == "int" && name.len() == 1 => {
+                d.help(format!("leave `{name}` out if it counts rows: they are counted when the file is read"))
+            }
+            Some(Block::Data) => d.help(format!("put it into a table: `data rows {{ {name}: {ours}{bound} }}`")),
+            Some(Block::Parameters) => d.help(format!("write `latent {name}: {ours}{bound} ~ …`, with its prior")),
+            Some(Block::Transformed | Block::Model) => d.help(format!("write `let {name} = {value}`")),
+            Some(Block::Generated) => d.help(format!("write `report {name} = {value}`")),
+            None => d.help(format!(
                 "for an unknown quantity write `latent {name}: {ours}{bound} ~ …`; for data, put `{name}: \
                  {ours}{bound}` into a table: `data rows {{ {name}: {ours}{bound} }}`"
-            ))
-        } else {
-            d.help(format!("write `{name}: {ours}{bound}`"))
+            )),
         }
     }
 
@@ -153,6 +182,15 @@ impl Place<'_, '_> {
         if two_words || synonym.is_some() && !matches!(next, Some(Token::Tilde | Token::Equals)) {
             let meant = synonym.or_else(|| nearest(word, DECLARATION_WORDS.iter().copied()));
             let d = Code::NO_DECLARATION_WORD.at(here, format!("`{word}` does not start a declaration"));
+            // `print(mu)`
+            if meant == Some("report")
+                && let (Some(Token::LParen), Some(close)) = (next, self.closing(self.first + 1))
+                && close + 1 == self.last
+                && close > self.first + 2
+            {
+                let line = format!("report {}", self.words(self.first + 2, close - 1));
+                return d.help(format!("write `{line}`")).edit(self.whole(), line);
+            }
             return match meant {
                 Some(meant) => d.meant(meant),
                 None => d.help(format!("every line starts with one of {}", word_list())),
@@ -173,29 +211,56 @@ impl Place<'_, '_> {
         }
         let head = self.words(self.first, head_end);
         match self.tokens[sign].1 {
-            Token::Tilde => Code::LATENT_OR_OBSERVE
-                .at(here, format!("is `{head}` to be estimated, or is it data?"))
-                .label(self.span_of(sign), "says how it is distributed")
-                .help(format!("write `latent {head} ~ …` for an unknown, `observe {head} ~ …` for data"))
-                .edit(Span { end: here.start, ..here }, "latent "),
-            sign_token if sign_token == Token::Less || head_end + 2 == sign => Code::FOREIGN_ASSIGNMENT
-                .at(self.span_of(sign), "a value is given with `let` and `=`")
+            Token::Tilde => {
+                let start = Span { end: here.start, ..here };
+                let data = self.declared_in(word).map(|b| matches!(b, Block::Data | Block::Transformed));
+                let d = Code::LATENT_OR_OBSERVE
+                    .at(here, format!("is `{head}` to be estimated, or is it data?"))
+                    .label(self.span_of(sign), "says how it is distributed");
+                match (self.column(word), data) {
+                    (Some(table), _) => d
+                        .help(format!("it is a column of `{table}`: write `observe {head} ~ …`"))
+                        .mend(start, "observe "),
+                    (None, Some(true)) => {
+                        d.help(format!("it is data: write `observe {head} ~ …`")).edit(start, "observe ")
+                    }
+                    (None, Some(false)) => {
+                        d.help(format!("it is unknown: write `latent {head} ~ …`")).edit(start, "latent ")
+                    }
+                    (None, None) => d
+                        .help(format!("write `latent {head} ~ …` for an unknown, `observe {head} ~ …` for data"))
+                        .edit(start, "latent "),
+                }
+            }
+            sign_token if sign_token == Token::Less || head_end + 2 == sign => {
+                let last = if sign_token == Token::Less { sign + 1 } else { sign };
+                let written = self.span_of(head_end + 1).to(self.span_of(last));
+                Code::FOREIGN_ASSIGNMENT
+                    .at(written, "a value is given with `let` and `=`")
+                    .help(format!("write `let {head} = …`"))
+                    .mend(Span { end: here.start, ..here }, "let ")
+                    .mend(written, "=")
+            }
+            _ if matches!(self.block(), Some(Block::Generated)) => Code::NO_DECLARATION_WORD
+                .at(here, format!("`{head} = …` does not say what it declares"))
+                .help(format!("write `report {head} = …`"))
+                .mend(Span { end: here.start, ..here }, "report "),
+            _ if self.block() == Some(Block::Data) => Code::NO_DECLARATION_WORD
+                .at(here, format!("`{head} = …`: data are read from files, which the command line names"))
+                .help(format!(
+                    "declare the column in a table, `data rows {{ {head}: real }}`, and run `vic fit model.vi rows.csv`"
+                )),
+            _ if self.block().is_some() => Code::NO_DECLARATION_WORD
+                .at(here, format!("`{head} = …` does not say what it declares"))
                 .help(format!("write `let {head} = …`"))
-                .edit(Span { end: here.start, ..here }, "let ")
-                .edit(
-                    self.span_of(head_end + 1).to(self.span_of(if sign_token == Token::Less {
-                        sign + 1
-                    } else {
-                        sign
-                    })),
-                    "=",
-                ),
-            _ => {
-                Code::NO_DECLARATION_WORD.at(here, format!("`{head} = …` does not say what it declares")).help(format!(
+                .mend(Span { end: here.start, ..here }, "let "),
+            _ => Code::NO_DECLARATION_WORD
+                .at(here, format!("`{head} = …` does not say what it declares"))
+                .help(format!(
                     "write `let {head} = …` for a computed value, `const {head} = …` for a fixed number, `param {head} \
                      = …` for one that is fitted"
                 ))
-            }
+                .edit(Span { end: here.start, ..here }, "let "),
         }
     }
 
@@ -210,4 +275,15 @@ fn word_list() -> String {
     let (last, init) = DECLARATION_WORDS.split_last().expect("there are some");
     let init: Vec<String> = init.iter().map(|w| format!("`{w}`")).collect();
     format!("{} or `{last}`", init.join(", "))
+}
+
+/// `student_t` as `StudentT`.
+fn camel(name: &str) -> String {
+    let mut out = String::new();
+    for part in name.split('_') {
+        let mut letters = part.chars();
+        out.extend(letters.next().map(|c| c.to_ascii_uppercase()));
+        out.extend(letters);
+    }
+    out
 }
