@@ -189,6 +189,9 @@ pub fn bracket(source: &str, node: &Node<'_>, index: bool) -> Doc {
     for (k, mut item) in items.into_iter().enumerate() {
         let after = item.last_mut().and_then(|n| n.last().after.take());
         if !item.is_empty() {
+            // Comments above an item do not break it.
+            let above = item.first_mut().map(|n| std::mem::take(&mut n.first().before)).unwrap_or_default();
+            parts.extend(above.into_iter().map(|r| Doc::Own(r.text)));
             if k > 0 {
                 parts.push(if filled { group(Doc::Line) } else { Doc::Line });
             }
