@@ -68,7 +68,7 @@ impl Iterator for Reading<'_> {
     fn next(&mut self) -> Option<io::Result<Piece>> {
         let next = match &mut self.form {
             Form::Text(text) => text.next(),
-            Form::Columnar(reading) => reading.next(),
+            Form::Columnar(reading) => reading.piece(),
         };
         let (bytes, rows) = match next? {
             Ok(read) => read,

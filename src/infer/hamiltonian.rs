@@ -9,8 +9,8 @@ use super::{Stream, Target, linalg};
 /// Smallest rate of acceptance at which chains are believed to follow the posterior.
 const MOVING: f64 = 0.4;
 
-/// Loss of energy, in nats, from which on a path has left the posterior instead of following it, as in Stan.
-const DIVERGING: f64 = 1000.0;
+/// Loss of energy, in nats, from which on a path has left the posterior instead of following it.
+const DIVERGING: f64 = 100.0;
 
 /// Chains after their warm-up.
 pub struct Chains {

@@ -262,7 +262,7 @@ fn chains(fit: &Value, figures: &Value, say: &mut impl FnMut(String)) {
         ));
         if let Some(diverging) = figures["diverging"].as_f64() {
             say(format!(
-                "  {:.2} % of their paths left the posterior. Above 0.1 % part of it is too narrow for them to come there.",
+                "  {:.2} % of their paths left the posterior. Above 1 % part of it is too narrow for them to come there.",
                 100.0 * diverging
             ));
         }

@@ -63,9 +63,9 @@ fn footer(file: &mut File) -> io::Result<Vec<u8>> {
 
 impl Reading {
     /// The next rows as a file in memory, and how many they are.
-    pub fn next(&mut self) -> Option<io::Result<(Vec<u8>, u64)>> {
+    pub fn piece(&mut self) -> Option<io::Result<(Vec<u8>, u64)>> {
         let first = std::mem::take(&mut self.first);
-        let piece = said(quietly(|| self.piece()));
+        let piece = said(quietly(|| self.decoded()));
         // A file without rows is one piece, so that it can be said that it has none.
         match piece {
             Ok((_, 0)) if !first => None,
@@ -73,7 +73,7 @@ impl Reading {
         }
     }
 
-    fn piece(&mut self) -> Result<(Vec<u8>, u64), ArrowError> {
+    fn decoded(&mut self) -> Result<(Vec<u8>, u64), ArrowError> {
         let mut writer = StreamWriter::try_new(vec![], &self.schema)?;
         let (mut bytes, mut rows) = (0, 0);
         while bytes < self.least.0 || rows < self.least.1 {

@@ -237,7 +237,7 @@ impl<'a, 's> Place<'a, 's> {
                     }
                     Token::Greater if angle => angle = false,
                     _ if angle => {}
-                    Token::Name(n) if depth == 1 && i >= 2 && i <= 3 && tokens[i - 1].1 == Token::LParen => {
+                    Token::Name(n) if depth == 1 && (2..=3).contains(&i) && tokens[i - 1].1 == Token::LParen => {
                         add(lexeme, n)
                     }
                     token if token.closer().is_some() => depth += 1,
