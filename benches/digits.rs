@@ -17,7 +17,7 @@ fn main() {
     let read = |name: &str| std::fs::read(folder.join(name)).expect("part of the repository");
     let file = |name: &str| DataFile { table: None, name: name.into(), bytes: read(name) };
     let (fitted, test) = (Inputs { files: vec![file("train.csv")], sets: vec![] }, [file("test.csv")]);
-    println!("{:<14} {:>5} {:>10} {:>10} {:>12} {:>8}", "model", "seed", "train", "test", "refined", "seconds");
+    println!("{:<16} {:>5} {:>10} {:>10} {:>12} {:>8}", "model", "seed", "train", "test", "refined", "seconds");
     for name in ["vae.vi", "hierarchical.vi", "flow.vi"] {
         let model = String::from_utf8(read(name)).expect("UTF-8");
         for seed in 1..=3 {
@@ -48,7 +48,7 @@ fn main() {
             };
             let train = report.elbo.map_or(f64::NAN, |e| e.0) / report.sizes[0].1 as f64;
             let (test, refined) = (bound(0), bound(100));
-            println!("{name:<14} {seed:>5} {train:>10.2} {test:>10.2} {refined:>12.2} {seconds:>8.1}");
+            println!("{name:<16} {seed:>5} {train:>10.2} {test:>10.2} {refined:>12.2} {seconds:>8.1}");
         }
     }
 }
