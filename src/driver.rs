@@ -123,7 +123,8 @@ pub fn check(session: &mut Session, name: &str, text: &str) -> Checked {
     let said = session.diags.list.len();
     let mut hir = check::check(&whole.ast, &library, &mut session.diags);
     if let Some(asked) = hir.amortised.clone().filter(|_| !session.diags.has_errors()) {
-        match check::amortised_guide(&hir, &asked) {
+        let taken = whole.ast.decls.iter().flat_map(imports::declared).map(|i| i.name.as_str()).collect();
+        match check::amortised_guide(&hir, &asked, &taken) {
             Ok(guide) => {
                 session.diags.list.truncate(said);
                 hir = with_guide(session, &whole.ast, &library, &guide);

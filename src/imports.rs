@@ -93,6 +93,7 @@ impl Reader<'_> {
                 Some(word) => {
                     let name = &self.sources.get(file).name;
                     self.diags.push(not_importable(&decl, word, name, written.span));
+                    // Uses of what is left out are no errors of their own.
                     whole.broken.extend(declared(&decl).cloned());
                 }
                 None if matches!(decl.kind, DeclKind::Import { .. }) => {}
@@ -124,8 +125,8 @@ fn word(decl: &Decl) -> Option<&'static str> {
     }
 }
 
-/// The names of a declaration that is left out: their uses are no errors of their own.
-fn declared(decl: &Decl) -> Box<dyn Iterator<Item = &Ident> + '_> {
+/// The names that a declaration declares.
+pub(crate) fn declared(decl: &Decl) -> Box<dyn Iterator<Item = &Ident> + '_> {
     match &decl.kind {
         DeclKind::Table { name, fields } => Box::new(std::iter::once(name).chain(fields.iter().flat_map(|f| &f.names))),
         DeclKind::DataValue { names, .. } => Box::new(names.iter()),

@@ -5,7 +5,7 @@
 //! first, so that those above are drawn given those below: the inverse of the model's own order (Stuhlmüller, Taylor and Goodman
 //! 2013, Learning stochastic inverses). Latents that the rows share stay with independent normals.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 
 use super::expr::walk;
@@ -16,8 +16,8 @@ use crate::source::Span;
 /// Units of a hidden layer, unless the guide says how many.
 pub(super) const HIDDEN: usize = 64;
 
-/// The text of the guide, with its nets.
-pub fn guide(hir: &Hir, asked: &Amortised) -> Result<String, Diagnostic> {
+/// The text of the guide, with its nets. `taken`: the names that the model declares.
+pub fn guide(hir: &Hir, asked: &Amortised, taken: &HashSet<&str>) -> Result<String, Diagnostic> {
     let mut local: Vec<VarId> = hir.steps.iter().filter_map(latent).filter(|v| per_row(hir, *v)).collect();
     local.reverse();
     if local.is_empty() {
@@ -55,7 +55,7 @@ pub fn guide(hir: &Hir, asked: &Amortised) -> Result<String, Diagnostic> {
             .label(v.span, "this latent")
             .help("write the guide out, `guide { … }`, with a line for it"));
         }
-        let (name, q) = (unused(hir, format!("encode_{}", v.name)), unused(hir, format!("q_{}", v.name)));
+        let (name, q) = (unused(taken, format!("encode_{}", v.name)), unused(taken, format!("q_{}", v.name)));
         let parameters: Vec<String> = inputs.iter().map(|i| format!("{}: {}", i.name, i.ty)).collect();
         let arguments: Vec<&str> = inputs.iter().map(|i| i.value.as_str()).collect();
         let hidden = asked.hidden;
@@ -102,8 +102,8 @@ fn plates(hir: &Hir, var: VarId) -> Option<(PlateId, Vec<&str>)> {
 }
 
 /// A name that nothing in the model has.
-fn unused(hir: &Hir, mut name: String) -> String {
-    while hir.vars.iter().any(|v| v.name == name) || hir.plates.iter().any(|p| p.name == name) {
+fn unused(taken: &HashSet<&str>, mut name: String) -> String {
+    while taken.contains(name.as_str()) {
         name.push('_');
     }
     name

@@ -4,8 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::args;
-use crate::data::columnar::is_columnar;
-use crate::data::columnar::pieces::is_parquet;
+use crate::data::columnar::{is_columnar, is_parquet};
 use crate::data::pieces::Pieces;
 use crate::data::{DataFile, Inputs, is_json};
 use crate::diag::{Code, Diagnostic};
@@ -70,7 +69,7 @@ fn has_rows(name: &str) -> bool {
     let mut start = [0; 16];
     let read = std::fs::File::open(name).and_then(|mut f| std::io::Read::read(&mut f, &mut start));
     let file = DataFile { table: None, name: name.into(), bytes: start[..read.unwrap_or(0)].to_vec() };
-    !is_json(&file) && (!is_columnar(&file) || is_parquet(name.as_ref()).unwrap_or(false))
+    !is_json(&file) && (!is_columnar(&file) || is_parquet(&file))
 }
 
 /// `houses=houses.csv` names a table; `a/b=c.csv` is a file with an odd name.

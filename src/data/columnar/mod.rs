@@ -44,6 +44,11 @@ pub fn is_columnar(file: &DataFile) -> bool {
     format(&file.bytes).is_some()
 }
 
+/// Whether it is Parquet.
+pub fn is_parquet(file: &DataFile) -> bool {
+    format(&file.bytes) == Some(Format::Parquet)
+}
+
 /// The magic numbers of the formats; a stream has none and begins with the mark and the length of a message.
 fn format(bytes: &[u8]) -> Option<Format> {
     let starts = |magic: &[u8]| bytes.starts_with(magic);

@@ -25,19 +25,13 @@ pub struct Reading {
     first: bool,
 }
 
-/// Whether a file is Parquet; Arrow files are read whole.
-pub fn is_parquet(path: &Path) -> io::Result<bool> {
-    let mut start = vec![];
-    File::open(path)?.take(16).read_to_end(&mut start)?;
-    Ok(format(&start) == Some(Format::Parquet))
-}
-
 /// Open a file in pieces of about so many bytes and at least so many rows; `None`: it is not Parquet.
 pub fn open(path: &Path, size: usize, rows: usize) -> io::Result<Option<Reading>> {
-    if !is_parquet(path)? {
+    let (mut file, mut start) = (File::open(path)?, vec![]);
+    (&mut file).take(4).read_to_end(&mut start)?;
+    if format(&start) != Some(Format::Parquet) {
         return Ok(None);
     }
-    let mut file = File::open(path)?;
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "its footer is damaged");
     if !thrift::lists_fit(&footer(&mut file).map_err(|_| damaged())?) {
         return Err(damaged());
