@@ -3,6 +3,7 @@
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::deny::Deny;
 use crate::infer::GuideKind;
 
 const EXIT_CODES: &str = "\
@@ -121,6 +122,8 @@ pub struct FitArgs {
     /// Exit with 3 unless the verdict is at least this
     #[arg(long, value_enum, value_name = "VERDICT")]
     pub require: Option<Require>,
+    #[command(flatten)]
+    pub deny: Deny,
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,
@@ -150,9 +153,8 @@ pub struct CheckArgs {
     /// Check again whenever a file changes, until interrupted
     #[arg(long, conflicts_with = "fix")]
     pub watch: bool,
-    /// Take a warning as an error: its code, or `warnings` for all
-    #[arg(long, value_name = "CODE", value_delimiter = ',')]
-    pub deny: Vec<String>,
+    #[command(flatten)]
+    pub deny: Deny,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -8,7 +8,7 @@ use super::findings::{Finding, to_github, to_json, to_sarif};
 use super::terminal::{Terminal, counts};
 use super::{ERROR, INTERRUPTED, OK, files, interrupt};
 use crate::data;
-use crate::diag::{ALL, Code, Diagnostic, Severity, nearest};
+use crate::diag::{Code, Diagnostic};
 use crate::driver::{self, Session};
 use crate::source::{FileId, Sources};
 
@@ -55,17 +55,7 @@ fn misused(args: &CheckArgs, models: &[&String], data: &[&String]) -> Option<Dia
         ));
         return Some(d.help(format!("check one model with its data: `vic check {} {}`", models[0], data[0])));
     }
-    let known = |code: &str| code == "warnings" || ALL.iter().any(|c| c.id == code && c.warning);
-    let unknown = args.deny.iter().find(|c| !known(c))?;
-    let d = match ALL.iter().find(|c| c.id == unknown) {
-        Some(_) => Code::UNKNOWN_CODE.plain(format!("{unknown} is an error already")),
-        None => Code::UNKNOWN_CODE.plain(format!("there is no warning `{unknown}`")),
-    };
-    let warnings = ALL.iter().filter(|c| c.warning).map(|c| c.id);
-    Some(match nearest(unknown, warnings) {
-        Some(near) => d.help(format!("did you mean {near}?")),
-        None => d.help("name the code of a warning, such as V1002, or `warnings` for all"),
-    })
+    args.deny.misused()
 }
 
 /// When each file was last written.
@@ -81,7 +71,7 @@ fn once(args: &CheckArgs, models: &[&String], data: &[&String], terminal: &Termi
     for model in models {
         let mended = if args.fix { fix(model, terminal) } else { 0 };
         let mut session = check(args, model, data);
-        deny(args, &mut session);
+        args.deny.apply(&mut session);
         if session.diags.has_errors() {
             code = ERROR;
         }
@@ -133,16 +123,6 @@ fn check(args: &CheckArgs, model: &str, data: &[&String]) -> Session {
         Err(errors) => errors.into_iter().for_each(|d| session.diags.push(d)),
     }
     session
-}
-
-/// Warnings that were to be errors.
-fn deny(args: &CheckArgs, session: &mut Session) {
-    let denied = |d: &Diagnostic| args.deny.iter().any(|c| c == "warnings" || c == d.code.id);
-    for d in session.diags.list.iter_mut().filter(|d| d.severity == Severity::Warning) {
-        if denied(d) {
-            d.severity = Severity::Error;
-        }
-    }
 }
 
 /// Make the sure edits in a file until there are none; how many there were.

@@ -67,6 +67,10 @@ fn suffices(args: &FitArgs, report: &FitReport) -> bool {
 /// The fit, and where it goes; `None` if the session says why not.
 fn fit(args: &FitArgs, session: &mut Session, terminal: &Terminal) -> Option<(FitReport, Option<OutDir>)> {
     let mut or_say = |d: Diagnostic| session.diags.push(d);
+    if let Some(d) = args.deny.misused() {
+        or_say(d);
+        return None;
+    }
     let text = files::model(&args.inputs.model, &args.inputs.data).map_err(&mut or_say).ok()?;
     let out = match &args.out {
         None => None,
@@ -94,6 +98,10 @@ fn fit(args: &FitArgs, session: &mut Session, terminal: &Terminal) -> Option<(Fi
         Some(pieces) => driver::compile_pieces(session, checked, &inputs, pieces)?,
     };
     let options = driver::options(&compiled, &request);
+    args.deny.apply(session);
+    if session.diags.has_errors() {
+        return None;
+    }
     // What there is to think about is read while the fit runs.
     terminal.complain_all(&session.diags, &session.sources);
     session.diags.list.clear();
@@ -101,6 +109,10 @@ fn fit(args: &FitArgs, session: &mut Session, terminal: &Terminal) -> Option<(Fi
     let report = driver::fit(session, &compiled, &options, &mut |p| progress.update(p));
     progress.finish();
     let mut report = report?;
+    args.deny.apply(session);
+    if session.diags.has_errors() {
+        return None;
+    }
     report.forced = args.force;
     report.model = args.inputs.model.clone();
     report.data = args.inputs.data.clone();

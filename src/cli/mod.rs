@@ -4,6 +4,7 @@ mod args;
 mod calibrate;
 mod check;
 mod compare;
+mod deny;
 mod diagnose;
 mod encode;
 mod explain;

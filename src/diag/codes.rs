@@ -242,6 +242,7 @@ codes! {
     ODE_FAILED "V0804" error "a differential equation that cannot be solved";
     FLAT_LATENT "V0805" error "a latent that nothing determines";
     SAMPLER_FAILED "V0806" error "a sampler that gave up";
+    NONFINITE_MET "V0807" warning "a log joint that is not finite on the way of a fit";
     METHOD_WITHOUT_PARAMS "V0820" error "a method that does not fit params";
     METHOD_TOO_LARGE "V0821" error "a method that the model is too large for";
     MOVING_END "V0840" error "data that an end moving with an unknown may pass";

@@ -8,7 +8,7 @@ use super::discrete::cut_short;
 use super::plan::{self, After};
 use super::posterior::{check_draws, noncentred, points, report_vars};
 use super::trouble::{
-    Scene, explain_nonfinite, gave_up, of_checkpoint, refusal, sampler_keeps_nothing, undetermined, unsaved,
+    Scene, explain_nonfinite, gave_up, met, of_checkpoint, refusal, sampler_keeps_nothing, undetermined, unsaved,
 };
 use super::{Compiled, Exact, REPORT_DRAWS, Session, conjugate, discrete, mode, parts};
 use crate::diag::{Code, Diagnostic};
@@ -91,7 +91,10 @@ fn or_explain(
     report: Result<FitReport, FitError>,
 ) -> Option<FitReport> {
     match report {
-        Ok(report) => Some(report),
+        Ok(mut report) => {
+            session.diags.list.append(&mut report.warnings);
+            Some(report)
+        }
         Err(error) => {
             match error {
                 FitError::NonFiniteStart { theta, .. } => {
@@ -287,6 +290,10 @@ pub(super) fn told(
             "{} of {} evaluations of the log joint were not finite; the search stepped back from them.",
             fit.non_finite, fit.log_joints
         ));
+    }
+    if let Some(theta) = &fit.first_lost {
+        let lifted = exact.map(|e| e.draws(theta, 1, options.seed));
+        report.warnings.extend(met(&Scene::whole(compiled), lifted.as_ref().unwrap_or(theta)));
     }
     if let (Some(error), Some(checkpoint)) = (&fit.unsaved, &options.checkpoint) {
         report.doubts.push(unsaved(checkpoint, error));

@@ -102,9 +102,31 @@ fn short(value: f64) -> String {
 }
 
 fn nonfinite(scene: &Scene, found: &NonFinite, theta: &[f64]) -> Diagnostic {
+    let message = format!("the log joint is {} at every starting point: first", said(found.value));
+    let d = placed(scene, found, theta, Code::NONFINITE_START, &message);
+    if let Some((name, value)) = better_start(scene, theta) {
+        return d.help(format!("start `{name}` elsewhere: with `param {name} = {value}` the log joint is finite"));
+    }
+    d.help("check this row of the data, and that every argument stays in its domain: a logarithm of 0, a division by 0, an observation that the distribution cannot give")
+}
+
+/// A warning of the first point that a fit met where the log joint is not finite, though it went on from elsewhere.
+pub fn met(scene: &Scene, theta: &[f64]) -> Option<Diagnostic> {
+    let found = run::trace_nonfinite(scene.graph, theta)?;
+    let what = match found.cause {
+        Cause::Arithmetic => format!("the log joint was {}, first", said(found.value)),
+        Cause::Indefinite => "a matrix had no Cholesky factor".to_string(),
+        Cause::Ode(failure) => format!("an `ode` was not solved beyond time {:.6}", failure.time),
+    };
+    let d = placed(scene, &found, theta, Code::NONFINITE_MET, &format!("at a point that the fit tried, {what}"));
+    Some(d.help("keep the arguments in their domain by the types and priors of latents, if such values are of no interest: `latent s: real > 0`"))
+}
+
+/// Where a value is not finite: the part of the statement with what it reads, the rows, the latents. `what` goes on with the place.
+fn placed(scene: &Scene, found: &NonFinite, theta: &[f64], code: &'static Code, what: &str) -> Diagnostic {
     let value = said(found.value);
     let (at, places) = scene.rows_of(found);
-    let message = format!("the log joint is {value} at every starting point: first in `{}`{at}", found.region);
+    let message = format!("{what} in `{}`{at}", found.region);
     let part = scene.part(found, theta);
     let d = match (part, found.span) {
         (Some(part), _) => {
@@ -113,17 +135,13 @@ fn nonfinite(scene: &Scene, found: &NonFinite, theta: &[f64]) -> Diagnostic {
             let at = if at.is_empty() { within.replacen(", ", " at ", 1) } else { format!("{at}{within}") };
             let reads: Vec<String> = part.reads.iter().map(|(name, v)| format!("{name} = {}", short(*v))).collect();
             let with = if reads.is_empty() { String::new() } else { format!(", with {}", reads.join(", ")) };
-            Code::NONFINITE_START.at(part.span, message).here(format!("{}{at}{with}", said(part.value)))
+            code.at(part.span, message).here(format!("{}{at}{with}", said(part.value)))
         }
-        (None, Some(span)) => Code::NONFINITE_START.at(span, message).here(format!("{value}{at}")),
-        (None, None) => Code::NONFINITE_START.plain(message),
+        (None, Some(span)) => code.at(span, message).here(format!("{value}{at}")),
+        (None, None) => code.plain(message),
     };
     let d = places.into_iter().fold(d, |d, p| d.place(p));
-    let d = at_values(scene, theta, d);
-    if let Some((name, value)) = better_start(scene, theta) {
-        return d.help(format!("start `{name}` elsewhere: with `param {name} = {value}` the log joint is finite"));
-    }
-    d.help("check this row of the data, and that every argument stays in its domain: a logarithm of 0, a division by 0, an observation that the distribution cannot give")
+    at_values(scene, theta, d)
 }
 
 /// Steps that led to where the bound of a batch is not finite, or far too low.

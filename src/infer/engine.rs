@@ -139,6 +139,7 @@ pub fn fit(target: &dyn Target, options: &FitOptions, progress: &mut dyn FnMut(&
             gradients: pool.gradients,
             log_joints: pool.gradients + pool.values,
             non_finite: pool.non_finite,
+            first_lost: pool.first_lost.clone(),
             draws: outcome.draws,
             starts: outcome
                 .starts

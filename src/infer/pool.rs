@@ -25,6 +25,8 @@ pub struct Pool<'t> {
     pub gradients: usize,
     pub values: usize,
     pub non_finite: usize,
+    /// The first theta whose log joint was not finite, in the target's order.
+    pub first_lost: Option<Vec<f64>>,
 }
 
 /// One thread's evaluator and the buffers in the target's order.
@@ -113,6 +115,7 @@ impl<'t> Pool<'t> {
             gradients: 0,
             values: 0,
             non_finite: 0,
+            first_lost: None,
         }
     }
 
@@ -186,6 +189,21 @@ impl<'t> Pool<'t> {
     }
 
     fn run(&mut self, all: Rows) {
+        let Rows { task, thetas, directions, values, vectors } = all;
+        self.share(Rows { task, thetas, directions, values, vectors });
+        if task == Task::Product || self.first_lost.is_some() {
+            return;
+        }
+        if let Some(k) = values.iter().position(|v| !v.is_finite()) {
+            let mut theta = vec![0.0; self.dim()];
+            let row = &thetas[k * self.dim()..(k + 1) * self.dim()];
+            self.local.order.iter().zip(row).for_each(|(i, t)| theta[*i] = *t);
+            self.first_lost = Some(theta);
+        }
+    }
+
+    /// Evaluate rows, on all threads where that is worth it.
+    fn share(&mut self, all: Rows) {
         let (dim, rows) = (self.dim(), all.values.len());
         // The choice only moves rows between threads; it cannot change a bit of the result.
         if self.lanes.is_empty() || rows < 2 || self.row_ns * (rows as f64) < WORTH_SPLITTING_NS {

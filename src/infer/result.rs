@@ -37,6 +37,8 @@ pub struct Fit {
     pub log_joints: usize,
     /// Of those, how many were not finite.
     pub non_finite: usize,
+    /// The first point where it was not, on the unconstrained scale.
+    pub first_lost: Option<Vec<f64>>,
     /// Draws in the last stage's objective.
     pub draws: usize,
     pub starts: Vec<StartSummary>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::ReportDiscrete;
+use crate::diag::Diagnostic;
 use crate::infer::{Choice, Trust, USABLE, Verdict};
 
 /// Everything that is said about one fit. The driver fills it; it knows nothing of how the fit was made.
@@ -70,6 +71,8 @@ pub struct FitReport {
     pub collapsed: Vec<(String, String)>,
     /// Sentences that the reader should see before the numbers: non-finite evaluations, starts that disagree.
     pub doubts: Vec<String>,
+    /// Shown once, beside the report.
+    pub warnings: Vec<Diagnostic>,
     pub trace: Trace,
 }
 

@@ -57,6 +57,7 @@ fn fit() -> FitReport {
         noncentred: vec![],
         collapsed: vec![],
         doubts: vec![],
+        warnings: vec![],
         trace: Trace { columns: vec!["step".into(), "elbo".into()], rows: vec![vec![0.0, -40.5], vec![1.0, -31.4]] },
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Batches;
 use super::draws::describe_draws;
 use super::options::plan;
-use super::trouble::explain;
+use super::trouble::{explain, met_in};
 use super::weights::row_weights;
 use crate::driver::fit::{heading, trace};
 use crate::driver::plan::doubt_of_batch;
@@ -65,7 +65,7 @@ pub fn fit(
     };
     report.k_hat = f64::NAN;
     report.draws_from = "from the guide, not weighed against the posterior".into();
-    report.elbo = (!fitted.cancelled).then_some((fitted.elbo, fitted.elbo_se));
+    report.elbo = (!fitted.cancelled && fitted.elbo.is_finite()).then_some((fitted.elbo, fitted.elbo_se));
     report.converged = !fitted.cancelled;
     report.stop_reason = match fitted.cancelled {
         true => "The fit was interrupted.".into(),
@@ -82,6 +82,9 @@ pub fn fit(
             "The log joint was not finite in {} of {} batches, which were left out.",
             fitted.non_finite, fitted.gradients
         ));
+    }
+    if let Some((theta, batch)) = &fitted.first_lost {
+        session.diags.list.extend(met_in(compiled, (model, small), theta, batch));
     }
     if let Some(d) = compiled.hir.discrete.first() {
         let name = &compiled.hir.var(d.var).name;

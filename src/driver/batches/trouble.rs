@@ -2,7 +2,8 @@
 
 use super::Batches;
 use super::feed::Feeding;
-use crate::driver::trouble::{Scene, explain_nonfinite, exploded, of_checkpoint};
+use crate::diag::Diagnostic;
+use crate::driver::trouble::{Scene, explain_nonfinite, exploded, met, of_checkpoint};
 use crate::driver::{Compiled, Session};
 use crate::infer::FitOptions;
 use crate::infer::batches::{Batch, Plan, Rows, Trouble};
@@ -39,4 +40,17 @@ pub(super) fn explain(
     let clip = if plan.optimizer.clip.is_none() { ", or shorten long gradients, `clip: 10`" } else { "" };
     let help = format!("take smaller steps, `optimizer: {rule}({lower})`{clip}");
     session.diags.push(exploded(&scene, &theta, bound, epoch, step, help));
+}
+
+/// A warning of where the log joint of a batch was not finite first, in a fit that went on.
+pub(super) fn met_in(
+    compiled: &Compiled,
+    (model, batches): (&Model, &Batches),
+    theta: &[f64],
+    batch: &Batch,
+) -> Option<Diagnostic> {
+    let mut feeding = Feeding::new(model.fed_plainly(), batches);
+    feeding.take(&batch.rows, &batch.weights);
+    let graph = feeding.fed.graph().expect("it was made so above");
+    met(&Scene { compiled, graph, rows: Some((batches.plate, &batch.rows)) }, theta)
 }

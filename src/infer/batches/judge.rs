@@ -95,6 +95,10 @@ pub fn judge(fitted: &Fitted, coordinates: &Coordinates, rows: usize, weights: O
             format!("the log joint was not finite in {:.1} % of the batches, which were left out", 100.0 * non_finite);
         fault(Trust::MeansOnly, text, more);
     }
+    if !fitted.cancelled && !fitted.elbo.is_finite() {
+        let text = "the guide draws values where the log joint is not finite: there is no lower bound";
+        fault(Trust::DoNotTrust, text.into(), Remedy::Whole);
+    }
     if let Some(w) = weights.as_ref().filter(|w| w.above as f64 > NARROW * w.rows as f64) {
         let text = format!(
             "k-hat is above {USABLE} for {} of {} rows: their posteriors are wider than the guide",

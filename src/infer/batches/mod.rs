@@ -132,6 +132,8 @@ pub struct Fitted {
     pub values: usize,
     /// Of those, how many were not finite.
     pub non_finite: usize,
+    /// The first point and batch where it was not.
+    pub first_lost: Option<(Vec<f64>, Batch)>,
     pub cancelled: bool,
     pub trace: Vec<Progress>,
     pub seconds: f64,
@@ -167,7 +169,7 @@ pub fn fit(
     let (mut keeper, state) = Keeper::open(plan.checkpoint.as_ref(), whose).map_err(Trouble::Checkpoint)?;
     let mut training = Training::new(target, coordinates, plan, state);
     let ended = training.run(&mut keeper, progress)?;
-    let (mut state, fitted) = (training.state, training.fitted);
+    let (mut state, fitted, first_lost) = (training.state, training.fitted, training.first_lost);
     keeper.save(&mut state);
     let held = Some(&state.held).filter(|h| !h.psi.is_empty());
     let best = held.map(|h| (h.best + 1, h.bounds[h.best]));
@@ -185,6 +187,7 @@ pub fn fit(
         gradients: state.gradients,
         values: state.values,
         non_finite: state.non_finite,
+        first_lost,
         cancelled: found.is_none(),
         seconds: keeper.seconds(),
         unsaved: keeper.trouble(),

@@ -27,6 +27,8 @@ pub struct Training<'a> {
     order: Vec<usize>,
     /// The rows that are fitted, and those that are held out, in the order of the table.
     pub fitted: Vec<usize>,
+    /// The first point and batch since the start, or since going on, where the bound was not finite.
+    pub first_lost: Option<(Vec<f64>, Batch)>,
     held: Vec<usize>,
     batch: Batch,
     draws: Draws,
@@ -68,6 +70,7 @@ impl<'a> Training<'a> {
             scoring: Scoring::default(),
             order: fitted.clone(),
             fitted,
+            first_lost: None,
             held,
             batch: Batch::default(),
             draws: Draws::new(plan.batch, plan.draws()),
@@ -224,6 +227,7 @@ impl<'a> Training<'a> {
             s.finite += 1.0;
         } else {
             s.non_finite += 1;
+            self.first_lost.get_or_insert_with(|| (self.target.theta().to_vec(), self.batch.clone()));
         }
         let first = if finite { *s.first.get_or_insert(-scale * bound) } else { f64::NAN };
         let sensible = -scale * bound > -ASTRAY * (1.0 + first.abs());

@@ -368,6 +368,7 @@ impl State<'_, '_> {
             gradients: if self.drawn.is_empty() { 0 } else { self.evaluations },
             log_joints: self.evaluations,
             non_finite: 0,
+            first_lost: None,
             draws: self.drawn.draws(),
             starts: summaries,
             trace: self.trace,

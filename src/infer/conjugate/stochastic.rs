@@ -127,6 +127,7 @@ impl<'a> Stochastic<'a> {
             gradients: self.gradients,
             values: self.values,
             non_finite: self.non_finite,
+            first_lost: None,
             cancelled,
             trace,
             seconds: began.elapsed().as_secs_f64(),

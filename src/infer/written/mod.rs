@@ -133,6 +133,7 @@ pub fn fit(
             gradients: pool.gradients,
             log_joints: pool.gradients + pool.values,
             non_finite: pool.non_finite,
+            first_lost: pool.first_lost.clone(),
             draws,
             starts,
             trace,
