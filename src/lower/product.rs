@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::lower::expr::{Arena, E, Expr, without};
-use crate::lower::graph::{Access, Addr, AddrTerm, BinOp, BufId, Call, LoopId, Operand, ProductCall, ReduceOp};
+use crate::lower::graph::{Access, Addr, AddrTerm, BinOp, BufId, Call, LoopId, Operand, ProductCall, ReduceOp, UnOp};
 use crate::lower::kernel::{Effect, Kernel, Root};
 
 /// Fewer multiplications than this are left where they are.
@@ -43,10 +43,9 @@ pub(crate) fn products(arena: &mut Arena, kernels: Vec<Kernel>) -> Vec<Kernel> {
         let mut stored: HashMap<E, Factor> = HashMap::new();
         let mut roots = vec![];
         for root in std::mem::take(&mut kernel.roots) {
-            match backward(arena, &kernel.loops, &root, &mut stored, &mut roots) {
-                Some(call) => after.push(alone(&format!("d {name}"), call)),
-                None => roots.push(root),
-            }
+            let (calls, left) = of_each_summand(arena, &kernel.loops, root, &mut stored, &mut roots);
+            after.extend(calls.into_iter().map(|call| alone(&format!("d {name}"), call)));
+            roots.extend(left);
         }
         kernel.roots = roots;
         if !kernel.roots.is_empty() {
@@ -75,11 +74,49 @@ fn forward(arena: &mut Arena, e: E) -> Option<(ProductCall, E)> {
     Some((call, arena.load(buf, result)))
 }
 
-/// `target += Σ value · a` over the loops of a kernel that the target does not have. The value is stored by the kernel.
+/// What is added up is added one summand after the other where some are products: those, and what is left.
+fn of_each_summand(
+    arena: &mut Arena,
+    loops: &[LoopId],
+    root: Root,
+    stored: &mut HashMap<E, Factor>,
+    roots: &mut Vec<Root>,
+) -> (Vec<ProductCall>, Option<Root>) {
+    let (mut calls, mut left) = (vec![], None);
+    for (value, negative) in summands(arena, &root) {
+        match backward(arena, loops, &Root { value, ..root.clone() }, negative, stored, roots) {
+            Some(call) => calls.push(call),
+            None => {
+                let value = if negative { arena.neg(value) } else { value };
+                left = Some(left.map_or(value, |sum| arena.binary(BinOp::Add, sum, value)));
+            }
+        }
+    }
+    // With none, the sum stays as it stood.
+    let left = if calls.is_empty() { Some(root.value) } else { left };
+    (calls, left.map(|value| Root { value, ..root }))
+}
+
+/// What a root adds up, and whether with a minus.
+fn summands(arena: &Arena, root: &Root) -> Vec<(E, bool)> {
+    let (mut todo, mut out) = (vec![(root.value, false)], vec![]);
+    while let Some((e, negative)) = todo.pop() {
+        match *arena.get(e) {
+            Expr::Binary(BinOp::Add, x, y) => todo.extend([(y, negative), (x, negative)]),
+            Expr::Binary(BinOp::Sub, x, y) => todo.extend([(y, !negative), (x, negative)]),
+            Expr::Unary(UnOp::Neg, x) => todo.push((x, !negative)),
+            _ => out.push((e, negative)),
+        }
+    }
+    if root.effect == Effect::Accum { out } else { vec![(root.value, false)] }
+}
+
+/// `target += Σ value · a`, or `-=`, over the loops of a kernel that the target does not have. The value is stored by the kernel.
 fn backward(
     arena: &mut Arena,
     loops: &[LoopId],
     root: &Root,
+    negative: bool,
     stored: &mut HashMap<E, Factor>,
     roots: &mut Vec<Root>,
 ) -> Option<ProductCall> {
@@ -92,6 +129,7 @@ fn backward(
     let over = without(&all, &free);
     for (value, a) in [(x, y), (y, x)] {
         let Some(a) = plain(arena, a) else { continue };
+        let value = if negative { arena.neg(value) } else { value };
         let own = arena.free(value).to_vec();
         let known = plain(arena, value).or_else(|| stored.get(&value).cloned());
         let addr = known.as_ref().map_or_else(|| arena.address(&own), |f| f.addr.clone());

@@ -10,12 +10,13 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
 use super::crew::Crew;
+use super::vector::widely;
 use crate::lower::graph::{Access, BufId, ProductCall};
 
 /// Pieces of a product, whatever the number of threads: so the sums have the same bits.
 const PIECES: usize = 4;
 /// Multiplications that are worth cutting up.
-const WORTH: usize = 1 << 20;
+const WORTH: usize = 1 << 18;
 /// Columns of a piece are a multiple of this, the width of the kernels.
 const WIDTH: usize = 16;
 
@@ -184,11 +185,13 @@ impl Workshop {
 
 /// Store sums in double precision, or add them.
 fn put(sums: &[f32], to: &mut [f64], add: bool) {
-    if add {
-        to.iter_mut().zip(sums).for_each(|(t, s)| *t += f64::from(*s));
-    } else {
-        to.iter_mut().zip(sums).for_each(|(t, s)| *t = f64::from(*s));
-    }
+    widely(
+        #[inline(always)]
+        || match add {
+            true => to.iter_mut().zip(sums).for_each(|(t, s)| *t += f64::from(*s)),
+            false => to.iter_mut().zip(sums).for_each(|(t, s)| *t = f64::from(*s)),
+        },
+    );
 }
 
 /// Round a piece of a matrix to single precision.
@@ -206,7 +209,11 @@ unsafe fn round((from, to, rows, cols): (Matrix<f64>, Matrix<f32>, usize, usize)
             let from_line = from.cell(i, j);
             if from_step == 1 {
                 let line = std::slice::from_raw_parts(from_line, inner);
-                std::slice::from_raw_parts_mut(to_line, inner).iter_mut().zip(line).for_each(|(t, f)| *t = *f as f32);
+                let rounded = std::slice::from_raw_parts_mut(to_line, inner);
+                widely(
+                    #[inline(always)]
+                    || rounded.iter_mut().zip(line).for_each(|(t, f)| *t = *f as f32),
+                );
             } else {
                 (0..inner).for_each(|l| *to_line.add(l) = *from_line.add(l * from_step) as f32);
             }

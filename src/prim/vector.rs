@@ -36,6 +36,30 @@ impl Isa {
     }
 }
 
+/// Run a short loop as compiled for the widest registers that the processor has; without fused operations, so that its results are
+/// the same on all.
+#[inline(always)]
+pub fn widely<T>(f: impl FnOnce() -> T) -> T {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2")]
+        fn avx2<T>(f: impl FnOnce() -> T) -> T {
+            f()
+        }
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        fn avx512<T>(f: impl FnOnce() -> T) -> T {
+            f()
+        }
+        match Isa::detect() {
+            // The processor has what they are compiled for.
+            Isa::Avx512 => return unsafe { avx512(f) },
+            Isa::Avx2 => return unsafe { avx2(f) },
+            Isa::Baseline => {}
+        }
+    }
+    f()
+}
+
 /// A function that kernels call: its name in the listing, and its address.
 #[derive(Clone, Copy, Debug)]
 pub struct Routine {

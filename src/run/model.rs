@@ -372,15 +372,14 @@ impl Fed<'_> {
         }
     }
 
-    /// Fill every buffer of the report at `theta`, and hand out those that are asked for.
-    pub fn report(&mut self, theta: &[f64], mut take: impl FnMut(&dyn Fn(BufId) -> Vec<f64>)) {
+    /// Fill every buffer of the report at theta as it is set, and hand out those that are asked for.
+    pub fn report(&mut self, mut take: impl FnMut(&dyn Fn(BufId) -> Vec<f64>)) {
         match &mut self.0 {
             Kept::Compiled(kernels, workspace) => {
-                workspace.theta_mut().copy_from_slice(theta);
                 kernels.report(workspace);
                 take(&|id| workspace.buffer(id).to_vec());
             }
-            Kept::Interpreted(graph, ..) => {
+            Kept::Interpreted(graph, theta, _) => {
                 let mut interp = Interp::new(graph);
                 interp.report(theta);
                 take(&|id| interp.buffer(id).to_vec());

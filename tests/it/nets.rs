@@ -1,6 +1,7 @@
 //! Nets: layers against formulas written out, gradients against finite differences, weights that are shared.
 
 use vic::infer::Target;
+use vic::lower::graph::{Call, Region, Stmt};
 
 use super::support::{checked_value, compile, csv, fit, summaries, theta};
 use vic::driver::{Compiled, FitRequest};
@@ -158,6 +159,35 @@ report rmse = sqrt(mean((y - m)^2 over rows))";
     }
 }
 
+/// How many products of matrices the programs of the value and of the gradient call.
+fn products(compiled: &Compiled) -> (usize, usize) {
+    let calls = |program: &[Region]| {
+        let is = |s: &&Stmt| matches!(s, Stmt::Call(Call::Product(_)));
+        program.iter().flat_map(|r| &r.body).filter(is).count()
+    };
+    let graph = compiled.model.graph();
+    (calls(&graph.value), calls(&graph.gradient))
+}
+
+/// Two heads share a layer, whose slopes are the sum of two products; those of both heads' weights and of that of the layer
+/// before are products too.
+#[test]
+fn heads_on_one_layer_are_products_of_matrices() {
+    let (rows, inputs) = (30, 8);
+    let x = |i: usize, j: usize| ((i * 7 + j * 13) % 11) as f64 / 5.0 - 1.0;
+    let header: Vec<String> = (1..=inputs).map(|j| format!("x{j}")).collect();
+    let line = |i: usize| (0..inputs).map(|j| x(i, j).to_string()).collect::<Vec<_>>().join(",") + "\n";
+    let text = format!("{}\n{}", header.join(","), (0..rows).map(line).collect::<String>());
+    let model = "data rows { x: real[feature] from \"x*\" }
+net f(x: real[feature]) -> (mu: real[feature], sigma: real[feature] > 0) = dense(150, tanh) |> head
+let q = f(x)
+observe x ~ Normal(q.mu, q.sigma)";
+    let compiled = compile(model, &csv(&text));
+    assert_eq!(products(&compiled), (3, 8));
+    let at: Vec<f64> = (0..compiled.model.dim()).map(|i| 0.2 * (1.3 * i as f64).sin()).collect();
+    checked_value(&compiled, &at);
+}
+
 /// Layers that are wide enough go through products of whole matrices: the value is that of loops over the weights by name, and
 /// the gradient that of finite differences at some of the weights.
 #[test]
@@ -171,15 +201,8 @@ fn wide_layers_are_products_of_matrices() {
 net f(x: real[feature]) -> real[feature] = dense(36, tanh) |> head
 observe x ~ Normal(f(x), 1)";
     let compiled = compile(model, &csv(&text));
-    let calls = |program: &[vic::lower::graph::Region]| {
-        let is = |s: &&vic::lower::graph::Stmt| {
-            matches!(s, vic::lower::graph::Stmt::Call(vic::lower::graph::Call::Product(_)))
-        };
-        program.iter().flat_map(|r| &r.body).filter(is).count()
-    };
-    let graph = compiled.model.graph();
     // Forwards one per layer; backwards two, but that to the data.
-    assert_eq!((calls(&graph.value), calls(&graph.gradient)), (2, 5));
+    assert_eq!(products(&compiled), (2, 5));
     let at: Vec<f64> = (0..compiled.model.dim()).map(|i| 0.2 * (1.3 * i as f64).sin()).collect();
     let value = checked_value(&compiled, &at);
     let names = compiled.model.names();

@@ -17,7 +17,8 @@ const MOST_CELLS: usize = 200_000;
 /// Rows by which the activity of the others' units is judged.
 pub(super) const SAMPLED_ROWS: usize = 1000;
 
-/// Where a draw of a batch is placed in theta: the batch, its number of so many, and that of the draw.
+/// Where a draw of a batch is placed in theta: the batch, its number of so many, and that of the draw. Theta is as the draw before
+/// left it.
 pub(in crate::driver) type Placed<'a> = &'a mut dyn FnMut(&Batch, (usize, usize), usize, &mut [f64]);
 
 /// Draws of everything that is reported, batch after batch in the order of the rows.
@@ -25,6 +26,7 @@ pub(in crate::driver) fn describe_draws(
     compiled: &Compiled,
     batches: &Batches,
     plan: &Plan,
+    threads: usize,
     place: Placed<'_>,
     report: &mut FitReport,
 ) {
@@ -49,11 +51,10 @@ pub(in crate::driver) fn describe_draws(
     let draws = (MOST_NUMBERS / cells.max(1)).clamp(FEWEST_DRAWS, REPORT_DRAWS);
     out.iter_mut().for_each(|v| v.draws = vec![0.0; v.cells() * draws]);
     let order: Vec<usize> = (0..batches.total).collect();
-    let mut theta = vec![0.0; compiled.layout.dim()];
     // Neither what rows are given their latents, nor what they add to the log joint.
     let wanted: Vec<BufId> = vars.iter().filter_map(|v| compiled.layout.buffer(*v)).collect();
     let model = compiled.model.reporting(&wanted);
-    let mut feeding = Feeding::new(model.fed(), batches);
+    let mut feeding = Feeding::on(threads, plan.single, model.fed(), batches);
     let mut batch = Batch::default();
     // What all rows share is the same in every batch.
     let rows = |(v, var): (&VarId, &ReportVar)| dim(v).map_or(1, |d| var.dims[d].labels.len());
@@ -63,8 +64,8 @@ pub(in crate::driver) fn describe_draws(
         batch.set(plan, &order, k);
         feeding.take(&batch.rows, &batch.weights);
         for d in 0..draws {
-            place(&batch, (k, all), d, &mut theta);
-            feeding.fed.report(&theta, |buffer| {
+            place(&batch, (k, all), d, feeding.theta());
+            feeding.report(|buffer| {
                 for (v, var) in vars.iter().zip(&mut out) {
                     let Some(buf) = compiled.layout.buffer(*v) else { continue };
                     put(
@@ -89,7 +90,7 @@ pub(in crate::driver) fn describe_draws(
     report.vars =
         vars.iter().zip(out).filter(|(v, _)| left_out.iter().all(|l| l.0 != **v)).map(|(_, var)| var).collect();
     report.draws = draws;
-    (report.weights, report.guide_params) = points(compiled, &theta);
+    (report.weights, report.guide_params) = points(compiled, feeding.theta());
 }
 
 /// Put a batch's numbers where the whole table has them. `dims`: of the whole; `dim`: that of the rows.

@@ -9,6 +9,7 @@ use crate::hir::VarId;
 use crate::infer::batches::{Coordinates, Part, Rows};
 use crate::infer::{Stream, Target};
 use crate::lower::Feed;
+use crate::lower::graph::BufId;
 use crate::prim::product::Workshop;
 use crate::run::{Fed, Model};
 
@@ -50,6 +51,16 @@ impl<'m> Feeding<'m> {
         let mut feeding = Feeding { fed, batches, rows: vec![], numbers: vec![], workshop };
         feeding.drop_out(None);
         feeding
+    }
+
+    /// What each row adds to the log joint, at theta as it is set.
+    pub fn scores(&mut self, out: &mut [f64]) {
+        self.workshop.during(|| self.fed.sum_of(&self.batches.scores, out));
+    }
+
+    /// Hand out the buffers of the report that are asked for, at theta as it is set.
+    pub fn report(&mut self, take: impl FnMut(&dyn Fn(BufId) -> Vec<f64>)) {
+        self.workshop.during(|| self.fed.report(take));
     }
 
     /// Give a column of the batch other numbers.

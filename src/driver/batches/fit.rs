@@ -55,9 +55,12 @@ pub fn fit(
     let mut place = |batch: &Batch, (k, all): (usize, usize), d: usize, theta: &mut [f64]| {
         coordinates.noise(plan.seed, "draws", d * all + k, &mut z);
         coordinates.shared_noise(plan.seed, "draws", d, &mut z);
-        coordinates.place(&fitted.psi, &batch.rows, &z, theta);
+        match d {
+            0 => coordinates.place(&fitted.psi, &batch.rows, &z, theta),
+            _ => coordinates.redraw(&fitted.psi, &batch.rows, &z, theta),
+        }
     };
-    describe_draws(compiled, batches, &plan, &mut place, &mut report);
+    describe_draws(compiled, batches, &plan, options.threads, &mut place, &mut report);
     report.guide = if compiled.hir.written.is_some() { "written in the model" } else { "meanfield" }.into();
     report.method = match plan.weighing {
         Some(_) => options.method.name().into(),
@@ -73,7 +76,7 @@ pub fn fit(
     };
     let weights = match fitted.cancelled {
         true => None,
-        false => row_weights(compiled, batches, &coordinates, &plan, &fitted.psi),
+        false => row_weights(compiled, batches, &coordinates, &plan, &fitted.psi, options.threads),
     };
     report.verdict = Some(batches::judge(&fitted, &coordinates, plan.total - plan.held, weights));
     (report.gradients, report.evaluations) = (fitted.gradients as u64, (fitted.gradients + fitted.values) as u64);

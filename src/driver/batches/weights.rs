@@ -21,6 +21,7 @@ pub(super) fn row_weights(
     coordinates: &Coordinates,
     plan: &Plan,
     psi: &[f64],
+    threads: usize,
 ) -> Option<RowWeights> {
     if batches.scores.is_empty() || !coordinates.has_row_latents() {
         return None;
@@ -29,7 +30,8 @@ pub(super) fn row_weights(
     let rows: Vec<usize> = (0..looked_at).map(|i| i * batches.total / looked_at).collect();
     let mut z = vec![0.0; coordinates.dim()];
     let mut batch = Batch::default();
-    let mut feeding = Feeding::new(compiled.model.fed(), batches);
+    let model = compiled.model.reporting(&batches.scores);
+    let mut feeding = Feeding::on(threads, plan.single, model.fed(), batches);
     let (mut log_w, mut k_hats) = (vec![0.0; plan.batch], vec![]);
     for (c, own) in rows.chunks(plan.batch).enumerate() {
         batch.rows = own.iter().copied().cycle().take(plan.batch).collect();
@@ -42,8 +44,11 @@ pub(super) fn row_weights(
             }
             coordinates.noise(plan.seed, "k-hat", c * DRAWS + d, &mut z);
             coordinates.shared_noise(plan.seed, "k-hat", 0, &mut z);
-            coordinates.place(psi, &batch.rows, &z, feeding.theta());
-            feeding.fed.sum_of(&batches.scores, &mut log_w);
+            match d {
+                0 => coordinates.place(psi, &batch.rows, &z, feeding.theta()),
+                _ => coordinates.redraw(psi, &batch.rows, &z, feeding.theta()),
+            }
+            feeding.scores(&mut log_w);
             coordinates.row_surprise(psi, &batch.rows, &z, &mut log_w);
             weights.iter_mut().zip(&log_w).for_each(|(all, w)| all.push(*w));
         }

@@ -119,7 +119,7 @@ pub fn in_batches(
         theta.copy_from_slice(&globals[d]);
         ascent.draw_own(plan.seed, d, batch, theta);
     };
-    describe_draws(compiled, whole, &plan, &mut place, &mut report);
+    describe_draws(compiled, whole, &plan, options.threads, &mut place, &mut report);
     report.guide = conjugate.factors(false);
     report.k_hat = f64::NAN;
     report.draws_from = match compiled.layout.points().contains(&false) {

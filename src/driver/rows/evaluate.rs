@@ -105,7 +105,8 @@ impl Evaluator<'_> {
         let log_weights = &mut self.log_weights;
         log_weights.fill(0.0);
         out.clear();
-        self.feeding.fed.report(&self.theta, |buffer| {
+        self.feeding.theta().copy_from_slice(&self.theta);
+        self.feeding.report(|buffer| {
             for v in &self.model.scores {
                 if let Some(b) = layout.buffer(*v) {
                     log_weights.iter_mut().zip(buffer(b)).for_each(|(w, x)| *w += x);

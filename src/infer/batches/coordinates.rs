@@ -303,9 +303,19 @@ impl Coordinates {
 
     /// θ of a batch from ψ and noise, discrete latents of the guide at the values drawn.
     pub fn place(&self, psi: &[f64], rows: &[usize], z: &[f64], theta: &mut [f64]) {
+        self.put(psi, rows, z, theta, false);
+    }
+
+    /// The same for another draw of the same batch at the same ψ: what is fitted to a point stays where it stands.
+    pub fn redraw(&self, psi: &[f64], rows: &[usize], z: &[f64], theta: &mut [f64]) {
+        self.put(psi, rows, z, theta, true);
+    }
+
+    fn put(&self, psi: &[f64], rows: &[usize], z: &[f64], theta: &mut [f64], again: bool) {
         let drawn = |at: usize, z: f64| psi[at] + psi[self.logs + at].exp() * z;
         for ((kind, place, theta), (_, _, z)) in self.split_mut(theta).zip(self.split(z)) {
             match (kind, place) {
+                (Kind::Point, _) if again => {}
                 (Kind::Noise, _) => theta.copy_from_slice(z),
                 (Kind::Switch, _) => theta.fill(1.0),
                 (Kind::Terms | Kind::Score, _) => theta.fill(0.0),

@@ -4,6 +4,8 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
+use crate::prim::vector::widely;
+
 /// Share of a weight that AdamW takes away per step and unit of rate (Loshchilov and Hutter 2019).
 const DECAY: f64 = 0.01;
 const MOMENTUM: f64 = 0.9;
@@ -135,13 +137,18 @@ fn adam(
     first: &mut [f64],
     second: &mut [f64],
 ) {
-    let moments = first.iter_mut().zip(second);
-    for ((p, g), (m, v)) in psi.iter_mut().zip(gradient).zip(moments) {
-        let g = scale * g;
-        *m = BETA[0] * *m + (1.0 - BETA[0]) * g;
-        *v = BETA[1] * *v + (1.0 - BETA[1]) * g * g;
-        *p -= rate * (*m * corrections[0]) / ((*v * corrections[1]).sqrt() + EPSILON);
-    }
+    widely(
+        #[inline(always)]
+        || {
+            let moments = first.iter_mut().zip(second);
+            for ((p, g), (m, v)) in psi.iter_mut().zip(gradient).zip(moments) {
+                let g = scale * g;
+                *m = BETA[0] * *m + (1.0 - BETA[0]) * g;
+                *v = BETA[1] * *v + (1.0 - BETA[1]) * g * g;
+                *p -= rate * (*m * corrections[0]) / ((*v * corrections[1]).sqrt() + EPSILON);
+            }
+        },
+    );
 }
 
 /// Calls a job for each of so many pieces, on several threads.
@@ -194,9 +201,16 @@ impl Squares {
             let own = &numbers[i * PIECE..numbers.len().min((i + 1) * PIECE)];
             // Eight sums at a time, which the compiler keeps in one register.
             let mut lanes = [0.0; 8];
-            for eight in own.chunks(8) {
-                lanes.iter_mut().zip(eight).for_each(|(l, x)| *l += x * x);
-            }
+            widely(
+                #[inline(always)]
+                || {
+                    let (eights, rest) = own.as_chunks::<8>();
+                    for eight in eights {
+                        lanes.iter_mut().zip(eight).for_each(|(l, x)| *l += x * x);
+                    }
+                    lanes.iter_mut().zip(rest).for_each(|(l, x)| *l += x * x);
+                },
+            );
             // Each piece has a place of its own.
             unsafe { sums.part(i)[0] = lanes.iter().sum() };
         });
