@@ -629,6 +629,13 @@ pub enum Noise {
         matrix: [AxisId; 2],
         factor: bool,
     },
+    /// A Wishart matrix over these rows and columns, or the inverse of one; the parameters are the degrees of freedom and a
+    /// scale matrix over rows and columns of its own.
+    Wishart {
+        matrix: [AxisId; 2],
+        scale: [AxisId; 2],
+        inverse: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

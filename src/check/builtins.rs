@@ -27,6 +27,10 @@ pub enum NoiseKind {
     Lkj {
         factor: bool,
     },
+    /// A covariance matrix over the plate in `[ ]`.
+    Wishart {
+        inverse: bool,
+    },
 }
 
 /// Name, meaning, and for the reference, which lists them in this order: the call and what it gives.
@@ -151,6 +155,18 @@ pub const BUILTINS: &[(&str, Builtin, &str, &str)] = &[
         Builtin::Noise(NoiseKind::Lkj { factor: true }),
         "std_lkj_cholesky[plate](eta)",
         "its lower Cholesky factor",
+    ),
+    (
+        "std_wishart",
+        Builtin::Noise(NoiseKind::Wishart { inverse: false }),
+        "std_wishart[plate](dof, scale)",
+        "a matrix over a plate, as `Wishart(dof, scale)` gives it",
+    ),
+    (
+        "std_inverse_wishart",
+        Builtin::Noise(NoiseKind::Wishart { inverse: true }),
+        "std_inverse_wishart[plate](dof, scale)",
+        "the same of `InverseWishart(dof, scale)`",
     ),
 ];
 

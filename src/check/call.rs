@@ -512,6 +512,13 @@ impl<'a> Checker<'a, '_> {
                 let columns = self.add_axis(self.plate_of(rows), "column");
                 (Noise::Lkj { matrix: [rows, columns], factor }, vec![self.expr(&eta.value, env)], vec![])
             }
+            (NoiseKind::Wishart { inverse }, [dof, scale]) if plates.len() == 1 => {
+                let Some(rows) = self.plate_given(&plates[0], e.span, env) else { return bad(e.span) };
+                let columns = self.add_axis(self.plate_of(rows), "column");
+                let params = vec![self.expr(&dof.value, env), self.expr(&scale.value, env)];
+                let Some(scale) = self.pair(&params[1].axes) else { return bad(e.span) };
+                (Noise::Wishart { matrix: [rows, columns], scale, inverse }, params, scale.to_vec())
+            }
             (NoiseKind::Fixed(noise, n), args) if args.len() == n => {
                 (noise, args.iter().map(|a| self.expr(&a.value, env)).collect(), vec![])
             }
@@ -520,6 +527,7 @@ impl<'a> Checker<'a, '_> {
                     NoiseKind::Categorical => "p over k",
                     NoiseKind::Multinomial => "n, p over k",
                     NoiseKind::Lkj { .. } => "eta",
+                    NoiseKind::Wishart { .. } => "dof, scale",
                     NoiseKind::Fixed(_, 0) => "",
                     NoiseKind::Fixed(_, 1) => "x",
                     NoiseKind::Fixed(_, 2) => "n, p",
@@ -530,7 +538,9 @@ impl<'a> Checker<'a, '_> {
                         .at(e.span, format!("wrong arguments for `{name}`"))
                         .here("not of this form")
                         .help(match kind {
-                            NoiseKind::Lkj { .. } => format!("write `{name}[k]({form})`, with a plate `k`"),
+                            NoiseKind::Lkj { .. } | NoiseKind::Wishart { .. } => {
+                                format!("write `{name}[k]({form})`, with a plate `k`")
+                            }
                             _ => format!("write `{name}({form})`"),
                         }),
                 );
@@ -538,11 +548,12 @@ impl<'a> Checker<'a, '_> {
             }
         };
         let mut axes = params.iter().fold(union(&env.context, &[]), |a, p| union(&a, &p.axes));
+        axes = minus(&axes, &drop);
         for item in plates {
             let Some(axis) = self.plate_given(item, e.span, env) else { return bad(e.span) };
             axes = union(&axes, &[axis]);
         }
-        if let Noise::Lkj { matrix, .. } = noise {
+        if let Noise::Lkj { matrix, .. } | Noise::Wishart { matrix, .. } = noise {
             axes = union(&axes, &[matrix[1]]);
         }
         let ty = match noise {
@@ -550,6 +561,6 @@ impl<'a> Checker<'a, '_> {
             Noise::Poisson | Noise::Binomial | Noise::Hypergeometric | Noise::Multinomial(_) => Ty::Int,
             _ => Ty::Real,
         };
-        Expr { kind: ExprKind::Noise(noise, params), ty, axes: minus(&axes, &drop), span: e.span }
+        Expr { kind: ExprKind::Noise(noise, params), ty, axes, span: e.span }
     }
 }

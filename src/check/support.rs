@@ -174,7 +174,10 @@ impl<'a> Checker<'a, '_> {
                 Constraint::Matrix(MatrixKind::CholeskyCorr) => {
                     d.help("a factor of a correlation matrix is drawn by `LKJCholesky(…)` or `flat()`")
                 }
-                Constraint::Matrix(MatrixKind::Cov | MatrixKind::CholeskyCov) => d.help(
+                Constraint::Matrix(MatrixKind::Cov) => {
+                    d.help("a covariance matrix is drawn by `InverseWishart(…)` or `flat()`, a precision matrix by `Wishart(…)`")
+                }
+                Constraint::Matrix(MatrixKind::CholeskyCov) => d.help(
                     "write a covariance by scales and correlations: `MvNormal(m, sd: tau, corr: R)` with `R ~ LKJ(2)`; or `flat()`",
                 ),
                 Constraint::ZeroSum => d.help("values that sum to 0 are drawn by `ZeroSumNormal(…)` or `flat()`"),

@@ -3,6 +3,7 @@
 mod lkj;
 mod noise;
 mod ode;
+mod wishart;
 
 use std::collections::HashMap;
 

@@ -67,3 +67,4 @@ mod transforms;
 mod vae;
 mod verdict;
 mod weighed;
+mod wishart;

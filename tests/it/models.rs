@@ -12,6 +12,7 @@ fn check(path: &str) -> super::programs::Checked {
 /// These say nothing at all, not even a warning.
 const ACCEPTED: &[&str] = &[
     "textbook/varying_slopes_lkj",
+    "textbook/covariance",
     "posteriordb/gp_pois_regr-gp_pois_regr",
     "posteriordb/GLMM_data-GLMM1_model",
     "posteriordb/GLM_Poisson_Data-GLM_Poisson_model",

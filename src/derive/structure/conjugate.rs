@@ -4,6 +4,7 @@
 //!
 //! - x = exp(u): a u − b exp(p u), and ∫ = Γ(a/p) b^(−a/p) / |p|. Gamma for p = 1, inverse gamma for p = −1.
 //! - x = σ(u): a u − n softplus(u), and ∫ = B(a, n − a). Beta.
+//! - a covariance or precision matrix: in `wishart`
 //! - a simplex x of K cells: Σ α[k] log x[k], and ∫ = Π Γ(α[k]) / Γ(Σ α) / √K over isometric log-ratios. Dirichlet.
 //!
 //! Draws are made from logs of gamma draws, each of which is a quantile of one standard normal number.
@@ -92,17 +93,23 @@ impl Work<'_> {
     }
 
     pub fn is_conjugate(&mut self, latent: &Unconstrained) -> bool {
-        self.form(latent.slot).is_ok()
+        self.in_the_way(latent.slot).is_none()
     }
 
     /// The source of a product that keeps a latent from being conjugate.
     pub fn in_the_way(&mut self, z: SlotId) -> Option<usize> {
-        self.form(z).err()
+        match self.e.root_of(z) {
+            Some(_) => self.covariance(z).err(),
+            None => self.form(z).err(),
+        }
     }
 
     /// Integrate out a latent whose conditional is of a known family.
     pub fn by_family(&mut self, latent: &Unconstrained) {
         let z = latent.slot;
+        if self.e.root_of(z).is_some() {
+            return self.by_wishart(latent);
+        }
         let form = self.form(z).expect("asked before");
         let simplex = self.simplex_of(z).filter(|_| form == Form::Dirichlet);
         let plates = self.e.joint().slot(simplex.unwrap_or(z)).dims.clone();
@@ -235,13 +242,13 @@ impl Work<'_> {
     }
 
     /// A read of a definition of this value.
-    fn stored(&mut self, name: String, axes: &[crate::hir::AxisId], value: NodeId) -> NodeId {
+    pub(super) fn stored(&mut self, name: String, axes: &[crate::hir::AxisId], value: NodeId) -> NodeId {
         let slot = self.define(name, axes, value);
         self.read(slot, axes)
     }
 
     /// Leave a number per cell.
-    fn remain(&mut self, value: NodeId, axes: &[crate::hir::AxisId], from: usize) {
+    pub(super) fn remain(&mut self, value: NodeId, axes: &[crate::hir::AxisId], from: usize) {
         let one = self.constant(1.0);
         let m = match self.e.is_data(value) {
             true => Mono { axes: vec![], filter: None, data: value, factors: vec![] },

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use crate::derive::Purpose;
 use crate::derive::joint::*;
 use crate::derive::translate::Translator;
-use crate::hir::{AxisId, AxisInfo, Hir, MatrixFn, PlateId};
+use crate::hir::{AxisId, AxisInfo, Constraint, Hir, MatrixFn, MatrixKind, PlateId};
 use crate::prim::scalar;
 
 /// More cells than this, all of which depend on each other, are not taken apart.
@@ -42,6 +42,15 @@ pub struct Mono {
     pub factors: Vec<Factor>,
 }
 
+/// The lower Cholesky factor of a latent covariance matrix.
+#[derive(Clone, Debug)]
+pub(super) struct Root {
+    /// What it is made from.
+    pub latent: SlotId,
+    /// Its inverse, over rows, columns and then the other plates; where it has been needed.
+    pub inverse: Option<SlotId>,
+}
+
 /// A sum of products; none: 0.
 pub type Poly = Vec<Mono>;
 
@@ -57,6 +66,8 @@ pub struct Expander<'h> {
     logs: HashMap<NodeId, NodeId>,
     /// Of lower triangles, where they have been needed.
     inverses: HashMap<NodeId, SlotId>,
+    /// Lower factors of latent covariance matrices, which stay as they are: by slot the latent.
+    roots: HashMap<SlotId, Root>,
     /// In what is being looked through, what has no form of its own stays whole.
     none: Rc<BTreeSet<SlotId>>,
 }
@@ -74,6 +85,7 @@ impl<'h> Expander<'h> {
             definitions,
             logs: HashMap::new(),
             inverses: HashMap::new(),
+            roots: HashMap::new(),
             none: Rc::new(BTreeSet::new()),
         };
         e.survey();
@@ -119,6 +131,7 @@ impl<'h> Expander<'h> {
             }
         }
         self.nodes.clear();
+        self.roots = self.covariances();
         for d in defs.iter().filter(|d| d.var.is_some() && d.walk.is_none() && d.scatter.is_none()) {
             let Node::Unary(UnOp::Exp, inside) = *self.t.joint.node(d.value) else { continue };
             let plain = matches!(self.t.joint.node(inside), Node::Read { slot, .. }
@@ -130,6 +143,31 @@ impl<'h> Expander<'h> {
                 self.logs.insert(d.value, x);
             }
         }
+    }
+
+    /// The factors of latent covariance matrices, S[i, j] = Σ L[i, m] L[j, m].
+    fn covariances(&self) -> HashMap<SlotId, Root> {
+        let joint = &self.t.joint;
+        let of = |u: &Unconstrained| {
+            if !matches!(self.t.hir.var(u.var).constraint, Constraint::Matrix(MatrixKind::Cov)) {
+                return None;
+            }
+            let def = joint.defs.iter().find(|d| d.var == Some(u.var))?;
+            let Node::Reduce { op: Fold::Sum, body, .. } = joint.node(def.value) else { return None };
+            let Node::Binary(BinOp::Mul, left, right) = *joint.node(*body) else { return None };
+            match (joint.node(left), joint.node(right)) {
+                (Node::Read { slot: a, .. }, Node::Read { slot: b, .. }) if a == b => {
+                    Some((*a, Root { latent: u.slot, inverse: None }))
+                }
+                _ => None,
+            }
+        };
+        joint.unconstrained.iter().filter_map(of).collect()
+    }
+
+    /// The factor of a latent covariance matrix, by the latent's coordinates.
+    pub(super) fn root_of(&self, latent: SlotId) -> Option<(SlotId, &Root)> {
+        self.roots.iter().find(|(_, r)| r.latent == latent).map(|(s, r)| (*s, r))
     }
 
     pub(super) fn on_slot(&self, slot: SlotId) -> Rc<BTreeSet<SlotId>> {
@@ -303,6 +341,9 @@ impl<'h> Expander<'h> {
 
     /// A cell of theta is a factor; definitions are looked through where there is something to be seen.
     fn read(&mut self, slot: SlotId, index: &[Ix]) -> Option<Poly> {
+        if self.roots.contains_key(&slot) {
+            return None;
+        }
         let def = self.t.joint.defs[*self.definitions.get(&slot)?].clone();
         if matches!(self.t.joint.node(def.value), Node::Matrix { .. } | Node::Ode { .. }) {
             let sum = self.solved(&def)?;
@@ -323,52 +364,111 @@ impl<'h> Expander<'h> {
         Some(self.moved(&body, &def.axes, index))
     }
 
-    /// The solution x of L x = b as the sum L⁻¹ b, where it is small: what stands in b is then seen. A normal with a
-    /// covariance matrix is such a solution, squared.
+    /// The solution x of L x = b as the sum L⁻¹ b, where it is small: what stands in b is then seen, and that L is the factor
+    /// of a latent covariance. A normal with a covariance matrix is such a solution, squared.
     fn solved(&mut self, def: &Def) -> Option<NodeId> {
         let Node::Matrix { function: MatrixFn::Solve { transposed: false }, operands } = self.t.joint.node(def.value)
         else {
             return None;
         };
-        let (&[l, b], &[own]) = (operands.as_slice(), def.axes.as_slice()) else { return None };
+        let (&[l, b], &[own, ..]) = (operands.as_slice(), def.axes.as_slice()) else { return None };
         let plate = self.t.hir.axis(own).plate;
-        if self.is_data(b) || !self.plate_size(plate).is_some_and(|n| n <= MOST_DENSE) {
+        let root = self.root_read(l);
+        // One vector, or what is known of a latent covariance.
+        let single = def.axes.len() == 1 && !self.is_data(b);
+        if root.is_none() && !single && self.root_read(b).is_none() {
             return None;
         }
-        let inverse = match self.inverses.get(&l) {
-            Some(&inverse) => inverse,
+        // Of a plate whose size is not known yet a covariance matrix is taken to be small.
+        let size = self.plate_size(plate);
+        if !size.map_or(root.is_some() || !single, |n| n <= MOST_DENSE) {
+            return None;
+        }
+        let j = self.fresh_axis(plate);
+        let (inverse, outer) = match root {
+            Some((slot, index)) => (self.inverse_of_root(slot), index[..index.len() - 2].to_vec()),
             None => {
-                let inverse = self.inverse(l, own, plate);
-                self.inverses.insert(l, inverse);
-                inverse
+                let Node::Read { index, .. } = self.t.joint.node(l) else { return None };
+                let outer = index[2..].to_vec();
+                let inverse = match self.inverses.get(&l) {
+                    Some(&inverse) => inverse,
+                    None => {
+                        let inverse = self.inverse(l, plate);
+                        self.inverses.insert(l, inverse);
+                        inverse
+                    }
+                };
+                (inverse, outer)
             }
         };
-        let j = self.fresh_axis(plate);
-        let index = vec![Ix::Axis(own), Ix::Axis(j)];
+        let index = [&[Ix::Axis(own), Ix::Axis(j)][..], &outer].concat();
         let (cell, b) =
             (self.t.joint.intern(Node::Read { slot: inverse, index }), self.t.substitute(b, own, &Ix::Axis(j)));
         let body = self.t.joint.binary(BinOp::Mul, cell, b);
         Some(self.t.joint.intern(Node::Reduce { op: Fold::Sum, axes: vec![j], filter: None, body }))
     }
 
-    /// A definition of the inverse of a lower triangle, whose rows are along `own`.
-    fn inverse(&mut self, l: NodeId, own: AxisId, plate: PlateId) -> SlotId {
-        let j = self.fresh_axis(plate);
+    /// The factor of a latent covariance that a matrix is, with the index of it: itself, or what is stored of it.
+    fn root_read(&mut self, l: NodeId) -> Option<(SlotId, Vec<Ix>)> {
+        let Node::Read { slot, index } = self.t.joint.node(l).clone() else { return None };
+        if self.roots.contains_key(&slot) {
+            return Some((slot, index));
+        }
+        let def = self.t.joint.defs[*self.definitions.get(&slot)?].clone();
+        let inner = self.t.moved_at_once(def.value, &def.axes, &index);
+        match self.t.joint.node(inner) {
+            Node::Read { slot, index } if self.roots.contains_key(slot) => Some((*slot, index.clone())),
+            _ => None,
+        }
+    }
+
+    /// A definition of the inverse of the factor of a latent covariance.
+    fn inverse_of_root(&mut self, slot: SlotId) -> SlotId {
+        if let Some(inverse) = self.roots[&slot].inverse {
+            return inverse;
+        }
+        let dims = self.t.joint.slot(slot).dims.clone();
+        let axes: Vec<AxisId> = dims.iter().map(|p| self.fresh_axis(*p)).collect();
+        let index = axes.iter().map(|a| Ix::Axis(*a)).collect();
+        let l = self.t.joint.intern(Node::Read { slot, index });
+        let on = self.on(l).as_ref().clone();
+        let l = self.t.whole(l, &axes[axes.len() - 2..]);
+        if let Node::Read { slot: stored, .. } = *self.t.joint.node(l)
+            && stored != slot
+        {
+            self.depend(stored, on);
+        }
+        let inverse = self.inverse(l, dims[dims.len() - 1]);
+        self.roots.get_mut(&slot).expect("just seen").inverse = Some(inverse);
+        inverse
+    }
+
+    /// A definition of the inverse of a lower triangle over a plate: over rows, columns, and what else it varies over.
+    fn inverse(&mut self, l: NodeId, plate: PlateId) -> SlotId {
+        let (own, j) = (self.fresh_axis(plate), self.fresh_axis(plate));
+        let Node::Read { index, .. } = self.t.joint.node(l) else { unreachable!("operands of matrices are read") };
+        let axis = |ix: &Ix| match ix {
+            Ix::Axis(a) => *a,
+            Ix::At(_) | Ix::Label(..) => unreachable!("operands of matrices are read as a whole"),
+        };
+        let outer: Vec<AxisId> = index[2..].iter().map(axis).collect();
+        let mut dims = vec![plate, plate];
+        dims.extend(outer.iter().map(|a| self.t.hir.axis(*a).plate));
         let joint = &mut self.t.joint;
-        let define = |joint: &mut Joint, name: &str, value: NodeId| {
-            joint.slots.push(Slot { name: name.into(), dims: vec![plate, plate], kind: SlotKind::Defined });
+        let define = |joint: &mut Joint, name: &str, dims: &[PlateId], axes: Vec<AxisId>, value: NodeId| {
+            joint.slots.push(Slot { name: name.into(), dims: dims.to_vec(), kind: SlotKind::Defined });
             let slot = SlotId(joint.slots.len() as u32 - 1);
-            joint.defs.push(Def::new(slot, vec![own, j], value, Default::default()));
+            joint.defs.push(Def::new(slot, axes, value, Default::default()));
             slot
         };
         let (row, column) = (joint.intern(Node::Position(own)), joint.intern(Node::Position(j)));
         let (on, one, zero) = (joint.binary(BinOp::Equal, row, column), joint.constant(1.0), joint.constant(0.0));
         let unit = joint.intern(Node::Select(on, one, zero));
-        let unit = define(joint, "unit matrix", unit);
+        let unit = define(joint, "unit matrix", &dims[..2], vec![own, j], unit);
         let unit = joint.intern(Node::Read { slot: unit, index: vec![Ix::Axis(own), Ix::Axis(j)] });
         let function = MatrixFn::Solve { transposed: false };
         let solved = joint.intern(Node::Matrix { function, operands: vec![l, unit] });
-        let inverse = define(joint, "inverse of a factor", solved);
+        let inverse = define(joint, "inverse of a factor", &dims, [&[own, j][..], &outer].concat(), solved);
         let on = self.on(l).as_ref().clone();
         self.depend(inverse, on);
         inverse

@@ -6,6 +6,7 @@ pub mod expand;
 mod gaussian;
 #[cfg(test)]
 mod tests;
+mod wishart;
 mod work;
 
 pub use collapse::{Left, Structure, Why, print, structure};

@@ -17,6 +17,9 @@ impl<R: Rng> Sampler<'_, R> {
         if let Noise::Lkj { matrix, factor } = noise {
             return self.lkj(matrix, factor, &params[0], axes);
         }
+        if let Noise::Wishart { matrix, scale, inverse } = noise {
+            return self.wishart(matrix, scale, inverse, params, axes);
+        }
         let axes = axes.to_vec();
         let mut cells = vec![];
         self.cells(&axes, |at| cells.push(at.to_vec()));
@@ -53,7 +56,9 @@ impl<R: Rng> Sampler<'_, R> {
                     chosen.unwrap_or(size - 1) as f64
                 }
                 Noise::Multinomial(_) => unreachable!("drawn above, all cells of its axis together"),
-                Noise::Lkj { .. } => unreachable!("drawn above, all cells of a matrix together"),
+                Noise::Lkj { .. } | Noise::Wishart { .. } => {
+                    unreachable!("drawn above, all cells of a matrix together")
+                }
             });
         }
         Cells { axes, numbers }
