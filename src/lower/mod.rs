@@ -20,6 +20,7 @@ mod ode;
 mod print;
 mod product;
 mod prune;
+mod redraw;
 mod resolve;
 pub(crate) mod schedule;
 mod settle;
@@ -48,6 +49,7 @@ use storage::Storage;
 
 pub use interactions::interactions;
 pub use prune::reporting;
+pub use redraw::redrawing;
 pub use steps::may_jump;
 use storage::plate_cells;
 pub use storage::plate_size;

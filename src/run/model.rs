@@ -91,6 +91,12 @@ impl Model {
         Model::new(graph, self.names.clone(), self.points.clone(), self.start.clone())
     }
 
+    /// Of the report, what changes with the coordinates that are `drawn`: for evaluators of this model that have made all of it before.
+    pub fn redrawing(&self, drawn: &[bool]) -> Model {
+        let graph = lower::redrawing(&self.graph, drawn);
+        Model::new(graph, self.names.clone(), self.points.clone(), self.start.clone())
+    }
+
     /// Such an evaluator, interpreted.
     pub fn fed_plainly(&self) -> Fed<'_> {
         Fed(self.interpreted())
@@ -356,12 +362,12 @@ impl Fed<'_> {
     }
 
     /// Fill every buffer of the report at theta as it is set, and add up these.
-    pub fn sum_of(&mut self, ids: &[BufId], out: &mut [f64]) {
+    pub fn sum_of(&mut self, ids: &[BufId], again: Option<&Model>, out: &mut [f64]) {
         out.fill(0.0);
         let mut add = |numbers: &[f64]| out.iter_mut().zip(numbers).for_each(|(o, x)| *o += x);
         match &mut self.0 {
             Kept::Compiled(kernels, workspace) => {
-                kernels.report(workspace);
+                again.and_then(|m| m.kernels.as_ref().ok()).unwrap_or(kernels).report(workspace);
                 ids.iter().for_each(|id| add(workspace.buffer(*id)));
             }
             Kept::Interpreted(graph, theta, _) => {
@@ -372,11 +378,12 @@ impl Fed<'_> {
         }
     }
 
-    /// Fill every buffer of the report at theta as it is set, and hand out those that are asked for.
-    pub fn report(&mut self, mut take: impl FnMut(&dyn Fn(BufId) -> Vec<f64>)) {
+    /// Fill every buffer of the report at theta as it is set, and hand out those that are asked for. `again`: the part of the report
+    /// ([`Model::redrawing`]) that suffices since the last time.
+    pub fn report(&mut self, again: Option<&Model>, mut take: impl FnMut(&dyn Fn(BufId) -> Vec<f64>)) {
         match &mut self.0 {
             Kept::Compiled(kernels, workspace) => {
-                kernels.report(workspace);
+                again.and_then(|m| m.kernels.as_ref().ok()).unwrap_or(kernels).report(workspace);
                 take(&|id| workspace.buffer(id).to_vec());
             }
             Kept::Interpreted(graph, theta, _) => {

@@ -208,6 +208,64 @@ fit {{ batch: rows(128), epochs: 3, precision: {precision} }}"
     assert!((double.0 - single.0).abs() < 0.01 * 128.0, "{} and {}", double.0, single.0);
 }
 
+/// Between draws of the same rows a report leaves out what no draw changes, the encoder here, and has the same bits as the whole. Latents
+/// that are summed over, a second latent above the first, and a shared one, whose buffers are added to, are among what it makes.
+#[test]
+fn other_draws_of_the_same_rows_are_reported_whole() {
+    let model = "data rows { x: real[feature] from \"x*\", g: category }
+plate code = 3
+net decode(z: real[code]) -> real[feature] = dense(8, tanh) |> head
+net encode(x: real[feature]) -> (mu: real[code], sigma: real[code] > 0) = dense(40, tanh) |> dense(40, tanh) |> head
+latent scale ~ HalfNormal(1)
+latent a[g] ~ Normal(0, scale)
+latent top[rows] ~ Normal(0, 1)
+latent z[rows, code] ~ Normal(top, 1)
+let m = decode(z)
+observe x ~ Normal(m + a[g], 1)
+report total[rows] = sum(m over feature)
+guide {
+  let q = encode(x)
+  scale ~ LogNormal(0, 0.1)
+  a ~ Normal(0.5, 0.2)
+  z ~ Normal(q.mu, q.sigma)
+  top ~ Normal(mean(z over code), 0.5)
+}
+fit { batch: rows(32), epochs: 1 }";
+    let header = (0..30).map(|i| format!("x{i}")).collect::<Vec<_>>().join(",");
+    let row = |r: usize| {
+        let cells: Vec<String> = (0..30).map(|i| format!("{:.2}", (0.7 * (r * 30 + i) as f64).sin())).collect();
+        format!("{},{}", cells.join(","), ["u", "v"][r % 2])
+    };
+    let data = csv(&format!("{header},g\n{}\n", (0..64).map(row).collect::<Vec<_>>().join("\n")));
+    let compiled = compile(model, &data);
+    let whole = &compiled.model;
+    let drawn: Vec<bool> = whole.names().iter().map(|n| !n.contains("weight") && !n.contains("bias")).collect();
+    assert!(drawn.contains(&true) && drawn.contains(&false));
+    let again = whole.redrawing(&drawn);
+    let (some, all) = (again.graph().report.len(), whole.graph().report.len());
+    assert!(some > 0 && some + 3 < all, "{some} of {all}: both layers of the encoder are left out");
+    let shown: Vec<_> = (0..compiled.hir.vars.len() as u32)
+        .filter_map(|v| compiled.layout.buffer(vic::hir::VarId(v)))
+        .filter(|b| !matches!(whole.graph().buffers[b.0 as usize].kind, vic::lower::graph::BufKind::Index(_)))
+        .collect();
+    let report = |run: &mut vic::run::Fed, again, at: &[f64]| {
+        let mut bits: Vec<u64> = vec![];
+        run.theta().copy_from_slice(at);
+        run.report(again, |buffer| bits = shown.iter().flat_map(|b| buffer(*b)).map(f64::to_bits).collect());
+        bits
+    };
+    let mut kept = whole.fed();
+    let mut at: Vec<f64> = (0..drawn.len()).map(|i| 0.3 * (1.3 * i as f64).sin()).collect();
+    let mut last = report(&mut kept, None, &at);
+    for draw in 1..4 {
+        at.iter_mut().zip(&drawn).filter(|(_, d)| **d).for_each(|(t, _)| *t = (*t + f64::from(draw)).cos());
+        let next = report(&mut kept, Some(&again), &at);
+        assert!(next != last, "another draw is another report");
+        assert!(next == report(&mut whole.fed(), None, &at), "draw {draw}");
+        last = next;
+    }
+}
+
 /// A fit that is interrupted after so many steps of this run, or what is said instead.
 fn piece(compiled: &Compiled, steps: usize, at: Option<(&Path, bool)>) -> Result<FitReport, &'static str> {
     let cancel = Arc::new(AtomicBool::new(false));

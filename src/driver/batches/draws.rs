@@ -54,7 +54,8 @@ pub(in crate::driver) fn describe_draws(
     // Neither what rows are given their latents, nor what they add to the log joint.
     let wanted: Vec<BufId> = vars.iter().filter_map(|v| compiled.layout.buffer(*v)).collect();
     let model = compiled.model.reporting(&wanted);
-    let mut feeding = Feeding::on(threads, plan.single, model.fed(), batches);
+    let again = model.redrawing(&batches.coordinates().redrawn());
+    let mut feeding = Feeding::on(threads, plan.single, model.fed(), batches).redrawing(&again);
     let mut batch = Batch::default();
     // What all rows share is the same in every batch.
     let rows = |(v, var): (&VarId, &ReportVar)| dim(v).map_or(1, |d| var.dims[d].labels.len());

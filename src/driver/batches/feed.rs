@@ -38,6 +38,9 @@ pub struct Feeding<'m> {
     rows: Vec<usize>,
     numbers: Vec<f64>,
     workshop: Workshop,
+    /// What the report has to compute anew for another draw of the same rows, and whether it has been computed for them.
+    again: Option<&'m Model>,
+    reported: bool,
 }
 
 impl<'m> Feeding<'m> {
@@ -48,23 +51,45 @@ impl<'m> Feeding<'m> {
     /// On so many threads, products of matrices in single precision or not.
     pub fn on(threads: usize, single: bool, fed: Fed<'m>, batches: &'m Batches) -> Feeding<'m> {
         let workshop = Workshop::new(threads, single);
-        let mut feeding = Feeding { fed, batches, rows: vec![], numbers: vec![], workshop };
+        let mut feeding =
+            Feeding { fed, batches, rows: vec![], numbers: vec![], workshop, again: None, reported: false };
         feeding.drop_out(None);
         feeding
     }
 
+    /// Between draws of the same rows, at which only those coordinates differ that `again` was made for, report what it reports.
+    pub fn redrawing(mut self, again: &'m Model) -> Feeding<'m> {
+        self.again = Some(again);
+        self
+    }
+
+    /// Something else than theta has changed.
+    pub fn renew(&mut self) {
+        self.reported = false;
+    }
+
+    /// What suffices for the next report.
+    fn again(&mut self) -> Option<&'m Model> {
+        let again = self.again.filter(|_| self.reported);
+        self.reported = true;
+        again
+    }
+
     /// What each row adds to the log joint, at theta as it is set.
     pub fn scores(&mut self, out: &mut [f64]) {
-        self.workshop.during(|| self.fed.sum_of(&self.batches.scores, out));
+        let again = self.again();
+        self.workshop.during(|| self.fed.sum_of(&self.batches.scores, again, out));
     }
 
     /// Hand out the buffers of the report that are asked for, at theta as it is set.
     pub fn report(&mut self, take: impl FnMut(&dyn Fn(BufId) -> Vec<f64>)) {
-        self.workshop.during(|| self.fed.report(take));
+        let again = self.again();
+        self.workshop.during(|| self.fed.report(again, take));
     }
 
     /// Give a column of the batch other numbers.
     pub fn put(&mut self, column: VarId, numbers: &[f64]) {
+        self.renew();
         for whole in self.batches.whole.iter().filter(|w| w.feed.var == column) {
             match whole.index {
                 true => self.fed.positions(whole.feed.buf, |out| {
@@ -78,6 +103,7 @@ impl<'m> Feeding<'m> {
 
 impl Rows for Feeding<'_> {
     fn take(&mut self, rows: &[usize], weights: &[f64]) {
+        self.renew();
         self.rows.clear();
         self.rows.extend_from_slice(rows);
         for whole in &self.batches.whole {
@@ -104,6 +130,7 @@ impl Rows for Feeding<'_> {
     }
 
     fn weigh(&mut self, weights: &[f64], slopes: &[f64]) {
+        self.renew();
         let Some(draws) = &self.batches.draws else { return };
         self.fed.numbers(draws.weights.buf, |out| out.copy_from_slice(weights));
         if let Some(feed) = &draws.slopes {
@@ -113,11 +140,12 @@ impl Rows for Feeding<'_> {
 
     fn log_joints(&mut self, out: &mut [f64]) {
         if let Some(draws) = &self.batches.draws {
-            self.workshop.during(|| self.fed.sum_of(&draws.scores, out));
+            self.workshop.during(|| self.fed.sum_of(&draws.scores, None, out));
         }
     }
 
     fn drop_out(&mut self, step: Option<(u64, usize)>) {
+        self.renew();
         for mask in &self.batches.masks {
             self.fed.numbers(mask.feed.buf, |out| match step {
                 None => out.fill(1.0),
@@ -131,6 +159,7 @@ impl Rows for Feeding<'_> {
     }
 
     fn binarise(&mut self, seed: u64, step: usize) {
+        self.renew();
         for whole in &self.batches.whole {
             let Some(shades) = &whole.shades else { continue };
             let (numbers, rows) = (&mut self.numbers, &self.rows);
@@ -152,6 +181,7 @@ impl Rows for Feeding<'_> {
     }
 
     fn soften(&mut self, share: f64, free: f64) {
+        self.renew();
         for (feed, number) in self.batches.softened.iter().zip([share, free]) {
             if let Some(feed) = feed {
                 self.fed.numbers(feed.buf, |out| out.fill(number));
@@ -164,6 +194,7 @@ impl Rows for Feeding<'_> {
     }
 
     fn gradient(&mut self) -> f64 {
+        self.renew();
         self.workshop.during(|| self.fed.gradient())
     }
 
@@ -172,6 +203,7 @@ impl Rows for Feeding<'_> {
     }
 
     fn evaluate(&mut self) -> f64 {
+        self.renew();
         self.workshop.during(|| self.fed.value())
     }
 

@@ -31,7 +31,8 @@ pub(super) fn row_weights(
     let mut z = vec![0.0; coordinates.dim()];
     let mut batch = Batch::default();
     let model = compiled.model.reporting(&batches.scores);
-    let mut feeding = Feeding::on(threads, plan.single, model.fed(), batches);
+    let again = model.redrawing(&coordinates.redrawn());
+    let mut feeding = Feeding::on(threads, plan.single, model.fed(), batches).redrawing(&again);
     let (mut log_w, mut k_hats) = (vec![0.0; plan.batch], vec![]);
     for (c, own) in rows.chunks(plan.batch).enumerate() {
         batch.rows = own.iter().copied().cycle().take(plan.batch).collect();

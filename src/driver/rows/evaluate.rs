@@ -11,6 +11,8 @@ pub struct Evaluator<'m> {
     model: &'m RowModel,
     pub coordinates: Coordinates,
     pub feeding: Feeding<'m>,
+    /// Which draw of what all rows share it stands at.
+    shared: Option<usize>,
     pub batch: Batch,
     /// How many of the batch's rows are its own; the others fill it up.
     pub own: usize,
@@ -55,7 +57,8 @@ impl RowModel {
         let dim = coordinates.dim();
         Evaluator {
             model: self,
-            feeding: Feeding::new(self.model.fed(), &self.batches),
+            feeding: Feeding::new(self.model.fed(), &self.batches).redrawing(&self.again),
+            shared: None,
             batch: Batch::default(),
             own: 0,
             psi: coordinates.begin(),
@@ -94,7 +97,11 @@ impl Evaluator<'_> {
 
     /// Take one draw of what all rows share.
     pub fn share(&mut self, draw: usize) {
-        self.model.shared.put(draw, &self.model.layout, &mut self.feeding.fed);
+        let draw = draw % self.model.shared.draws;
+        if self.shared.replace(draw) != Some(draw) {
+            self.model.shared.put(draw, &self.model.layout, &mut self.feeding.fed);
+            self.feeding.renew();
+        }
     }
 
     /// Weigh the draws that `self.z` makes, and copy these variables' numbers to `out`.

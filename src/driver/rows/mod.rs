@@ -71,6 +71,8 @@ pub struct RowModel {
     shared: Given,
     layout: Layout,
     model: Model,
+    /// What its report computes anew for another draw.
+    again: Model,
     batches: Batches,
     refine: usize,
     seed: u64,
@@ -180,6 +182,7 @@ impl Question<'_> {
         let rows = ROWS.min(n).max(1);
         let small = Small { hir: &hir, joint: &joint, all: &bound, plate, rows, weight, given: &fed, on_disk: None };
         let (model, layout, batches) = small.lower(vec![vec![]; joint.unconstrained.len()], diags)?;
+        let again = model.redrawing(&batches.coordinates().redrawn());
         let (refine, seed, threads) = (self.refine, self.seed, self.threads);
         let latents = latents.into_iter().filter(|v| layout.buffer(*v).is_some()).collect();
         Some(RowModel {
@@ -193,6 +196,7 @@ impl Question<'_> {
             shared,
             layout,
             model,
+            again,
             batches,
             refine,
             seed,

@@ -311,6 +311,11 @@ impl Coordinates {
         self.put(psi, rows, z, theta, true);
     }
 
+    /// Which numbers of theta [`Coordinates::redraw`] sets.
+    pub fn redrawn(&self) -> Vec<bool> {
+        self.places.iter().flat_map(|(kind, place)| std::iter::repeat_n(*kind != Kind::Point, place.len())).collect()
+    }
+
     fn put(&self, psi: &[f64], rows: &[usize], z: &[f64], theta: &mut [f64], again: bool) {
         let drawn = |at: usize, z: f64| psi[at] + psi[self.logs + at].exp() * z;
         for ((kind, place, theta), (_, _, z)) in self.split_mut(theta).zip(self.split(z)) {
