@@ -189,6 +189,12 @@ impl Tangents<'_> {
             let counts = arena.binary(BinOp::NotEqual, of, zero);
             return arena.select(counts, value, zero);
         }
+        // A sum over nothing, whose logarithm is minus infinity, does not move.
+        if matches!(op, UnOp::Log | UnOp::Recip) && is_sum_of_exps(arena, x) {
+            let zero = arena.number(0.0);
+            let moves = arena.binary(BinOp::NotEqual, moved, zero);
+            return arena.select(moves, value, zero);
+        }
         value
     }
 
@@ -224,4 +230,11 @@ impl Tangents<'_> {
         }
         self.arena.select(condition, a, b)
     }
+}
+
+/// Whether this is the sum within a log-sum-exp.
+fn is_sum_of_exps(arena: &Arena, e: E) -> bool {
+    let Expr::Reduce(ReduceOp::Sum, _, body) = *arena.get(e) else { return false };
+    let Expr::Unary(UnOp::Exp, x) = *arena.get(body) else { return false };
+    matches!(*arena.get(x), Expr::Binary(BinOp::Sub, _, shift) if matches!(arena.get(shift), Expr::Detach(_)))
 }
