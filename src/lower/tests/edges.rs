@@ -95,6 +95,22 @@ fn a_filter_that_keeps_nothing_or_all() {
     m.check();
 }
 
+/// The log-sum-exp of no rows is minus infinity, whatever the latents: what is made of it moves neither once nor twice.
+#[test]
+fn a_log_sum_exp_over_nothing_does_not_move() {
+    let mut m = Model::default();
+    let (groups, rows) = (m.plate("groups", 2), m.plate("rows", 3));
+    let some = m.data("some", &[groups], [0.0, 1.0]);
+    let a = m.latent("a", &[rows]);
+    let (rs, ra) = (m.read(some, &[groups]), m.read(a, &[rows]));
+    let all = m.fold(Fold::LogSumExp, &[rows], Some(rs), ra);
+    let share = m.un(UnOp::Sigmoid, all);
+    let square = m.mul(share, share);
+    m.term("t", &[groups], square);
+    let graph = m.check();
+    assert!(graph.second.is_some());
+}
+
 #[test]
 fn exact_edges() {
     // a^0, 0^b, 0·log 0, and log-sum-exp with -∞ among its terms.
