@@ -105,8 +105,14 @@ fn a_log_sum_exp_over_nothing_does_not_move() {
     let (rs, ra) = (m.read(some, &[groups]), m.read(a, &[rows]));
     let all = m.fold(Fold::LogSumExp, &[rows], Some(rs), ra);
     let share = m.un(UnOp::Sigmoid, all);
-    let square = m.mul(share, share);
-    m.term("t", &[groups], square);
+    let share = m.define("share", &[groups], share);
+    let other = m.plate("others", 2);
+    let (rs, t) = (m.read(share, &[groups]), m.c(0.3));
+    let sum = m.fold(Fold::Sum, &[groups], None, rs);
+    let both = m.mul(sum, t);
+    let bent = m.un(UnOp::Atan, both);
+    let square = m.mul(bent, bent);
+    m.term("t", &[other], square);
     let graph = m.check();
     assert!(graph.second.is_some());
 }
