@@ -1,5 +1,6 @@
 //! From a graph to machine code for this processor, through Cranelift. Nothing outside this folder names Cranelift.
 
+mod begin;
 mod desugar;
 mod emit;
 mod jit;
@@ -10,14 +11,14 @@ mod plan;
 mod tests;
 mod walk;
 
-use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cranelift_codegen::ir::InstBuilder;
 
 use crate::lower::Product;
-use crate::lower::graph::{BufId, BufKind, Call, Graph, Region, Stmt};
+use crate::lower::graph::{BufId, Call, Graph, Region, Stmt};
 use crate::run::Workspace;
 pub use jit::CompileError;
 use ode::{OdeCode, Systems};
@@ -34,8 +35,8 @@ struct Program {
     code: jit::Code,
     /// Numbers of lane scratch that it takes.
     scratch: usize,
-    /// Buffers to be 0 at the start.
-    zeroed: Vec<BufId>,
+    /// Cells to be 0 at the start.
+    zeroed: Vec<(BufId, Range<usize>)>,
     /// What the code points to.
     _calls: Vec<Call>,
     _odes: Vec<Arc<OdeCode>>,
@@ -86,6 +87,8 @@ fn program(
     listing: bool,
     systems: &mut Systems,
 ) -> Result<Program, CompileError> {
+    let mut regions = regions.to_vec();
+    let zeroed = begin::begin_sums(graph, &mut regions);
     let regions: Vec<Region> = regions.iter().map(|r| desugar::desugar(r, plan::lane_loop(r))).collect();
     let plans: Vec<plan::Plan> = regions.iter().map(plan::plan).collect();
     let call = |s: &Stmt| match s {
@@ -111,20 +114,14 @@ fn program(
         emitter.b.seal_all_blocks();
         emitter.b.finalize(target);
     })?;
-    let mut touched = walk::Touched::default();
-    regions.iter().for_each(|r| touched.visit(&r.body));
-    let mentioned: HashSet<BufId> = touched.read.iter().chain(&touched.stored).chain(&touched.added).copied().collect();
-    let is_zeroed = |b: &BufId| matches!(graph.buffers[b.0 as usize].kind, BufKind::Scratch { zeroed: true });
-    let mut zeroed: Vec<BufId> = mentioned.into_iter().filter(is_zeroed).collect();
-    zeroed.sort_unstable();
     Ok(Program { code, scratch, zeroed, _calls: calls, _odes: odes })
 }
 
 impl Program {
     fn run(&self, ws: &mut Workspace) {
         ws.reserve_lanes(self.scratch);
-        for id in &self.zeroed {
-            ws.buffer_mut(*id).fill(0.0);
+        for (id, cells) in &self.zeroed {
+            ws.buffer_mut(*id)[cells.clone()].fill(0.0);
         }
         // The workspace was laid out for the graph that the code was compiled for.
         unsafe { (self.code.entry)(ws.table()) };

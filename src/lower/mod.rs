@@ -15,6 +15,7 @@ mod index;
 mod interactions;
 mod kernel;
 mod matrix;
+mod mentions;
 mod nest;
 mod ode;
 mod print;
@@ -48,6 +49,7 @@ use kernel::Kernel;
 use storage::Storage;
 
 pub use interactions::interactions;
+pub use mentions::mentions;
 pub use prune::reporting;
 pub use redraw::redrawing;
 pub use steps::may_jump;

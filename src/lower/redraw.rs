@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::graph::{Access, Addr, AddrTerm, BufId, BufKind, Call, Graph, LoopId, Op, Operand, Region, Stmt};
+use super::graph::{BufId, BufKind, Graph, Region};
+use super::mentions::{Mention, mentions};
 
 /// The graph with those regions of its report that come out otherwise when the coordinates change that are `drawn`. They may be
 /// run in the memory in which the whole report has been.
@@ -50,78 +51,22 @@ struct Touched {
     drawn: bool,
 }
 
-/// Where theta is, and how many coordinates are drawn before each.
-type Theta<'a> = (Option<BufId>, &'a [usize]);
-
 impl Touched {
+    /// `before`: how many coordinates are drawn before each.
     fn of(region: &Region, theta: Option<BufId>, before: &[usize]) -> Touched {
         let mut touched = Touched::default();
-        let sizes = region.loops.iter().map(|l| (l.id, l.size)).collect();
-        touched.visit(&region.body, &sizes, (theta, before));
+        mentions(region, &mut |buf, how, cells| {
+            match how {
+                Mention::Read => touched.read.insert(buf),
+                Mention::Written => touched.written.insert(buf),
+            };
+            if Some(buf) == theta {
+                // A plate without cells may begin where theta ends.
+                let all = before.len() - 1;
+                let (first, end) = cells.map_or((0, all), |c| (c.start.min(all), c.end.min(all)));
+                touched.drawn |= before[end] > before[first];
+            }
+        });
         touched
     }
-
-    fn visit(&mut self, body: &[Stmt], sizes: &HashMap<LoopId, usize>, theta: Theta) {
-        for stmt in body {
-            match stmt {
-                Stmt::Let(_, Op::Load(buf, addr)) => self.read(*buf, reach(addr, sizes), theta),
-                Stmt::Let(..) => {}
-                Stmt::Reduce { over, body, .. } => {
-                    let mut sizes = sizes.clone();
-                    sizes.insert(over.id, over.size);
-                    self.visit(body, &sizes, theta);
-                }
-                Stmt::Contract { over, a, b, .. } | Stmt::ContractT { over, a, target: b, .. } => {
-                    let mut sizes = sizes.clone();
-                    sizes.insert(over.id, over.size);
-                    self.read(a.0, reach(&a.1, &sizes), theta);
-                    match stmt {
-                        Stmt::Contract { .. } => self.read(b.0, reach(&b.1, &sizes), theta),
-                        _ => _ = self.written.insert(b.0),
-                    }
-                }
-                Stmt::Store { buf, .. } | Stmt::Accum { buf, .. } => _ = self.written.insert(*buf),
-                Stmt::Call(call) => {
-                    for (i, operand) in call.operands().iter().enumerate() {
-                        match operand.buf {
-                            Some(buf) if operand.access == Access::Read => {
-                                self.read(buf, reach_of(call, i, operand), theta);
-                            }
-                            Some(buf) => _ = self.written.insert(buf),
-                            None => {}
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// `cells`: the first and the last, if they are known.
-    fn read(&mut self, buf: BufId, cells: Option<(usize, usize)>, (theta, before): Theta) {
-        self.read.insert(buf);
-        if Some(buf) == theta {
-            let (first, last) = cells.unwrap_or((0, before.len() - 2));
-            self.drawn |= before[last + 1] > before[first];
-        }
-    }
-}
-
-/// The first and the last cell that an address comes to; `None` if positions lead there.
-fn reach(addr: &Addr, sizes: &HashMap<LoopId, usize>) -> Option<(usize, usize)> {
-    let mut last = addr.offset;
-    for (term, stride) in &addr.terms {
-        let AddrTerm::Loop(id) = term else { return None };
-        last += stride * (sizes.get(id)? - 1);
-    }
-    Some((addr.offset, last))
-}
-
-/// The same of an operand of a product.
-fn reach_of(call: &Call, i: usize, operand: &Operand) -> Option<(usize, usize)> {
-    let Call::Product(call) = call else { return None };
-    let [m, k, n] = call.sizes;
-    let sides = [[m, k], [k, n], [m, n]][i];
-    let own: usize = sides.iter().zip(call.steps[i]).map(|(size, step)| step * (size - 1)).sum();
-    let rest: usize = call.batch.iter().zip(&operand.strides).map(|(size, stride)| stride * (size - 1)).sum();
-    Some((operand.offset, operand.offset + own + rest))
 }
