@@ -1,6 +1,6 @@
 //! Functions of whole matrices: their operands are stored, and so is what they give.
 
-use super::joint::{Def, Ix, Node, NodeId, SlotId, SlotKind};
+use super::joint::{BinOp, Def, Ix, Node, NodeId, SlotId, SlotKind};
 use super::translate::Translator;
 use crate::hir::{AxisId, MatrixFn};
 
@@ -80,6 +80,27 @@ impl Translator<'_> {
             }
         };
         self.read_all(slot, &axes)
+    }
+
+    /// A definition of the inverse of a lower triangle that is stored: over rows, columns, and what else it varies over.
+    pub(super) fn inverse_of(&mut self, l: NodeId) -> SlotId {
+        let Node::Read { index, .. } = self.joint.node(l) else { unreachable!("operands of matrices are read") };
+        let axis = |ix: &Ix| match ix {
+            Ix::Axis(a) => *a,
+            Ix::At(_) | Ix::Label(..) => unreachable!("operands of matrices are read as a whole"),
+        };
+        let all: Vec<AxisId> = index.iter().map(axis).collect();
+        let plate = self.hir.axis(all[0]).plate;
+        let (row, column) = (self.fresh_axis(plate, "row"), self.fresh_axis(plate, "column"));
+        let (i, j) = (self.joint.intern(Node::Position(row)), self.joint.intern(Node::Position(column)));
+        let (on, one, zero) =
+            (self.joint.binary(BinOp::Equal, i, j), self.joint.constant(1.0), self.joint.constant(0.0));
+        let unit = self.joint.intern(Node::Select(on, one, zero));
+        let unit = self.define_whole("unit matrix".into(), &[row, column], unit);
+        let unit = self.read_all(unit, &[row, column]);
+        let function = MatrixFn::Solve { transposed: false };
+        let solved = self.joint.intern(Node::Matrix { function, operands: vec![l, unit] });
+        self.define_whole("inverse of a factor".into(), &[&[row, column], &all[2..]].concat(), solved)
     }
 
     pub(super) fn define_whole(&mut self, name: String, axes: &[AxisId], value: NodeId) -> SlotId {

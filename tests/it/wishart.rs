@@ -9,6 +9,9 @@ use vic::infer::{Target, Trust};
 use vic::report::FitReport;
 use vic::simulate::{Rows, simulate};
 
+use vic::infer::Method;
+use vic::prim::scalar::digamma;
+
 use crate::conjugate::ln_gamma;
 use crate::support::{self, checked_value, compile, csv, fit, summaries};
 
@@ -224,6 +227,122 @@ fn unknown_degrees_of_freedom_are_what_is_left() {
     mean_is(&report, "more", points.iter().map(|u| u.exp() * density(*u)).sum::<f64>() / total);
     let cell = points.iter().map(|u| density(*u) / (u.exp() + 2.0 + n - 3.0)).sum::<f64>() / total;
     mean_is(&report, "S[y.2, y.2]", cell * (V[2] + s[2]));
+}
+
+/// A mean that is unknown is what is left of it and its covariance: two coordinates, on a grid. By the trapezoid rule its
+/// density is N(m; 0, 9) · |V + S(m)|^(−(5 + n)/2) but for a constant.
+#[test]
+fn an_unknown_mean_is_what_is_left() {
+    let text = format!(
+        "{MODEL}{SCALE}latent m[k] ~ Normal(0, 3)\nlatent S over k ~ InverseWishart(5, scale: V)\n\
+         observe y over k ~ MvNormal(m, cov: S)\n"
+    );
+    let report = fit(&compile(&text, &csv(ROWS)), &FitRequest::default());
+    let names: Vec<&str> = report.collapsed.iter().map(|c| c.0.as_str()).collect();
+    assert_eq!((names.as_slice(), report.guide.as_str()), (&["S[k, k']"][..], "grid"));
+    assert_eq!(report.verdict.as_ref().expect("judged").trust, Trust::Trust);
+    let n = CELLS.len() as f64;
+    let (mut total, mut mean, mut cell) = (0.0, [0.0; 2], 0.0);
+    for i in -60..=60 {
+        for j in -60..=60 {
+            let m = [1.0 + 0.1 * f64::from(i), 2.0 + 0.1 * f64::from(j)];
+            let s = CELLS.iter().fold(V, |s, (_, a, b)| {
+                let (a, b) = (a - m[0], b - m[1]);
+                plus(s, [a * a, a * b, b * b])
+            });
+            let p = (-(m[0] * m[0] + m[1] * m[1]) / 18.0 - 0.5 * (5.0 + n) * det(s).ln()).exp();
+            total += p;
+            mean = [mean[0] + p * m[0], mean[1] + p * m[1]];
+            cell += p * s[0] / (5.0 + n - 3.0);
+        }
+    }
+    mean_is(&report, "m[y.1]", mean[0] / total);
+    mean_is(&report, "m[y.2]", mean[1] / total);
+    mean_is(&report, "S[y.1, y.1]", cell / total);
+}
+
+fn ascended(text: &str) -> FitReport {
+    fit(&compile(text, &csv(ROWS)), &FitRequest { method: Some(Method::Cavi), ..FitRequest::default() })
+}
+
+/// Bounds of the sweeps from a start, which never fall but for rounding.
+fn rises(report: &FitReport) {
+    let column = |name: &str| report.trace.columns.iter().position(|c| c == name).expect("a column");
+    let (start, objective) = (column("start"), column("objective"));
+    for rows in report.trace.rows.chunk_by(|a, b| a[start] == b[start]) {
+        let fell = |r: &[Vec<f64>]| r[1][objective] > r[0][objective] + 1e-9 * r[0][objective].abs();
+        assert!(rows.len() > 1 && !rows.windows(2).any(fell), "{rows:?}");
+    }
+}
+
+/// Coordinate ascent with known means is the posterior, and its bound the evidence.
+#[test]
+fn ascent_with_known_means_is_exact() {
+    let groups = [0, 1, 2].map(|g| squares(|of| of == g));
+    let (n, s) = squares(|_| true);
+    for (prior, rows, want) in [
+        ("latent X over k ~ InverseWishart(5, V)", "cov: X", evidence(5.0, V, n, s)),
+        ("latent X over k ~ Wishart(4, V)", "precision: X", evidence(4.0, inverse(V), n, s)),
+        (
+            "latent X[g] over k ~ InverseWishart(5, V)",
+            "cov: X[g]",
+            groups.iter().map(|(n, s)| evidence(5.0, V, *n, *s)).sum(),
+        ),
+    ] {
+        let report = ascended(&format!("{MODEL}{SCALE}{prior}\nobserve y over k ~ MvNormal([1, 2], {rows})\n"));
+        let elbo = report.elbo.expect("a bound").0;
+        assert!((elbo - want).abs() < 1e-8 * want.abs(), "{prior}: {elbo}, not {want}");
+        assert_eq!(report.gradients, 0);
+        assert!(report.guide.starts_with("the posterior itself"), "{}", report.guide);
+        rises(&report);
+        // That of the draws, weighed: a density with respect to the same coordinates has no spread.
+        assert!(report.k_hat < 0.1, "{prior}: {}", report.k_hat);
+    }
+}
+
+fn trace(a: [f64; 3], b: [f64; 3]) -> f64 {
+    a[0] * b[0] + 2.0 * a[1] * b[1] + a[2] * b[2]
+}
+
+/// Independent factors of a normal mean and a Wishart precision, or an inverse Wishart covariance, by updates that are written
+/// out here (Bishop 2006, section 10.2): q(m) = N(μ, C), E Q = (5 + n) T⁻¹ with T = V⁻¹ + Σ (y − μ)(y − μ)ᵀ + n C; of the
+/// covariance the same with V in the place of V⁻¹, since its inverse is that Wishart matrix.
+#[test]
+fn ascent_with_an_unknown_mean() {
+    let n = CELLS.len() as f64;
+    for (prior, rows, first) in [("Wishart(5, V)", "precision: X", inverse(V)), ("InverseWishart(5, V)", "cov: X", V)] {
+        let mut q = inverse(first);
+        let (mut mu, mut c, mut t) = ([0.0; 2], [0.0; 3], first);
+        for _ in 0..500 {
+            let total = CELLS.iter().fold([0.0; 2], |s, (_, a, b)| [s[0] + a, s[1] + b]);
+            c = inverse(plus(inverse(V), q.map(|x| n * x)));
+            let b = [q[0] * total[0] + q[1] * total[1], q[1] * total[0] + q[2] * total[1]];
+            mu = [c[0] * b[0] + c[1] * b[1], c[1] * b[0] + c[2] * b[1]];
+            t = CELLS.iter().fold(plus(first, c.map(|x| n * x)), |s, (_, a, b)| {
+                let (a, b) = (a - mu[0], b - mu[1]);
+                plus(s, [a * a, a * b, b * b])
+            });
+            q = inverse(t).map(|x| (5.0 + n) * x);
+        }
+        let dof = 5.0 + n;
+        let log_q = digamma(0.5 * dof) + digamma(0.5 * (dof - 1.0)) + 2.0 * LN_2 - det(t).ln();
+        let log_2pi = (2.0 * PI).ln();
+        let rest = plus(t, first.map(|x| -x));
+        let likelihood = 0.5 * n * log_q - n * log_2pi - 0.5 * trace(q, rest);
+        let square = plus([mu[0] * mu[0], mu[0] * mu[1], mu[1] * mu[1]], c);
+        let mean = -log_2pi - 0.5 * det(V).ln() - 0.5 * trace(inverse(V), square) + log_2pi + 1.0 + 0.5 * det(c).ln();
+        // Of the precision: log p − log q, both Wishart, the Jacobian of an inverse being in both.
+        let log_z = |dof: f64, t: [f64; 3]| dof * LN_2 - 0.5 * dof * det(t).ln() + log_multigamma(0.5 * dof, 2);
+        let matrix =
+            0.5 * (5.0 - dof) * log_q - 0.5 * trace(q, first) + 0.5 * trace(q, t) - log_z(5.0, first) + log_z(dof, t);
+        let report = ascended(&format!(
+            "{MODEL}{SCALE}latent m over k ~ MvNormal(0, cov: V)\nlatent X over k ~ {prior}\nobserve y over k ~ MvNormal(m, {rows})\n"
+        ));
+        let (elbo, want) = (report.elbo.expect("a bound").0, likelihood + mean + matrix);
+        assert!((elbo - want).abs() < 1e-8 * want.abs(), "{prior}: {elbo}, not {want}");
+        assert_eq!(report.gradients, 0);
+        rises(&report);
+    }
 }
 
 /// What else is asked of the matrix keeps it from its closed form, and is named.

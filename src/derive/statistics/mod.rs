@@ -20,7 +20,7 @@ use polynomial::{Expansion, Monomial, Polynomial};
 use super::joint::*;
 use super::translate::Translator;
 use super::{Purpose, translated};
-use crate::hir::{Constraint, ExprKind, Hir, PlateId, VarId, VarKind};
+use crate::hir::{Constraint, ExprKind, Hir, MatrixKind, PlateId, VarId, VarKind};
 
 /// Coordinates that one multivariate normal takes at most.
 const MOST_TOGETHER: f64 = 800.0;
@@ -250,6 +250,11 @@ fn families_exist(hir: &Hir, s: &Statistics) -> Result<(), Obstacle> {
             Constraint::Lower { bound, .. } if number(bound, 0.0) => within(&|f| *f != Function::Log1m) && powers <= 1,
             Constraint::Interval { lower, upper, .. } if number(lower, 0.0) && number(upper, 1.0) => powers == 0,
             Constraint::Simplex => within(&|f| *f == Function::Log),
+            Constraint::Matrix(MatrixKind::Cov) => {
+                let has = |f: Function| functions.contains(&f);
+                has(Function::SELF) != has(Function::Inverse)
+                    && within(&|f| matches!(*f, Function::LogRoot | Function::SELF | Function::Inverse))
+            }
             _ => false,
         };
         if !ok {
@@ -363,6 +368,10 @@ impl Rewriter<'_, '_, '_> {
     }
 
     fn monomial(&mut self, m: &Monomial) -> Result<NodeId, Obstacle> {
+        let Some(m) = self.x.paired(m) else {
+            let vars = m.factors.iter().map(|f| self.var(f.0)).collect();
+            return Err(Obstacle { vars, why: "stands in a function of matrices".into() });
+        };
         let mut product = m.coefficient;
         let mut groups: Vec<Together> = vec![];
         let mut degrees = Degrees::new();

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::Obstacle;
 use crate::derive::joint::*;
 use crate::derive::translate::Translator;
-use crate::hir::{AxisId, AxisInfo, Constraint, ExprKind, VarId};
+use crate::hir::{AxisId, AxisInfo, Constraint, ExprKind, MatrixFn, MatrixKind, VarId};
 
 /// A function of one cell whose expectation is a statistic.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -16,6 +16,14 @@ pub enum Function {
     Log,
     /// log(1 - x)
     Log1m,
+    /// Of a covariance or precision matrix X with the lower factor L, at a cell: of L, and of L⁻¹. They stand in pairs, which
+    /// are cells of X and of its inverse.
+    Root,
+    InverseRoot,
+    /// log L[i,i], whose sum over i is ½ log |X|.
+    LogRoot,
+    /// A cell of X⁻¹.
+    Inverse,
 }
 
 impl Function {
@@ -32,10 +40,14 @@ impl Function {
             Function::Power(n) => format!("{name}^({n}/2)"),
             Function::Log => format!("log {name}"),
             Function::Log1m => format!("log(1 - {name})"),
+            Function::Root => format!("factor of {name}"),
+            Function::InverseRoot => format!("inverse factor of {name}"),
+            Function::LogRoot => format!("log det {name}"),
+            Function::Inverse => format!("inverse of {name}"),
         }
     }
 
-    /// At a point.
+    /// At a point, for a function of one number.
     pub fn at(self, x: f64) -> f64 {
         match self {
             Function::Power(2) => x,
@@ -43,6 +55,9 @@ impl Function {
             Function::Power(n) => x.powf(f64::from(n) / 2.0),
             Function::Log => x.ln(),
             Function::Log1m => (-x).ln_1p(),
+            Function::Root | Function::InverseRoot | Function::LogRoot | Function::Inverse => {
+                unreachable!("functions of whole matrices")
+            }
         }
     }
 }
@@ -74,12 +89,15 @@ pub(super) struct Expansion<'t, 'h> {
     depends: HashMap<NodeId, bool>,
     def_depends: HashMap<SlotId, bool>,
     known: HashMap<NodeId, Result<Polynomial, Obstacle>>,
+    /// Of lower triangles of data.
+    inverses: HashMap<NodeId, SlotId>,
 }
 
 impl<'t, 'h> Expansion<'t, 'h> {
     pub fn new(t: &'t mut Translator<'h>, latents: HashMap<SlotId, VarId>) -> Self {
         let defs = t.joint.defs.iter().enumerate().map(|(i, d)| (d.slot, i)).collect();
-        Expansion { t, latents, defs, depends: HashMap::new(), def_depends: HashMap::new(), known: HashMap::new() }
+        let (depends, def_depends, known, inverses) = Default::default();
+        Expansion { t, latents, defs, depends, def_depends, known, inverses }
     }
 
     /// Whether an expression depends on what has statistics.
@@ -169,6 +187,9 @@ impl<'t, 'h> Expansion<'t, 'h> {
                 if def.walk.is_some() || def.scatter.is_some() {
                     return Err(self.obstacle(node, "is computed row after row"));
                 }
+                if let Node::Matrix { function, operands } = self.t.joint.node(def.value).clone() {
+                    return self.matrix(node, &def, function, &operands, &index);
+                }
                 let inlined = self.t.moved_at_once(def.value, &def.axes, &index);
                 self.polynomial(inlined)
             }
@@ -208,6 +229,129 @@ impl<'t, 'h> Expansion<'t, 'h> {
             Node::Detached(_) => Err(self.obstacle(node, "has no derivative here")),
             Node::Const(_) | Node::Position(_) | Node::Size(_) => unreachable!("these depend on nothing"),
         }
+    }
+
+    /// A cell of the factor of a latent covariance, or of a solution by such a factor or by one of data, as the sum that it
+    /// is: Σ over j of L⁻¹[i, j] b[j].
+    fn matrix(
+        &mut self,
+        node: NodeId,
+        def: &Def,
+        function: MatrixFn,
+        operands: &[NodeId],
+        index: &[Ix],
+    ) -> Result<Polynomial, Obstacle> {
+        let why = "stands in a function of matrices";
+        let one = self.t.joint.constant(1.0);
+        let alone =
+            |read, f| Monomial { coefficient: one, factors: vec![(read, f)], axes: vec![], filter: None, when: None };
+        match (function, operands) {
+            (MatrixFn::Cholesky, &[matrix]) => {
+                let matrix = self.t.moved_at_once(matrix, &def.axes, index);
+                match self.polynomial(matrix)?.as_slice() {
+                    [m] if plain(m) && self.t.joint.is_constant(m.coefficient, 1.0) => match m.factors[..] {
+                        [(read, Function::SELF)] if self.is_covariance(read) => Ok(vec![alone(read, Function::Root)]),
+                        _ => Err(self.obstacle(node, why)),
+                    },
+                    _ => Err(self.obstacle(node, why)),
+                }
+            }
+            (MatrixFn::Solve { transposed: false }, &[l, b]) => {
+                let own = def.axes[0];
+                let Node::Read { slot, index: cells } = self.t.joint.node(l).clone() else {
+                    return Err(self.obstacle(node, why));
+                };
+                let j = self.t.fresh_axis(self.t.hir.axis(own).plate, "column");
+                let at = [&[Ix::Axis(own), Ix::Axis(j)][..], &cells[2..]].concat();
+                let inverse = if self.depends(l) {
+                    let cell = self.t.joint.intern(Node::Read { slot, index: at });
+                    match self.polynomial(cell)?.as_slice() {
+                        [m] if plain(m) => match m.factors[..] {
+                            [(read, Function::Root)] => alone(read, Function::InverseRoot),
+                            _ => return Err(self.obstacle(node, why)),
+                        },
+                        _ => return Err(self.obstacle(node, why)),
+                    }
+                } else {
+                    let inverse = match self.inverses.get(&l) {
+                        Some(&known) => known,
+                        None => {
+                            let inverse = self.t.inverse_of(l);
+                            self.inverses.insert(l, inverse);
+                            inverse
+                        }
+                    };
+                    let coefficient = self.t.joint.intern(Node::Read { slot: inverse, index: at });
+                    Monomial { coefficient, factors: vec![], axes: vec![], filter: None, when: None }
+                };
+                let b = self.t.substitute(b, own, &Ix::Axis(j));
+                let b = self.polynomial(b)?;
+                let mut sum = self.product(node, &vec![inverse], &b)?;
+                sum.iter_mut().for_each(|m| m.axes.push(j));
+                Ok(sum.iter().map(|m| self.moved(m, &def.axes, index)).collect())
+            }
+            _ => Err(self.obstacle(node, why)),
+        }
+    }
+
+    /// Whether a cell is one of a latent covariance matrix.
+    fn is_covariance(&self, read: NodeId) -> bool {
+        let Node::Read { slot, .. } = self.t.joint.node(read) else { return false };
+        let constraint = self.latents.get(slot).map(|v| &self.t.hir.var(*v).constraint);
+        matches!(constraint, Some(Constraint::Matrix(MatrixKind::Cov)))
+    }
+
+    /// A product over `axes`, at other cells of these.
+    fn moved(&mut self, m: &Monomial, axes: &[AxisId], index: &[Ix]) -> Monomial {
+        // Its own sums must not catch what the index varies over.
+        let mut m = self.renamed(m);
+        let each = |t: &mut Translator, node: NodeId| t.moved_at_once(node, axes, index);
+        m.coefficient = each(self.t, m.coefficient);
+        m.filter = m.filter.map(|f| each(self.t, f));
+        m.when = m.when.map(|f| each(self.t, f));
+        m.factors.iter_mut().for_each(|(read, _)| *read = each(self.t, *read));
+        m.factors.sort();
+        m
+    }
+
+    /// Two cells of the factor of a matrix that are summed over their column are a cell of the matrix; of the inverse factor,
+    /// over their row, a cell of the inverse. `None`: they do not stand like that.
+    pub fn paired(&mut self, m: &Monomial) -> Option<Monomial> {
+        let of_root = |f: &Function| matches!(f, Function::Root | Function::InverseRoot);
+        let (roots, factors): (Vec<_>, Vec<_>) = m.factors.iter().copied().partition(|(_, f)| of_root(f));
+        let [(a, f), (b, g)] = roots[..] else { return roots.is_empty().then(|| m.clone()) };
+        let parts = |n: NodeId| match self.t.joint.node(n) {
+            Node::Read { slot, index } => (*slot, index.clone()),
+            _ => unreachable!("factors are reads"),
+        };
+        let ((slot, mut index), (other, second)) = (parts(a), parts(b));
+        let n = index.len() - 2;
+        // Which of the two indices they share, and where the other one is.
+        let (shared, own) = if f == Function::Root { (n + 1, n) } else { (n, n + 1) };
+        let Ix::Axis(summed) = index[shared] else { return None };
+        let same = slot == other && f == g && index[..n] == second[..n] && index[shared] == second[shared];
+        let elsewhere = |n: NodeId| self.t.joint.varies_over(n, summed);
+        let (first, second) = (index[own].clone(), second[own].clone());
+        index.truncate(n);
+        index.extend([first, second]);
+        let alone = !elsewhere(m.coefficient)
+            && !factors.iter().any(|f| elsewhere(f.0))
+            && !m.filter.is_some_and(elsewhere)
+            && !m.when.is_some_and(elsewhere)
+            && index.iter().all(|ix| match ix {
+                Ix::Axis(a) => *a != summed,
+                Ix::At(n) => !elsewhere(*n),
+                Ix::Label(..) => true,
+            });
+        if !same || !alone || !m.axes.contains(&summed) {
+            return None;
+        }
+        let read = self.t.joint.intern(Node::Read { slot, index });
+        let mut out = Monomial { factors, ..m.clone() };
+        out.factors.push((read, if f == Function::Root { Function::SELF } else { Function::Inverse }));
+        out.factors.sort();
+        out.axes.retain(|a| *a != summed);
+        Some(out)
     }
 
     fn known_value(&mut self, node: NodeId) -> Monomial {
@@ -269,6 +413,15 @@ impl<'t, 'h> Expansion<'t, 'h> {
             out.push(self.known_value(own));
         }
         for (read, f) in &m.factors {
+            if let (Function::Root, Node::Read { index, .. }) = (f, self.t.joint.node(*read))
+                && let [.., i, j] = index.as_slice()
+                && i == j
+            {
+                let coefficient = self.t.joint.constant(1.0);
+                let factors = vec![(*read, Function::LogRoot)];
+                out.push(Monomial { coefficient, factors, axes: vec![], filter: None, when: None });
+                continue;
+            }
             let Function::Power(n) = f else { return Err(self.obstacle(node, "is the log of a log")) };
             let coefficient = self.t.joint.constant(f64::from(*n) / 2.0);
             let factors = vec![(*read, Function::Log)];

@@ -181,7 +181,9 @@ impl Work<'_> {
                 }
             }
             self.open = open.iter().map(|u| u.slot).collect();
-            if let Some(u) = open.iter().find(|u| self.is_by_cells(u.slot)) {
+            if let Some(u) = self.first_matrix(&order) {
+                self.by_family(&u);
+            } else if let Some(u) = open.iter().find(|u| self.is_by_cells(u.slot)) {
                 self.by_cells(u);
             } else if let Some((u, along)) = open.iter().find_map(|u| Some((u, self.chain_of(u)?))) {
                 self.as_a_chain(u, along);
@@ -193,6 +195,30 @@ impl Work<'_> {
                 break;
             }
         }
+    }
+
+    /// A conjugate matrix with as many coordinates as the normal latents that stand in products with it: without it these are
+    /// still near a normal, while it, without these, is skewed.
+    fn first_matrix(&mut self, order: &[(f64, &Unconstrained)]) -> Option<Unconstrained> {
+        let gone: Vec<SlotId> = self.collapsed.iter().map(|c| c.latent.slot).collect();
+        for (cells, u) in order {
+            if gone.contains(&u.slot) || self.e.root_of(u.slot).is_none() || !self.is_conjugate(u) {
+                continue;
+            }
+            let mut beside: BTreeSet<SlotId> = BTreeSet::new();
+            for i in 0..self.entries.len() {
+                let bases: Vec<NodeId> = self.entries[i].m.factors.iter().map(|f| f.base).collect();
+                let on: Vec<_> = bases.iter().map(|b| self.e.on(*b)).collect();
+                if on.iter().any(|on| on.contains(&u.slot)) {
+                    beside.extend(on.iter().flat_map(|on| on.iter()).filter(|s| self.open.contains(s)));
+                }
+            }
+            let normal: f64 = order.iter().filter(|(_, v)| beside.contains(&v.slot)).map(|(n, _)| n).sum();
+            if normal <= *cells {
+                return Some((*u).clone());
+            }
+        }
+        None
     }
 
     fn first_conjugate(&mut self, order: &[(f64, &Unconstrained)]) -> Option<Unconstrained> {

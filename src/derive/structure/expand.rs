@@ -393,7 +393,7 @@ impl<'h> Expander<'h> {
                 let inverse = match self.inverses.get(&l) {
                     Some(&inverse) => inverse,
                     None => {
-                        let inverse = self.inverse(l, plate);
+                        let inverse = self.inverse(l);
                         self.inverses.insert(l, inverse);
                         inverse
                     }
@@ -438,37 +438,14 @@ impl<'h> Expander<'h> {
         {
             self.depend(stored, on);
         }
-        let inverse = self.inverse(l, dims[dims.len() - 1]);
+        let inverse = self.inverse(l);
         self.roots.get_mut(&slot).expect("just seen").inverse = Some(inverse);
         inverse
     }
 
-    /// A definition of the inverse of a lower triangle over a plate: over rows, columns, and what else it varies over.
-    fn inverse(&mut self, l: NodeId, plate: PlateId) -> SlotId {
-        let (own, j) = (self.fresh_axis(plate), self.fresh_axis(plate));
-        let Node::Read { index, .. } = self.t.joint.node(l) else { unreachable!("operands of matrices are read") };
-        let axis = |ix: &Ix| match ix {
-            Ix::Axis(a) => *a,
-            Ix::At(_) | Ix::Label(..) => unreachable!("operands of matrices are read as a whole"),
-        };
-        let outer: Vec<AxisId> = index[2..].iter().map(axis).collect();
-        let mut dims = vec![plate, plate];
-        dims.extend(outer.iter().map(|a| self.t.hir.axis(*a).plate));
-        let joint = &mut self.t.joint;
-        let define = |joint: &mut Joint, name: &str, dims: &[PlateId], axes: Vec<AxisId>, value: NodeId| {
-            joint.slots.push(Slot { name: name.into(), dims: dims.to_vec(), kind: SlotKind::Defined });
-            let slot = SlotId(joint.slots.len() as u32 - 1);
-            joint.defs.push(Def::new(slot, axes, value, Default::default()));
-            slot
-        };
-        let (row, column) = (joint.intern(Node::Position(own)), joint.intern(Node::Position(j)));
-        let (on, one, zero) = (joint.binary(BinOp::Equal, row, column), joint.constant(1.0), joint.constant(0.0));
-        let unit = joint.intern(Node::Select(on, one, zero));
-        let unit = define(joint, "unit matrix", &dims[..2], vec![own, j], unit);
-        let unit = joint.intern(Node::Read { slot: unit, index: vec![Ix::Axis(own), Ix::Axis(j)] });
-        let function = MatrixFn::Solve { transposed: false };
-        let solved = joint.intern(Node::Matrix { function, operands: vec![l, unit] });
-        let inverse = define(joint, "inverse of a factor", &dims, [&[own, j][..], &outer].concat(), solved);
+    /// The same of any lower triangle that is stored.
+    fn inverse(&mut self, l: NodeId) -> SlotId {
+        let inverse = self.t.inverse_of(l);
         let on = self.on(l).as_ref().clone();
         self.depend(inverse, on);
         inverse

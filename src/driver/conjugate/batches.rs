@@ -168,6 +168,7 @@ fn by_row(block: &Block, rows_of: &[Option<usize>]) -> Option<Vec<(usize, Block)
         }
         Form::Beta(cells) => cells.iter().map(|c| one(c.theta, Form::Beta(vec![c.clone()]))).collect(),
         Form::Dirichlet(all) => all.iter().map(|s| one(*s.theta.first()?, Form::Dirichlet(vec![s.clone()]))).collect(),
+        Form::Wishart(all) => all.iter().map(|m| one(*m.theta.first()?, Form::Wishart(vec![m.clone()]))).collect(),
         Form::Raw(_) | Form::Drawn(_) => None,
     }
 }

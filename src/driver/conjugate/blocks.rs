@@ -6,9 +6,9 @@ use super::guard::pairs;
 use crate::derive::statistics::{Function, Obstacle, Statistic, StatisticKind, Statistics};
 use crate::derive::{self, Purpose};
 use crate::driver::Compiled;
-use crate::hir::{Constraint, ExprKind, Hir, VarId};
+use crate::hir::{Constraint, ExprKind, Hir, MatrixKind, VarId};
 use crate::infer::conjugate::{
-    BetaCell, Block, Form, Normal, NormalCell, PowerCell, Range, RawCell, Simplex, cell_names,
+    BetaCell, Block, Form, Matrix, Normal, NormalCell, PowerCell, Range, RawCell, Simplex, cell_names,
 };
 use crate::lower::{self, Layout, Place};
 
@@ -112,6 +112,30 @@ fn alone(hir: &Hir, u: &Unknown) -> Result<Block, Obstacle> {
                 names: (0..u.last).map(|k| u.names[g + groups * k].clone()).collect(),
             };
             Form::Dirichlet((0..groups).map(simplex).collect())
+        }
+        Constraint::Matrix(MatrixKind::Cov) => {
+            let inverse = u.functions.contains_key(&Function::Inverse);
+            let cell = if inverse { Function::Inverse } else { Function::SELF };
+            let find = |f| {
+                u.functions
+                    .get(&f)
+                    .copied()
+                    .ok_or_else(|| no_form("does not stand in the log joint by its determinant"))
+            };
+            let (logs, cells) = (find(Function::LogRoot)?, find(cell)?);
+            let (p, groups) = (u.last, u.cells / (u.last * u.last).max(1));
+            // Cell (g, i, j) is at g + groups · (i + p · j), coordinate t at g + groups · t.
+            let at = |g: usize, i: usize, j: usize| g + groups * (i + p * j);
+            let square = |g: usize| (0..p * p).map(move |n| at(g, n / p, n % p));
+            let matrix = |g: usize| Matrix {
+                rows: p,
+                logs: (0..p).map(|i| logs + at(g, i, i)).collect(),
+                cells: square(g).map(|n| cells + n).collect(),
+                inverse,
+                theta: (0..p * (p + 1) / 2).map(|t| u.theta + g + groups * t).collect(),
+                names: square(g).map(|n| u.names[n].clone()).collect(),
+            };
+            Form::Wishart((0..groups).map(matrix).collect())
         }
         _ => return Err(no_form("has a range without a closed form")),
     };

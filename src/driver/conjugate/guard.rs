@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::derive::statistics::{Obstacle, Statistic, StatisticKind, Statistics};
+use crate::derive::statistics::{Function, Obstacle, Statistic, StatisticKind, Statistics};
 use crate::driver::Compiled;
 use crate::hir::VarId;
 use crate::infer::{Stream, Target};
 use crate::lower::{self, Layout, Place};
+use crate::prim::matrix;
 use crate::run::Model;
 
 /// Points at which the rewritten log joint is compared with the model's, and how far apart they may be, relative to it.
@@ -66,6 +67,10 @@ fn at_point(
     for s in &found.statistics {
         let Some(place) = layout.place(s.slot) else { continue };
         match &s.kind {
+            StatisticKind::Of(v, f @ (Function::LogRoot | Function::Inverse)) => {
+                let rows = place.dims.last().copied().unwrap_or(1);
+                of_matrices(*f, &values[v], rows, &mut out[place.offset..place.offset + place.len()]);
+            }
             StatisticKind::Of(v, f) => {
                 out[place.offset..].iter_mut().zip(&values[v]).for_each(|(o, x)| *o = f.at(*x));
             }
@@ -77,6 +82,27 @@ fn at_point(
         }
     }
     out
+}
+
+/// Functions of whole matrices; cell (i, j) of the matrix g is at g + groups · (i + p · j).
+fn of_matrices(f: Function, x: &[f64], p: usize, out: &mut [f64]) {
+    let groups = x.len() / (p * p);
+    for g in 0..groups {
+        let at = |n: usize| g + groups * n;
+        let mut l: Vec<f64> = (0..p * p).map(|n| x[at(n)]).collect();
+        if !matrix::cholesky(&mut l, p) {
+            l.fill(f64::NAN);
+        }
+        (1..p).for_each(|c| l[c * p..c * p + c].fill(0.0));
+        if f == Function::LogRoot {
+            (0..p).for_each(|i| out[at(i * (p + 1))] = l[i * (p + 1)].ln());
+            continue;
+        }
+        let mut inverse: Vec<f64> = (0..p * p).map(|n| if n % (p + 1) == 0 { 1.0 } else { 0.0 }).collect();
+        matrix::solve(&l, &mut inverse, p, p, false);
+        matrix::solve(&l, &mut inverse, p, p, true);
+        (0..p * p).for_each(|n| out[at(n)] = inverse[n]);
+    }
 }
 
 /// Each cell of a statistic of products, with the cells of the two latents.

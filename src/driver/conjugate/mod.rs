@@ -196,6 +196,8 @@ fn family(form: &Form) -> &'static str {
         Form::Power { .. } => "power of a gamma",
         Form::Beta(_) => "beta",
         Form::Dirichlet(_) => "Dirichlet",
+        Form::Wishart(all) if all.iter().any(|m| m.inverse) => "inverse Wishart",
+        Form::Wishart(_) => "Wishart",
         Form::Raw(_) => "point",
         Form::Drawn(_) => "normal by gradients",
     }

@@ -12,7 +12,7 @@ pub(super) fn in_the_way(hir: &Hir, obstacle: &Obstacle, method: Method) -> Diag
     let names: Vec<String> = obstacle.vars.iter().map(|v| format!("`{}`", hir.var(*v).name)).collect();
     let help = "leave `--method` out: a guide is fitted instead. Conjugate priors are: normal for means, `InvGamma` for a \
                 variance v in `Normal(mu, sqrt(v))`, `Gamma` for a rate or a precision, `Beta` for a chance, `Dirichlet` \
-                for probabilities";
+                for probabilities, `InverseWishart` for a covariance matrix, `Wishart` for a precision matrix";
     let subject = if names.is_empty() { "the log joint".into() } else { names.join(", ") };
     let text = format!("`--method {method}` needs factors in closed form, and {subject} {}", obstacle.why);
     let d = match obstacle.vars.first() {

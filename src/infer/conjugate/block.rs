@@ -25,6 +25,8 @@ pub enum Form {
     },
     Beta(Vec<BetaCell>),
     Dirichlet(Vec<Simplex>),
+    /// Covariance or precision matrices: Wishart, or inverse Wishart.
+    Wishart(Vec<Matrix>),
     /// Points without a closed form, which are inputs themselves.
     Raw(Vec<RawCell>),
     /// Latents without one, likewise: normals on the unconstrained scale.
@@ -67,6 +69,20 @@ pub struct BetaCell {
 pub struct Simplex {
     pub logs: Vec<usize>,
     pub theta: Vec<usize>,
+    pub names: Vec<String>,
+}
+
+/// A matrix X of p rows; its coordinates are those of its lower factor L, row after row, with logs on the diagonal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Matrix {
+    pub rows: usize,
+    /// Statistics of log L[i,i].
+    pub logs: Vec<usize>,
+    /// Of the cells of X, or of X⁻¹ where `inverse`; by rows.
+    pub cells: Vec<usize>,
+    pub inverse: bool,
+    pub theta: Vec<usize>,
+    /// Of all cells, by rows.
     pub names: Vec<String>,
 }
 

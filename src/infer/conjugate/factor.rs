@@ -7,7 +7,8 @@ use std::f64::consts::TAU;
 use std::slice::IterMut;
 
 use super::Trouble;
-use super::block::{BetaCell, Form, Normal, PowerCell, RawCell, Simplex, from_log_ratios, log_ratios};
+use super::block::{BetaCell, Form, Matrix, Normal, PowerCell, RawCell, Simplex, from_log_ratios, log_ratios};
+use super::wishart::Wishart;
 use crate::infer::linalg::{cholesky, dot, invert_lower, solve_lower, solve_lower_transposed};
 use crate::infer::rng::Stream;
 use crate::prim::scalar::{digamma, lgamma, softplus, trigamma};
@@ -33,6 +34,7 @@ pub enum Factor {
         own: Vec<Vec<f64>>,
         updated: bool,
     },
+    Wishart(Vec<Wishart>),
     Raw(Vec<f64>),
     /// Mean and log sd on the unconstrained scale.
     Drawn(Vec<(f64, f64)>),
@@ -70,6 +72,9 @@ impl Factor {
                 let own = all.iter().map(|s| s.logs.iter().map(|_| next()).collect()).collect();
                 Factor::Dirichlet { own, updated: false }
             }
+            Form::Wishart(all) => Factor::Wishart(
+                all.iter().map(|m| Wishart::at((0..m.rows * m.rows).map(|_| next()).collect())).collect(),
+            ),
             Form::Raw(cells) => Factor::Raw(cells.iter().map(|_| next()).collect()),
             Form::Drawn(cells) => Factor::Drawn(cells.iter().map(|c| (c.range.free(next()), FIRST_LOG_SD)).collect()),
         }
@@ -143,6 +148,11 @@ impl Factor {
                     }
                 }
             }
+            (Form::Wishart(all), Factor::Wishart(own)) => {
+                for (m, own) in all.iter().zip(own) {
+                    own.update(m, gradient)?;
+                }
+            }
             (Form::Raw(_), Factor::Raw(_)) | (Form::Drawn(_), Factor::Drawn(_)) => {}
             _ => unreachable!("a factor is made for its form"),
         }
@@ -197,6 +207,9 @@ impl Factor {
                     }
                 }
             }
+            (Form::Wishart(all), Factor::Wishart(own)) => {
+                all.iter().zip(own).for_each(|(m, w)| w.expect(m, |at, v| put(Some(at), v)));
+            }
             (Form::Raw(cells), Factor::Raw(own)) => cells.iter().zip(own).for_each(|(c, x)| put(Some(c.input), *x)),
             // Its own draws stand in for it where that counts.
             (Form::Drawn(cells), Factor::Drawn(own)) => {
@@ -240,6 +253,7 @@ impl Factor {
                     each - lgamma(total)
                 })
                 .sum(),
+            (Form::Wishart(all), Factor::Wishart(own)) => all.iter().zip(own).map(|(m, w)| w.entropy(m)).sum(),
             (Form::Raw(_), Factor::Raw(_)) => 0.0,
             // On the unconstrained scale: log-Jacobians are part of what it is added to.
             (Form::Drawn(_), Factor::Drawn(own)) => own.iter().map(|s| s.1 + 0.5 * (TAU.ln() + 1.0)).sum(),
@@ -254,6 +268,7 @@ impl Factor {
             Form::Power { cells, .. } => names.extend(cells.iter().map(|c| c.name.clone())),
             Form::Beta(cells) => names.extend(cells.iter().flat_map(|c| [c.name.clone(), format!("{} ends", c.name)])),
             Form::Dirichlet(all) => names.extend(all.iter().flat_map(|s| &s.names).cloned()),
+            Form::Wishart(all) => names.extend(all.iter().flat_map(Wishart::streams).cloned()),
             Form::Drawn(cells) => names.extend(cells.iter().map(|c| c.name.clone())),
             Form::Raw(_) => {}
         }
@@ -284,6 +299,12 @@ impl Factor {
                 for (s, own) in all.iter().zip(own) {
                     let logs: Vec<f64> = own.iter().map(|a| log_gamma(*a, next(streams))).collect();
                     s.theta.iter().zip(log_ratios(&logs)).for_each(|(at, u)| theta[*at] = u);
+                }
+            }
+            (Form::Wishart(all), Factor::Wishart(own)) => {
+                for (m, w) in all.iter().zip(own) {
+                    let u = w.draw(m.inverse, &mut || next(streams));
+                    m.theta.iter().zip(u).for_each(|(at, u)| theta[*at] = u);
                 }
             }
             (Form::Drawn(cells), Factor::Drawn(own)) => {
@@ -325,6 +346,12 @@ impl Factor {
                         let j1 = j as f64;
                         put(*at, m, (before + j1 * j1 * variances[j]) / (j1 * (j1 + 1.0)));
                     }
+                }
+            }
+            (Form::Wishart(all), Factor::Wishart(own)) => {
+                for (m, w) in all.iter().zip(own) {
+                    let moments = w.moments(m);
+                    m.theta.iter().zip(moments).for_each(|(at, (mean, variance))| put(*at, mean, variance));
                 }
             }
             (Form::Drawn(cells), Factor::Drawn(own)) => {
@@ -370,6 +397,10 @@ impl Factor {
                     lgamma(total) + each + 0.5 * (own.len() as f64).ln()
                 })
                 .sum(),
+            (Form::Wishart(all), Factor::Wishart(own)) => {
+                let at = |m: &Matrix| m.theta.iter().map(|i| theta[*i]).collect::<Vec<f64>>();
+                all.iter().zip(own).map(|(m, w)| w.log_density(m.inverse, &at(m))).sum()
+            }
             (Form::Drawn(cells), Factor::Drawn(own)) => cells
                 .iter()
                 .zip(own)
@@ -397,6 +428,11 @@ impl Factor {
                 for (s, own) in all.iter().zip(own) {
                     let logs: Vec<f64> = own.iter().map(|p| p.ln().max(LOG_ZERO)).collect();
                     s.theta.iter().zip(log_ratios(&logs)).for_each(|(at, u)| theta[*at] = u);
+                }
+            }
+            (Form::Wishart(all), Factor::Wishart(own)) => {
+                for (m, w) in all.iter().zip(own) {
+                    m.theta.iter().zip(w.middle(m.inverse)).for_each(|(at, u)| theta[*at] = u);
                 }
             }
             (Form::Raw(cells), Factor::Raw(own)) => {
@@ -447,6 +483,12 @@ impl Factor {
                     next(streams);
                 });
             }
+            // Like matrices part when the means of their components do.
+            (Form::Wishart(all), Factor::Wishart(_)) => {
+                all.iter().flat_map(Wishart::streams).for_each(|_| {
+                    next(streams);
+                });
+            }
             (Form::Raw(_), Factor::Raw(_)) => {}
             _ => unreachable!("a factor is made for its form"),
         }
@@ -458,7 +500,7 @@ fn next<'s>(streams: &mut IterMut<'s, Stream>) -> &'s mut Stream {
 }
 
 /// The log of a Gamma(a, 1) variate (Marsaglia and Tsang 2000); small shapes by gamma(a) = gamma(a + 1) u^(1/a).
-fn log_gamma(a: f64, stream: &mut Stream) -> f64 {
+pub(super) fn log_gamma(a: f64, stream: &mut Stream) -> f64 {
     if a < 1.0 {
         return log_gamma(a + 1.0, stream) + stream.uniform().ln() / a;
     }
@@ -545,6 +587,7 @@ pub fn cell_names(form: &Form) -> Vec<&str> {
         Form::Power { cells, .. } => cells.iter().map(|c: &PowerCell| c.name.as_str()).collect(),
         Form::Beta(cells) => cells.iter().map(|c: &BetaCell| c.name.as_str()).collect(),
         Form::Dirichlet(all) => all.iter().flat_map(|s: &Simplex| &s.names).map(String::as_str).collect(),
+        Form::Wishart(all) => all.iter().flat_map(|m: &Matrix| &m.names).map(String::as_str).collect(),
         Form::Raw(cells) | Form::Drawn(cells) => cells.iter().map(|c: &RawCell| c.name.as_str()).collect(),
     }
 }

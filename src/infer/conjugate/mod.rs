@@ -15,10 +15,11 @@ mod factor;
 mod stochastic;
 #[cfg(test)]
 mod tests;
+mod wishart;
 
 pub use approximation::Factors;
 pub use ascent::{Ascent, Plan, ascend};
-pub use block::{BetaCell, Block, Form, Normal, NormalCell, PowerCell, Range, RawCell, Simplex};
+pub use block::{BetaCell, Block, Form, Matrix, Normal, NormalCell, PowerCell, Range, RawCell, Simplex};
 pub use factor::{Factor, cell_names};
 pub use stochastic::Stochastic;
 
