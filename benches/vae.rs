@@ -11,7 +11,7 @@ use std::time::Instant;
 use vic::data::{DataFile, Inputs};
 use vic::driver::{self, FitRequest, Session};
 use vic::infer::Stream;
-use vic::infer::batches::{Rows, shuffle};
+use vic::infer::batches::{Batch, Rows, shuffle};
 
 const PIXELS: usize = 784;
 const ROWS: usize = 1280;
@@ -79,7 +79,7 @@ fn measure(precision: &str, threads: usize, data: &str) -> (f64, String) {
         };
         median(&mut (0..30).map(once).collect::<Vec<_>>()[5..])
     };
-    let take = time(&mut |rows, i| rows.take(&order[i % 10 * 128..][..128], &weights));
+    let take = time(&mut |rows, i| rows.take(&Batch::of(order[i % 10 * 128..][..128].to_vec(), weights.clone())));
     let kernels = time(&mut |rows, _| {
         rows.gradient();
     });

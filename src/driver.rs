@@ -23,7 +23,7 @@ use crate::data::pieces::Pieces;
 use crate::data::{self, Bound, Inputs};
 use crate::derive::{self, guide::Guide, joint::Joint, statistics::Obstacle, structure::Structure};
 use crate::diag::{Code, Diags};
-use crate::hir::{Amortised, FitOption, FitValue, Guide as Family, Hir, VarId, VarKind, Written};
+use crate::hir::{Amortised, FitOption, FitValue, Guide as Family, Hir, PlateKind, VarId, VarKind, Written};
 use crate::imports;
 use crate::infer::{Checkpoint, FitOptions, GuideKind, Method, PathGradient, Target};
 use crate::library;
@@ -249,9 +249,17 @@ pub fn compile_pieces(session: &mut Session, checked: Checked, inputs: &Inputs, 
     batches::compile(session, hir, bound, &joint, Some(disk))
 }
 
-/// The table whose rows come in batches.
+/// The table whose rows come in batches, or whose column says what comes in batches.
 pub fn batched_table(hir: &Hir) -> Option<&str> {
-    batches::asked(hir).map(|(table, ..)| hir.table(table).name.as_str())
+    let table = match &hir.plate(batches::asked(hir)?.0).kind {
+        PlateKind::Rows(table) => *table,
+        PlateKind::Levels { columns, .. } => match &hir.var(*columns.first()?).kind {
+            VarKind::Column(column) => column.table,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(hir.table(table).name.as_str())
 }
 
 /// Without the guide that the model writes out, where the request asks for another or for none.

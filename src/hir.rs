@@ -699,7 +699,7 @@ pub enum FitValue {
     Number(f64),
     Word(String),
     /// So many rows of a table.
-    Batch(TableId, usize),
+    Batch(PlateId, usize),
     /// Its name and first rate.
     Optimizer(String, f64),
     Column(VarId),

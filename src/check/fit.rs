@@ -168,12 +168,14 @@ impl<'a> Checker<'a, '_> {
         if value < 1.0 || value.fract() != 0.0 || one.name.is_some() {
             return Some(None);
         }
-        if let Some(table) = self.names.get(name).and_then(|e| e.table) {
-            return Some(Some(FitValue::Batch(table, value as usize)));
+        let entry = self.names.get(name);
+        let rows = entry.and_then(|e| e.table).map(|t| self.hir.table(t).plate);
+        if let Some(plate) = rows.or_else(|| entry.and_then(|e| e.plate)) {
+            return Some(Some(FitValue::Batch(plate, value as usize)));
         }
         let d = Code::BATCH_TABLE
-            .at(callee.span, format!("batches are rows of a table, and `{name}` is none"))
-            .here("not a table");
+            .at(callee.span, format!("batches are rows of a table or cells of a plate, and `{name}` is neither"))
+            .here("not a plate");
         let tables: Vec<&str> = self.hir.tables.iter().map(|t| t.name.as_str()).collect();
         let d = match (nearest(name, tables.iter().copied()), tables.first()) {
             (Some(t), _) | (None, Some(&t)) => d.help(format!("write `batch: {t}({value})`")),
@@ -489,7 +491,7 @@ impl<'a> Checker<'a, '_> {
                     Kind::Positive => "a positive number".to_string(),
                     Kind::Share => "a number between 0 and 1".to_string(),
                     Kind::Word(w) => one_of(w),
-                    Kind::Batch => "a table and a number of its rows".to_string(),
+                    Kind::Batch => "a table or plate, and a number of its rows".to_string(),
                     Kind::Optimizer => "`adam`, `adamw` or `sgd` with a rate".to_string(),
                     Kind::Condition => "a column of type `bool`".to_string(),
                 };

@@ -1,12 +1,14 @@
 //! The log joint of a minibatch: that of the whole data, on average over the batches of an epoch.
 //!
-//! Rows of one table are taken a few at a time. What is added per row is multiplied by a weight, the number of batches
-//! of an epoch, or 0 for the rows that fill up the last one; what is added once stays as it is. Statistics of columns,
-//! and the number of rows, are those of the whole table.
+//! Rows of one table, or cells of any plate, are taken a few at a time, with the rows of others that point to them. What is added
+//! per row is multiplied by a weight, the number of batches of an epoch, or 0 for the rows that fill one up; what is added once
+//! stays as it is. Statistics of columns, and the number of rows, are those of the whole table.
 
 use std::collections::{HashMap, HashSet};
 
 use super::joint::*;
+use super::kin;
+pub use super::kin::{Level, Link};
 use super::soften::{Soft, soften};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::{AxisId, Constraint, Hir, PlateId, PlateKind, Ty, Var, VarId, VarKind};
@@ -26,72 +28,37 @@ pub struct Statistic {
 pub struct Batched {
     pub joint: Joint,
     pub statistics: Vec<Statistic>,
-    /// Per row of the batch: the factor of what it adds, and its position in the whole table.
-    pub weight: VarId,
-    pub row: VarId,
+    /// The plate of the batch, then those whose rows come with its members.
+    pub levels: Vec<Level>,
     /// For `kl_warmup` and `free_bits`: what the divergence is multiplied by, and λ times the number of rows, in nats.
     pub softened: [Option<VarId>; 2],
 }
 
-/// The joint of a batch of rows of `plate`. `rows`: the size of the whole table. `at`: where the batch is asked for.
+/// The joint of a batch of rows of `plate`. `size`: of whole plates. `at`: where the batch is asked for.
 pub fn batched(
     hir: &mut Hir,
     whole: &Joint,
     plate: PlateId,
-    rows: usize,
+    size: &dyn Fn(PlateId) -> usize,
     soft: Soft,
     at: Span,
 ) -> Result<Batched, Diagnostic> {
-    joint_cells(hir, whole, plate, at)?;
-    let mut joint = whole.clone();
     let known = known(hir, whole);
-    let own = vec![hir.plate(plate).axis];
-    let (weight, weight_slot) = given(hir, &mut joint, "weight in the batch", own.clone());
-    let (row, row_slot) = given(hir, &mut joint, "row of the table", own);
-    let plates: Vec<PlateId> = hir.axes.iter().map(|a| a.plate).collect();
-    let of_plate = |a: &AxisId| plates[a.0 as usize] == plate;
-    let mut statistics: Vec<Statistic> = vec![];
-    let mut new: Vec<NodeId> = Vec::with_capacity(whole.nodes.len());
-    let mut faults: HashMap<NodeId, &'static str> = HashMap::new();
+    let used = kin::used(whole, &known);
+    let plates = kin::plates(hir, whole, &used, plate);
+    for p in &plates {
+        joint_cells(hir, whole, *p, at)?;
+    }
+    let mut work = Work::new(hir, whole, plates, used);
     for (i, node) in whole.nodes.iter().enumerate() {
         let id = NodeId(i as u32);
-        let to = |n: &NodeId| new[n.0 as usize];
-        let changed = match node {
-            Node::Size(p) if *p == plate => Node::Const((rows as f64).to_bits()),
-            Node::Position(a) if of_plate(a) => Node::Read { slot: row_slot, index: vec![Ix::Axis(*a)] },
-            Node::Read { slot, index } => {
-                let dims = &whole.slot(*slot).dims;
-                let elsewhere = |(d, ix): (&PlateId, &Ix)| *d == plate && !matches!(ix, Ix::Axis(a) if of_plate(a));
-                if dims.iter().zip(index).any(elsewhere) {
-                    faults.insert(id, "reads other rows than its own");
-                }
-                node.clone().map_operands(&mut |n| to(&n))
-            }
-            Node::Reduce { axes, .. } if axes.iter().any(of_plate) && known.contains(&id) => {
-                let left = whole.free_axes(id);
-                if left.iter().any(of_plate) {
-                    faults.insert(id, "compares every row with every other");
-                    node.clone()
-                } else {
-                    let (var, slot) = given(hir, &mut joint, "of the whole table", left.clone());
-                    let index = left.iter().map(|a| Ix::Axis(*a)).collect();
-                    statistics.push(Statistic { var, node: id, axes: left });
-                    Node::Read { slot, index }
-                }
-            }
-            other => {
-                if let Node::Reduce { axes, .. } = other
-                    && axes.iter().any(of_plate)
-                {
-                    faults.insert(id, "takes all rows together");
-                }
-                other.clone().map_operands(&mut |n| to(&n))
-            }
-        };
-        new.push(joint.intern(changed));
+        let changed = work.changed(id, node, &known, size);
+        let changed = work.joint.intern(changed);
+        work.new.push(changed);
     }
     // Statistics are computed from the whole table: what they reduce is no fault.
-    let computed: HashSet<NodeId> = statistics.iter().map(|s| s.node).collect();
+    let computed: HashSet<NodeId> = work.statistics.iter().map(|s| s.node).collect();
+    let faults = work.faults.clone();
     let fault = |node: NodeId| {
         let (mut seen, mut stack) = (HashSet::new(), vec![node]);
         while let Some(n) = stack.pop() {
@@ -105,7 +72,7 @@ pub fn batched(
         }
         None
     };
-    let name = hir.plate(plate).name.clone();
+    let name = work.hir.plate(plate).name.clone();
     let refuse = |span: Span, why: &str| {
         Code::BATCH_TIED
             .at(span, format!("this {why}, and a batch holds only some rows of `{name}`"))
@@ -113,51 +80,245 @@ pub fn batched(
             .label(at, "batches are asked for here")
             .help("remove `batch`: the whole table is then used in every step")
     };
-    for def in &mut joint.defs {
-        let over = def.axes.iter().filter(|a| of_plate(a)).count();
-        if def.walk.as_ref().is_some_and(|w| of_plate(&w.axis)) {
+    for i in 0..whole.defs.len() {
+        let def = &whole.defs[i];
+        let over = def.axes.iter().filter(|a| work.level(a).is_some()).count();
+        if def.walk.as_ref().is_some_and(|w| work.level(&w.axis).is_some()) {
             return Err(refuse(def.span, "goes from row to row"));
         }
         if over > 1 {
-            return Err(refuse(def.span, "compares every row with every other"));
-        }
-        if let Some(scatter) = &def.scatter
-            && (over > 0 || whole.slot(def.slot).dims.contains(&plate))
-            && !scatter.index.is_empty()
-        {
-            return Err(refuse(def.span, "adds rows to others"));
+            return Err(refuse(def.span, COMPARES));
         }
         if let Some(why) = fault(def.value) {
             return Err(refuse(def.span, why));
         }
-        def.value = new[def.value.0 as usize];
+        work.joint.defs[i].value = work.new[def.value.0 as usize];
+        work.scatter(i).map_err(|why| refuse(def.span, why))?;
     }
-    for term in &mut joint.terms {
-        let over: Vec<AxisId> = term.axes.iter().copied().filter(of_plate).collect();
+    for i in 0..whole.terms.len() {
+        let term = &whole.terms[i];
+        let over: Vec<(AxisId, usize)> = term.axes.iter().filter_map(|a| Some((*a, work.level(a)?))).collect();
         if over.len() > 1 {
-            return Err(refuse(term.span, "compares every row with every other"));
+            return Err(refuse(term.span, COMPARES));
         }
         if let Some(why) = fault(term.value).or_else(|| fault(term.filter?)) {
             return Err(refuse(term.span, why));
         }
-        term.value = new[term.value.0 as usize];
-        term.filter = term.filter.map(|f| new[f.0 as usize]);
+        work.weigh(i, over.first().copied());
     }
-    for i in 0..joint.terms.len() {
-        let Some(&over) = joint.terms[i].axes.iter().find(|a| of_plate(a)) else { continue };
-        if let Some(filter) = joint.terms[i].filter.take() {
-            // Which rows pass differs from batch to batch: those that do not add nothing.
-            let (value, zero) = (joint.terms[i].value, joint.constant(0.0));
-            joint.terms[i].value = joint.intern(Node::Select(filter, value, zero));
-        }
-        let read = joint.intern(Node::Read { slot: weight_slot, index: vec![Ix::Axis(over)] });
-        joint.terms[i].value = joint.intern(Node::Binary(BinOp::Mul, read, joint.terms[i].value));
-    }
+    let Work { hir, mut joint, new, statistics, levels, plates, .. } = work;
     for u in &mut joint.unconstrained {
         u.start = u.start.map(|n| new[n.0 as usize]);
     }
-    let softened = soften(hir, &mut joint, of_plate, soft);
-    Ok(Batched { joint, statistics, weight, row, softened })
+    let of: Vec<PlateId> = hir.axes.iter().map(|a| a.plate).collect();
+    let softened = soften(hir, &mut joint, |a| plates.contains(&of[a.0 as usize]), soft);
+    Ok(Batched { joint, statistics, levels: levels.into_iter().map(|l| l.0).collect(), softened })
+}
+
+const COMPARES: &str = "compares every row with every other";
+const OTHERS: &str = "reads other rows than its own";
+
+/// A joint on its way into batches.
+struct Work<'a> {
+    hir: &'a mut Hir,
+    whole: &'a Joint,
+    joint: Joint,
+    plates: Vec<PlateId>,
+    /// With the slots of weights and positions.
+    levels: Vec<(Level, SlotId, SlotId)>,
+    /// Where a position computed from data is, by the node of the whole and the plate that it is on.
+    places: HashMap<(NodeId, PlateId), (SlotId, AxisId)>,
+    used: HashSet<NodeId>,
+    statistics: Vec<Statistic>,
+    new: Vec<NodeId>,
+    faults: HashMap<NodeId, &'static str>,
+}
+
+impl<'a> Work<'a> {
+    fn new(hir: &'a mut Hir, whole: &'a Joint, plates: Vec<PlateId>, used: HashSet<NodeId>) -> Work<'a> {
+        let mut joint = whole.clone();
+        let level = |p: &PlateId| {
+            let own = vec![hir.plate(*p).axis];
+            let (weight, weight_slot) = given(hir, &mut joint, "weight in the batch", own.clone());
+            let (row, row_slot) = given(hir, &mut joint, "row of the table", own);
+            (Level { plate: *p, weight, row, links: vec![] }, weight_slot, row_slot)
+        };
+        let levels = plates.iter().map(level).collect();
+        let new = Vec::with_capacity(whole.nodes.len());
+        let (places, statistics, faults) = (HashMap::new(), vec![], HashMap::new());
+        Work { hir, whole, joint, plates, levels, places, used, statistics, new, faults }
+    }
+
+    /// Which of the plates an axis runs over, if any.
+    fn level(&self, axis: &AxisId) -> Option<usize> {
+        let plate = self.hir.axis(*axis).plate;
+        self.plates.iter().position(|p| *p == plate)
+    }
+
+    fn fault(&mut self, node: NodeId, why: &'static str) {
+        self.faults.insert(node, why);
+    }
+
+    /// A node of the whole as it is in a batch, its operands changed before.
+    fn changed(
+        &mut self,
+        id: NodeId,
+        node: &Node,
+        known: &HashSet<NodeId>,
+        size: &dyn Fn(PlateId) -> usize,
+    ) -> Node {
+        match node {
+            Node::Size(p) if self.plates.contains(p) => Node::Const((size(*p) as f64).to_bits()),
+            Node::Position(a) if self.level(a).is_some() => {
+                let slot = self.levels[self.level(a).expect("seen above")].2;
+                Node::Read { slot, index: vec![Ix::Axis(*a)] }
+            }
+            Node::Read { slot, index } => {
+                let dims = self.whole.slot(*slot).dims.clone();
+                if let (SlotKind::Missing(column), true) =
+                    (&self.whole.slot(*slot).kind, dims.iter().any(|d| self.plates.contains(d)))
+                {
+                    return self.emptiness(id, *column, index);
+                }
+                if dims.iter().filter(|d| self.plates.contains(d)).count() > 1 {
+                    self.fault(id, COMPARES);
+                }
+                match self.index(&dims, index, self.used.contains(&id)) {
+                    Ok(index) => Node::Read { slot: *slot, index },
+                    Err(why) => {
+                        self.fault(id, why);
+                        self.copied(node)
+                    }
+                }
+            }
+            Node::Reduce { axes, .. } if known.contains(&id) && self.is_statistic(id, axes) => {
+                let left = self.whole.free_axes(id);
+                let plates: Vec<PlateId> = axes.iter().map(|a| self.hir.axis(*a).plate).collect();
+                let of_rows: Vec<&AxisId> = left.iter().filter(|a| self.level(a).is_some()).collect();
+                if of_rows.len() > 1 || of_rows.iter().any(|a| plates.contains(&self.hir.axis(**a).plate)) {
+                    self.fault(id, COMPARES);
+                    return node.clone();
+                }
+                let (var, slot) = given(self.hir, &mut self.joint, "of the whole table", left.clone());
+                let index = left.iter().map(|a| Ix::Axis(*a)).collect();
+                self.statistics.push(Statistic { var, node: id, axes: left });
+                Node::Read { slot, index }
+            }
+            other => {
+                if let Node::Reduce { axes, .. } = other
+                    && axes.iter().any(|a| self.level(a).is_some())
+                {
+                    self.fault(id, "takes all rows together");
+                }
+                self.copied(other)
+            }
+        }
+    }
+
+    /// Of a cell of a batch, -1 where it is a number, and 0 where it is empty: which are so differs from batch to batch.
+    fn emptiness(&mut self, id: NodeId, column: VarId, index: &[Ix]) -> Node {
+        let slot = self.whole.slots.iter().position(|s| s.kind == SlotKind::Data(column)).expect("columns have slots");
+        let slot = SlotId(slot as u32);
+        let dims = self.whole.slot(slot).dims.clone();
+        let index = self.index(&dims, index, self.used.contains(&id)).unwrap_or_else(|why| {
+            self.fault(id, why);
+            index.iter().map(|ix| if let Ix::At(n) = ix { Ix::At(self.new[n.0 as usize]) } else { ix.clone() }).collect()
+        });
+        let datum = self.joint.intern(Node::Read { slot, index });
+        let (most, full, empty) =
+            (self.joint.constant(f64::MAX), self.joint.constant(-1.0), self.joint.constant(0.0));
+        // No comparison holds of what is not a number.
+        let is_number = self.joint.intern(Node::Binary(BinOp::LessEq, datum, most));
+        Node::Select(is_number, full, empty)
+    }
+
+    fn copied(&self, node: &Node) -> Node {
+        node.clone().map_operands(&mut |n| self.new[n.0 as usize])
+    }
+
+    /// Whether a reduction of data needs rows that a batch need not have.
+    fn is_statistic(&self, id: NodeId, axes: &[AxisId]) -> bool {
+        let by_key = |n: NodeId| match self.whole.node(n) {
+            Node::Read { slot, index } => {
+                let dims = &self.whole.slot(*slot).dims;
+                dims.iter().zip(index).any(|(d, ix)| self.plates.contains(d) && matches!(ix, Ix::At(_)))
+            }
+            _ => false,
+        };
+        axes.iter().any(|a| self.level(a).is_some()) || self.used.contains(&id) && kin::within(self.whole, id, by_key)
+    }
+
+    /// The index of a slot of these dimensions in a batch.
+    fn index(&mut self, dims: &[PlateId], index: &[Ix], used: bool) -> Result<Vec<Ix>, &'static str> {
+        let mut out = vec![];
+        for (d, ix) in dims.iter().zip(index) {
+            let own = |a: &AxisId| self.hir.axis(*a).plate == *d;
+            out.push(match ix {
+                Ix::At(n) if !self.plates.contains(d) => Ix::At(self.new[n.0 as usize]),
+                Ix::At(n) if used => Ix::At(self.place(*n, *d)?),
+                Ix::Axis(a) if !self.plates.contains(d) || own(a) => ix.clone(),
+                Ix::Label(..) if !self.plates.contains(d) => ix.clone(),
+                Ix::At(_) | Ix::Axis(_) | Ix::Label(..) => return Err(OTHERS),
+            });
+        }
+        Ok(out)
+    }
+
+    /// In the batch, the position that `node` is in the whole on a plate of the batch.
+    fn place(&mut self, node: NodeId, plate: PlateId) -> Result<NodeId, &'static str> {
+        let to = self.plates.iter().position(|p| *p == plate).ok_or(OTHERS)?;
+        if !self.places.contains_key(&(node, plate)) {
+            let [axis] = self.whole.free_axes(node)[..] else { return Err(OTHERS) };
+            let from = self.level(&axis).filter(|from| *from != to).ok_or(OTHERS)?;
+            let (place, slot) = given(self.hir, &mut self.joint, "place in the batch", vec![axis]);
+            self.levels[from].0.links.push(Link { node, axis, to, place });
+            self.places.insert((node, plate), (slot, axis));
+        }
+        let (slot, axis) = self.places[&(node, plate)];
+        Ok(self.joint.intern(Node::Read { slot, index: vec![Ix::Axis(axis)] }))
+    }
+
+    /// Where rows of a batch are added to cells: to those of their members, and nothing by rows that fill it up.
+    fn scatter(&mut self, i: usize) -> Result<(), &'static str> {
+        let def = &self.whole.defs[i];
+        let Some(scatter) = &def.scatter else { return Ok(()) };
+        let dims = self.whole.slot(def.slot).dims.clone();
+        let over = def.axes.iter().find_map(|a| Some((*a, self.level(a)?)));
+        let within = dims.iter().any(|d| self.plates.contains(d));
+        if (over.is_some() || within) && !scatter.index.is_empty() && (over.is_none() || !within) {
+            return Err("adds rows to others");
+        }
+        let filter = scatter.filter.map(|f| self.new[f.0 as usize]);
+        let index = self.index(&dims, &scatter.index, true)?;
+        self.joint.defs[i].scatter = Some(Scatter { index, filter });
+        if let Some((axis, level)) = over {
+            let (weight, zero) = (self.weight(axis, level), self.joint.constant(0.0));
+            let value = self.joint.defs[i].value;
+            self.joint.defs[i].value = self.joint.intern(Node::Select(weight, value, zero));
+        }
+        Ok(())
+    }
+
+    fn weight(&mut self, axis: AxisId, level: usize) -> NodeId {
+        let slot = self.levels[level].1;
+        self.joint.intern(Node::Read { slot, index: vec![Ix::Axis(axis)] })
+    }
+
+    /// Multiply a term by the weight of its rows.
+    fn weigh(&mut self, i: usize, over: Option<(AxisId, usize)>) {
+        let new = |n: NodeId| self.new[n.0 as usize];
+        let (mut value, mut filter) = (new(self.whole.terms[i].value), self.whole.terms[i].filter.map(new));
+        if let Some((axis, level)) = over {
+            if let Some(filter) = filter.take() {
+                // Which rows pass differs from batch to batch: those that do not add nothing.
+                let zero = self.joint.constant(0.0);
+                value = self.joint.intern(Node::Select(filter, value, zero));
+            }
+            let weight = self.weight(axis, level);
+            value = self.joint.intern(Node::Binary(BinOp::Mul, weight, value));
+        }
+        (self.joint.terms[i].value, self.joint.terms[i].filter) = (value, filter);
+    }
 }
 
 /// A data value that the model does not name, over these axes, and its slot.

@@ -9,6 +9,7 @@ mod drawn_values;
 mod factor;
 pub mod guide;
 pub mod joint;
+mod kin;
 mod matrix;
 mod missing;
 pub mod ode;

@@ -56,7 +56,7 @@ impl Translator<'_> {
     /// The plate whose rows come in batches.
     fn batch_plate(&self) -> Option<PlateId> {
         self.hir.fit.iter().find_map(|o| match o.value {
-            FitValue::Batch(table, _) => Some(self.hir.table(table).plate),
+            FitValue::Batch(plate, _) => Some(plate),
             _ => None,
         })
     }

@@ -183,7 +183,7 @@ codes! {
     GUIDE_FLOW "V0638" error "a flow of a guide that cannot be";
     NET_PRIOR "V0639" error "a prior of weights that cannot be";
     AMORTISED "V0642" error "a guide that no net can be derived for";
-    BATCH_TABLE "V0640" error "a batch that is not of rows of a table";
+    BATCH_TABLE "V0640" error "a batch that is of no plate";
     BATCH_WITH "V0641" error "options that do not go with batches";
     // V062x: written guides
     GUIDE_OF_OTHER "V0620" error "a line of a guide for what is no latent";
@@ -198,6 +198,7 @@ codes! {
     // V085x: minibatches
     BATCH_TIED "V0850" error "batches of rows that are tied together";
     BATCH_SIZE "V0851" error "a batch larger than the data";
+    BATCH_PAIRS "V0854" error "rows that belong to two members of a batch, or to none";
     ON_DISK "V0853" error "rows that have to be in memory together";
     LOSS_EXPLODED "V0852" error "steps that lead away from the posterior";
     // V07xx: data files

@@ -27,8 +27,8 @@ pub struct Place<'a> {
     pub report: &'a Interp<'a>,
     /// Plates and 0-based positions.
     pub cell: &'a [(String, usize)],
-    /// In a batch: its plate, and which rows of the table it holds.
-    pub rows: Option<(PlateId, &'a [usize])>,
+    /// In a batch: its plates, and which rows of the whole it holds.
+    pub rows: &'a [(PlateId, Vec<usize>)],
 }
 
 /// Search the statement at this place of the model.
@@ -197,12 +197,14 @@ impl Search<'_> {
         self.place.compiled.hir.axis(axis).plate
     }
 
+    /// The rows of a plate that the graph has, if it has only some.
+    fn rows(&self, plate: PlateId) -> Option<&[usize]> {
+        self.place.rows.iter().find(|r| r.0 == plate).map(|r| &*r.1)
+    }
+
     /// How many cells of a plate there are in the graph at hand.
     fn size(&self, plate: PlateId) -> usize {
-        match self.place.rows {
-            Some((of, rows)) if of == plate => rows.len(),
-            _ => self.place.compiled.bound.plate(plate).size,
-        }
+        self.rows(plate).map_or_else(|| self.place.compiled.bound.plate(plate).size, <[usize]>::len)
     }
 
     /// Where an axis stands: in a sum around, or in the cell of the statement.
@@ -223,22 +225,24 @@ impl Search<'_> {
                 if !before && self.found.is_some() || at < 0.0 {
                     return None;
                 }
-                Some(at as usize)
+                // What data point to is a row of the whole.
+                let at = at as usize;
+                self.rows(plate).map_or(Some(at), |rows| rows.iter().position(|r| *r == at))
             }
             Index::Label(label, _) => self.place.compiled.bound.plate(plate).labels.iter().position(|l| l == label),
         }
     }
 
     fn read(&mut self, var: VarId, index: &[Index]) -> Option<f64> {
-        let Place { compiled, report, rows, .. } = self.place;
+        let Place { compiled, report, .. } = self.place;
         let data = compiled.bound.values.get(&var);
         let (mut at, mut stride) = (0, 1);
         for (i, axis) in index.iter().zip(&compiled.hir.var(var).axes) {
             let plate = compiled.hir.axis(*axis).plate;
             let mut position = self.index(i, plate)?;
             // Data hold the whole table, the graph only the rows of the batch.
-            let size = match (rows, data) {
-                (Some((of, rows)), Some(_)) if *of == plate => {
+            let size = match (self.rows(plate), data) {
+                (Some(rows), Some(_)) => {
                     position = *rows.get(position)?;
                     compiled.bound.plate(plate).size
                 }

@@ -3,7 +3,7 @@
 use super::Compiled;
 use crate::derive::{self, Purpose};
 use crate::diag::Diags;
-use crate::hir::{Discrete, Ty, VarId};
+use crate::hir::{Discrete, Ty};
 use crate::infer;
 use crate::lower;
 use crate::report::{Dim, ReportDiscrete};
@@ -23,70 +23,88 @@ pub fn discrete(compiled: &Compiled, theta: &[f64]) -> Vec<ReportDiscrete> {
     let mean: Vec<f64> =
         (0..dim).map(|i| theta[i..].iter().step_by(dim).sum::<f64>() / (theta.len() / dim) as f64).collect();
     let hir = &compiled.hir;
-    let drawn = |d: &Discrete| hir.written.as_ref().is_some_and(|w| w.draws(d.var));
-    let (probabilities, path) = match hir.discrete.iter().all(drawn) {
+    let (probabilities, path) = match hir.discrete.iter().all(|d| is_drawn(compiled, d)) {
         true => (vec![], vec![]),
         false => (probed(compiled, Purpose::Probabilities, &thinned), probed(compiled, Purpose::Path, &mean)),
     };
     let mut at = 0;
     let mut out = vec![];
     for d in &hir.discrete {
-        let v = hir.var(d.var);
-        let plate = |p: crate::hir::PlateId| compiled.bound.plate(p);
-        let dims: Vec<Dim> = v
-            .axes
-            .iter()
-            .map(|a| hir.axis(*a).plate)
-            .map(|p| Dim { plate: hir.plate(p).name.clone(), labels: plate(p).labels.clone() })
-            .collect();
-        let values = plate(d.plate).labels.to_vec();
-        let cells: usize = dims.iter().map(|d| d.labels.len()).product();
-        if drawn(d) {
-            let probabilities = shares(compiled, d.var, theta, cells, &values);
-            let more = |c: usize, best: usize, v: usize| probabilities[c + cells * v] > probabilities[c + cells * best];
-            let most = |c| (1..values.len()).fold(0, |best, v| if more(c, best, v) { v } else { best });
-            let most_probable = (0..cells).map(most).collect();
-            out.push(ReportDiscrete { name: v.name.clone(), dims, values, probabilities, most_probable });
+        let (cells, values) = sizes(compiled, d);
+        if is_drawn(compiled, d) {
+            let probabilities = shares(compiled, d, theta, cells, values);
+            let most_probable = largest(&probabilities, cells);
+            out.extend(reported(compiled, d, probabilities, most_probable));
             continue;
         }
-        let span = at..at + cells * values.len();
+        let span = at..at + cells * values;
         at = span.end;
-        let (p, marks) = (probabilities[span.clone()].to_vec(), &path[span]);
-        let most = |c: usize| {
-            let better = |best: usize, v: usize| if marks[c + cells * v] > marks[c + cells * best] { v } else { best };
-            (1..values.len()).fold(0, better)
-        };
-        let most_probable: Vec<usize> = (0..cells).map(most).collect();
-        // Of a column with missing cells, only these are unknown.
-        let held = hir.missing.iter().find(|m| m.cells == d.var);
-        if let Some((m, column)) = held.and_then(|m| Some((m, compiled.bound.values.get(&m.column)?))) {
-            let empty = column.missing();
-            if empty.is_empty() {
-                continue;
-            }
-            let probabilities = (0..values.len()).flat_map(|v| empty.iter().map(move |c| (v, c)));
-            let probabilities = probabilities.map(|(v, c)| p[c + cells * v]).collect();
-            let most_probable = empty.iter().map(|&c| most_probable[c]).collect();
-            let dims = vec![Dim { plate: hir.plate(m.plate).name.clone(), labels: plate(m.plate).labels.clone() }];
-            out.push(ReportDiscrete { name: v.name.clone(), dims, values, probabilities, most_probable });
-            continue;
-        }
-        out.push(ReportDiscrete { name: v.name.clone(), dims, values, probabilities: p, most_probable });
+        out.extend(reported(compiled, d, probabilities[span.clone()].to_vec(), largest(&path[span], cells)));
     }
     out
 }
 
-/// How often each cell of a latent that the guide draws has each value.
-fn shares(compiled: &Compiled, var: VarId, theta: &[f64], cells: usize, values: &[String]) -> Vec<f64> {
-    let dim = compiled.layout.dim();
-    let mut counts = vec![0.0; cells * values.len()];
-    // Labels of numbers are these numbers; other values are drawn by their position.
-    let first = match compiled.hir.var(var).ty {
-        Ty::Int => values.first().and_then(|v| v.parse::<f64>().ok()).unwrap_or(0.0),
-        Ty::Real | Ty::Bool | Ty::Index(_) | Ty::Key | Ty::Date => 0.0,
+/// Whether the guide draws a discrete latent.
+pub(super) fn is_drawn(compiled: &Compiled, d: &Discrete) -> bool {
+    compiled.hir.written.as_ref().is_some_and(|w| w.draws(d.var))
+}
+
+/// How many cells and values a discrete latent has.
+pub(super) fn sizes(compiled: &Compiled, d: &Discrete) -> (usize, usize) {
+    let size = |p| compiled.bound.size(p);
+    let axes = compiled.hir.var(d.var).axes.iter();
+    (axes.map(|a| size(compiled.hir.axis(*a).plate)).product(), size(d.plate))
+}
+
+/// Per cell the value with the largest number, the first of equals; value `v` of cell `c` stands at `c + cells * v`.
+pub(super) fn largest(numbers: &[f64], cells: usize) -> Vec<usize> {
+    let values = numbers.len() / cells.max(1);
+    let more = |c: usize, best: usize, v: usize| numbers[c + cells * v] > numbers[c + cells * best];
+    (0..cells).map(|c| (1..values).fold(0, |best, v| if more(c, best, v) { v } else { best })).collect()
+}
+
+/// A discrete latent as a report has it: of a column with missing cells, these alone.
+pub(super) fn reported(
+    compiled: &Compiled,
+    d: &Discrete,
+    probabilities: Vec<f64>,
+    most_probable: Vec<usize>,
+) -> Option<ReportDiscrete> {
+    let (hir, v) = (&compiled.hir, compiled.hir.var(d.var));
+    let plate = |p: crate::hir::PlateId| compiled.bound.plate(p);
+    let dim = |p| Dim { plate: hir.plate(p).name.clone(), labels: plate(p).labels.clone() };
+    let values = plate(d.plate).labels.to_vec();
+    let held = hir.missing.iter().find(|m| m.cells == d.var);
+    let Some((m, column)) = held.and_then(|m| Some((m, compiled.bound.values.get(&m.column)?))) else {
+        let dims = v.axes.iter().map(|a| dim(hir.axis(*a).plate)).collect();
+        return Some(ReportDiscrete { name: v.name.clone(), dims, values, probabilities, most_probable });
     };
+    let (empty, cells) = (column.missing(), most_probable.len());
+    if empty.is_empty() {
+        return None;
+    }
+    let kept = (0..values.len()).flat_map(|v| empty.iter().map(move |c| (v, c)));
+    let probabilities = kept.map(|(v, c)| probabilities[c + cells * v]).collect();
+    let most_probable = empty.iter().map(|&c| most_probable[c]).collect();
+    Some(ReportDiscrete { name: v.name.clone(), dims: vec![dim(m.plate)], values, probabilities, most_probable })
+}
+
+/// The number at the first value of a latent that the guide draws: labels of numbers are these numbers; other values are drawn by their
+/// position.
+pub(super) fn first_value(compiled: &Compiled, d: &Discrete) -> f64 {
+    match compiled.hir.var(d.var).ty {
+        Ty::Int => compiled.bound.plate(d.plate).labels.first().and_then(|v| v.parse::<f64>().ok()).unwrap_or(0.0),
+        Ty::Real | Ty::Bool | Ty::Index(_) | Ty::Key | Ty::Date => 0.0,
+    }
+}
+
+/// How often each cell of a latent that the guide draws has each value.
+fn shares(compiled: &Compiled, d: &Discrete, theta: &[f64], cells: usize, values: usize) -> Vec<f64> {
+    let dim = compiled.layout.dim();
+    let mut counts = vec![0.0; cells * values];
+    let first = first_value(compiled, d);
     let mut reporter = compiled.model.reporter();
-    let buffer = compiled.layout.buffer(var).expect("the guide draws it");
+    let buffer = compiled.layout.buffer(d.var).expect("the guide draws it");
     for row in theta.chunks_exact(dim.max(1)) {
         reporter.run(row);
         for (c, x) in reporter.buffer(buffer).iter().enumerate() {

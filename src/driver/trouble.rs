@@ -17,14 +17,22 @@ const LARGEST: usize = 1500;
 pub struct Scene<'a> {
     pub compiled: &'a Compiled,
     pub graph: &'a Graph,
-    /// If these are some rows of a table: its plate, and which.
-    pub rows: Option<(PlateId, &'a [usize])>,
+    /// If these are some rows of tables: their plates, and which.
+    pub rows: Vec<(PlateId, Vec<usize>)>,
 }
 
 impl Scene<'_> {
     /// All data, where the model is fitted to them at once.
     pub fn whole(compiled: &Compiled) -> Scene<'_> {
-        Scene { compiled, graph: compiled.model.graph(), rows: None }
+        Scene { compiled, graph: compiled.model.graph(), rows: vec![] }
+    }
+
+    /// The position on a whole plate of one in the batch.
+    fn row(&self, plate: usize, at: usize) -> Option<usize> {
+        match self.rows.iter().find(|r| r.0.0 as usize == plate) {
+            Some((_, rows)) => rows.get(at).copied(),
+            None => Some(at),
+        }
     }
 
     /// The rows that a cell belongs to: ` at houses 3, pixel 5`, and their places in files.
@@ -32,10 +40,7 @@ impl Scene<'_> {
         let (mut cells, mut places) = (vec![], vec![]);
         for (plate, position) in &found.cell {
             let Some(i) = self.compiled.hir.plates.iter().position(|p| p.name == *plate) else { continue };
-            let position = match self.rows {
-                Some((of, rows)) if of.0 as usize == i => rows[*position],
-                _ => *position,
-            };
+            let Some(position) = self.row(i, *position) else { continue };
             let data = &self.compiled.bound.plates[i];
             if let Some(label) = data.labels.get(position) {
                 cells.push(format!("{plate} {label}"));
@@ -52,7 +57,7 @@ impl Scene<'_> {
     fn part(&self, found: &NonFinite, theta: &[f64]) -> Option<Culprit> {
         let mut report = Interp::new(self.graph);
         report.report(theta);
-        let place = Place { compiled: self.compiled, report: &report, cell: &found.cell, rows: self.rows };
+        let place = Place { compiled: self.compiled, report: &report, cell: &found.cell, rows: &self.rows };
         culprit(&place, found.span?)
     }
 
@@ -60,10 +65,7 @@ impl Scene<'_> {
     fn cells_within(&self, part: &Culprit) -> String {
         let label = |(plate, at): &(String, usize)| {
             let i = self.compiled.hir.plates.iter().position(|p| p.name == *plate)?;
-            let at = match self.rows {
-                Some((of, rows)) if of.0 as usize == i => *rows.get(*at)?,
-                _ => *at,
-            };
+            let at = self.row(i, *at)?;
             Some(format!(", {plate} {}", self.compiled.bound.plates[i].labels.get(at)?))
         };
         part.within.iter().filter_map(label).collect()
@@ -148,12 +150,12 @@ fn placed(scene: &Scene, found: &NonFinite, theta: &[f64], code: &'static Code, 
 pub fn exploded(scene: &Scene, theta: &[f64], bound: f64, epoch: usize, step: usize, help: String) -> Diagnostic {
     let (epoch, step) = (epoch + 1, step + 1);
     // What stands out is more than a thousandth of a row's share.
-    let rows = scene.rows.map_or(1, |r| r.1.len());
+    let rows = scene.rows.first().map_or(1, |r| r.1.len());
     let most = if bound.is_finite() { 1e-3 * bound.abs() / rows as f64 } else { f64::MAX };
     let when = format!("the steps of the fit lead away: in epoch {epoch}, step {step}, the bound is {}", said(bound));
     // Params that have grown are seen in what they do to rows.
-    let plate = scene.rows.map(|r| scene.compiled.hir.plate(r.0).name.as_str());
-    let of_rows = |region: &Region| region.loops.iter().any(|l| Some(&*l.plate) == plate);
+    let plates: Vec<&str> = scene.rows.iter().map(|r| scene.compiled.hir.plate(r.0).name.as_str()).collect();
+    let of_rows = |region: &Region| region.loops.iter().any(|l| plates.contains(&&*l.plate));
     let found = run::trace_beyond(scene.graph, theta, most, of_rows);
     let d = match found.or_else(|| run::trace_beyond(scene.graph, theta, most, |_| true)) {
         Some(found) => {
@@ -219,7 +221,10 @@ fn unsolved(scene: &Scene, found: &NonFinite, failure: Failure, theta: &[f64]) -
 
 /// A start of one param with which the log joint is finite, if a few others are tried.
 fn better_start(scene: &Scene, theta: &[f64]) -> Option<(String, String)> {
-    let Scene { compiled, graph, rows: None } = scene else { return None };
+    let Scene { compiled, graph, rows } = scene;
+    if !rows.is_empty() {
+        return None;
+    }
     let names = compiled.layout.theta_names(&compiled.bound);
     let mut tried = Interp::new(graph);
     let params = (0..compiled.hir.vars.len() as u32).map(VarId).filter(|v| {

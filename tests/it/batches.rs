@@ -62,7 +62,7 @@ fn an_epoch_averages_to_the_whole() {
         let (mut sum, mut total) = (vec![0.0; at.len()], 0.0);
         for k in 0..plan.batches() {
             batch.set(&plan, &order, k);
-            rows.take(&batch.rows, &batch.weights);
+            rows.take(&batch);
             total += rows.value_grad(&at, &mut gradient);
             assert!((rows.value(&at) * 0.0).abs() == 0.0);
             sum.iter_mut().zip(&gradient).for_each(|(s, g)| *s += g);
@@ -75,17 +75,18 @@ fn an_epoch_averages_to_the_whole() {
     }
 }
 
-fn plan(batch: usize, total: usize) -> Plan {
+pub fn plan(batch: usize, total: usize) -> Plan {
     use vic::infer::batches::{Optimizer, Rule, Schedule};
     let optimizer = Optimizer { rule: Rule::Adam, rate: 0.01, schedule: Schedule::Linear, warm_up: 0, clip: None };
     let (held, patience, kl_warm_up, free_bits) = (0, 10, 0, 0.0);
     let (cancel, checkpoint) = (None, None);
-    let (single, weighing) = (false, None);
+    let (single, weighing, kin) = (false, None, Arc::default());
     Plan {
         single,
         weighing,
         total,
         held,
+        kin,
         patience,
         kl_warm_up,
         free_bits,
@@ -346,7 +347,7 @@ fn the_divergence_is_softened() {
     let (rows, weights): (Vec<usize>, Vec<f64>) = ((0..12).collect(), vec![1.0; 12]);
     let run = |compiled: &Compiled, share: f64, free: f64| {
         let mut target = compiled.batches.as_ref().expect("asked for").rows(&compiled.model);
-        target.take(&rows, &weights);
+        target.take(&Batch::of(rows.clone(), weights.clone()));
         target.soften(share, free);
         let mut gradient = vec![0.0; dim];
         let value = target.value_grad(&at, &mut gradient);

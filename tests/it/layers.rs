@@ -2,7 +2,7 @@
 
 use vic::driver::{Compiled, FitRequest};
 use vic::infer::Target;
-use vic::infer::batches::Rows;
+use vic::infer::batches::{Batch, Rows};
 
 use super::support::{checked_value, compile, csv, fit, theta};
 
@@ -26,7 +26,7 @@ fit { batch: rows(3), optimizer: adam(0.01), epochs: 3 }";
     let mut rows = with.batches.as_ref().expect("asked for").rows(&with.model);
     let mut plain = without.batches.as_ref().expect("asked for").rows(&without.model);
     for r in [&mut rows as &mut dyn Rows, &mut plain] {
-        r.take(&[0, 1, 2], &[1.0; 3]);
+        r.take(&Batch::of(vec![0, 1, 2], vec![1.0; 3]));
     }
     let whole = plain.value(&at);
     assert_eq!(rows.value(&at), whole);

@@ -27,6 +27,7 @@ mod fuzz_data;
 mod golden;
 mod guide_draws;
 mod guides;
+mod group_batches;
 mod habits;
 mod hessians;
 mod json;

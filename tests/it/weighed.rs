@@ -24,14 +24,14 @@ impl<'a> Steps<'a> {
         let batches = compiled.batches.as_ref().expect("asked for");
         let (rows, coordinates, names) = batches.several().expect("asked for");
         let at = |p: &&str| names.iter().position(|n| n == p).unwrap_or_else(|| panic!("no {p} in {names:?}"));
-        let batch = Batch { rows: vec![0], weights: vec![1.0 / k as f64; k] };
+        let batch = Batch::of(vec![0], vec![1.0 / k as f64; k]);
         let params = params.iter().map(at).collect();
         Steps { rows: Box::new(rows), coordinates, how, batch, draws: Draws::new(1, k), params }
     }
 
     /// The bound of the row, and the gradient that a step follows, by the params as they are in theta.
     fn at(&mut self, theta: &[f64]) -> (f64, Vec<f64>) {
-        self.rows.take(&self.batch.rows, &self.batch.weights);
+        self.rows.take(&self.batch);
         self.rows.theta().copy_from_slice(theta);
         let psi = self.coordinates.begin();
         let own = (&psi[..], &self.batch, theta);

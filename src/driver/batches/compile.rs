@@ -1,21 +1,23 @@
 //! A model compiled for a batch of rows.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::feed::{Mask, Whole};
+use super::feed::{Mask, Numbers, Whole};
+use super::kin::{Kinship, kinship};
 use super::options::{held, weighing};
 use super::pieces::{OnDisk, grown, too_large};
 use super::store::Store;
 use super::{Batches, Draws, Weighed, add_scores, asked};
 use crate::data::{Bound, Values};
-use crate::derive::batch::{Batched, batched};
+use crate::derive::batch::{Batched, Level, batched};
 use crate::derive::joint::{Joint, Unconstrained};
 use crate::derive::several::{Several, several};
 use crate::derive::soften::Soft;
 use crate::derive::{self, Purpose};
 use crate::diag::{Code, Diagnostic, Diags};
 use crate::driver::{Compiled, Session};
-use crate::hir::{Hir, PlateId, VarId, VarKind, Written};
+use crate::hir::{FitValue, Hir, PlateId, VarId, VarKind, Written};
 use crate::infer::batches::{FIRST_LOG_SD, Kind, Part, Weighing};
 use crate::lower::{self, Feed, Layout};
 use crate::run::Model;
@@ -31,8 +33,7 @@ pub fn compile(
     whole: &Joint,
     mut disk: Option<OnDisk>,
 ) -> Option<Compiled> {
-    let (table, rows, at) = asked(&hir)?;
-    let plate = hir.table(table).plate;
+    let (plate, rows, at) = asked(&hir)?;
     let total = disk.as_ref().map_or_else(|| bound.size(plate), |d| d.total);
     let held = held(&hir, total);
     if rows + held > total {
@@ -77,14 +78,19 @@ pub fn compile(
     let starts = starts(&hir, whole, &bound);
     let asked = |name: &str| hir.fit.iter().any(|o| o.name == name);
     let soft = Soft { share: asked("kl_warmup"), free: asked("free_bits") };
-    let mut prepared = prepare(session, &mut hir, &bound, whole, (plate, total, at), soft, disk.as_mut())?;
+    let mut prepared = prepare(session, &mut hir, &bound, whole, (plate, rows, total, at), soft, disk.as_mut())?;
+    let along = !prepared.kinship.kin.is_empty();
+    if let Some(d) = along.then(|| refused_along(&hir, at, disk.is_some())).flatten() {
+        session.diags.push(d);
+        return None;
+    }
     // A divergence that is softened is no sum over rows.
-    let summed = hir.written.is_some() && !soft.share && !soft.free;
+    let summed = hir.written.is_some() && !soft.share && !soft.free && !along;
     let scores = if summed { add_scores(&mut hir, &mut prepared.joint, plate) } else { vec![] };
-    let Prepared { joint, all, weight, softened } = &prepared;
+    let Prepared { joint, all, levels, kinship, softened } = &prepared;
     let given: Vec<VarId> = softened.iter().flatten().copied().collect();
     let on_disk = disk.as_ref();
-    let small = Small { hir: &hir, joint, all, plate, rows, weight: *weight, given: &given, on_disk };
+    let small = Small { hir: &hir, joint, all, levels, kinship, rows, given: &given, on_disk };
     let (model, layout, mut batches) = small.lower(starts.clone(), &mut session.diags)?;
     batches.scores = scores.iter().filter_map(|v| layout.buffer(*v)).collect();
     batches.softened = softened.map(|v| feed(&layout, v));
@@ -162,11 +168,55 @@ pub fn expected(
     let mut bound = bound.clone();
     bound.add_derived(&hir);
     let total = bound.size(plate);
-    let prepared = prepare(session, &mut hir, &bound, whole, (plate, total, at), Soft::default(), None)?;
-    let Prepared { joint, all, weight, .. } = &prepared;
-    let small = Small { hir: &hir, joint, all, plate, rows, weight: *weight, given: &[], on_disk: None };
+    let prepared = prepare(session, &mut hir, &bound, whole, (plate, rows, total, at), Soft::default(), None)?;
+    let Prepared { joint, all, levels, kinship, .. } = &prepared;
+    let small = Small { hir: &hir, joint, all, levels, kinship, rows, given: &[], on_disk: None };
     let (model, _, batches) = small.lower(vec![], &mut session.diags)?;
     Some((model, batches))
+}
+
+/// The log joint with probes of discrete latents, for batches as those of the fit; where the probes of each stand in theta.
+pub(super) fn probing(
+    compiled: &Compiled,
+    batches: &Batches,
+    purpose: Purpose,
+) -> (Model, Batches, Vec<(VarId, Range<usize>)>) {
+    const SAME: &str = "the same model has been compiled for the fit";
+    let (mut session, mut hir) = (Session::default(), compiled.hir.clone());
+    let whole = derive::joint_for(&mut hir, purpose, &lower::known_size(&compiled.bound));
+    let mut bound = compiled.bound.clone();
+    bound.add_derived(&hir);
+    let at = asked(&hir).expect(SAME).2;
+    let (plate, rows, soft) = (batches.plate, batches.rows, Soft::default());
+    let prepared = prepare(&mut session, &mut hir, &bound, &whole, (plate, rows, batches.total, at), soft, None);
+    let Prepared { joint, all, levels, kinship, .. } = &prepared.expect(SAME);
+    let small = Small { hir: &hir, joint, all, levels, kinship, rows, given: &[], on_disk: None };
+    let (model, layout, batches) =
+        small.lower(vec![vec![]; joint.unconstrained.len()], &mut session.diags).expect(SAME);
+    let (mut probes, mut at) = (vec![], 0);
+    for u in &joint.unconstrained {
+        let size: usize = layout.place(u.slot).expect("theta is laid out").dims.iter().product();
+        probes.extend(hir.discrete(u.var).map(|_| (u.var, at..at + size)));
+        at += size;
+    }
+    (model, batches, probes)
+}
+
+/// What batches of members with rows of other tables cannot do.
+fn refused_along(hir: &Hir, at: Span, on_disk: bool) -> Option<Diagnostic> {
+    if on_disk {
+        return Some(too_large(at, "rows of several tables come in batches".into(), at));
+    }
+    let o = hir.fit.iter().find(|o| match &o.value {
+        FitValue::Word(w) => o.name == "method" && matches!(w.as_str(), "iwae" | "forward_kl" | "cavi" | "em"),
+        _ => o.name == "free_bits",
+    })?;
+    let what = match o.name.as_str() {
+        "free_bits" => "`free_bits` are per row, and the members of a batch have rows of their own".to_string(),
+        _ => "this method takes rows one by one, and the members of a batch have rows of their own".to_string(),
+    };
+    let d = Code::BATCH_WITH.at(if o.span == Span::default() { at } else { o.span }, what).here("not with such batches");
+    Some(d.label(at, "batches are asked for here").help("remove it, or take batches of the rows"))
 }
 
 /// A param that starts from the rows of a table, or is fitted row by row: not where they are on disk.
@@ -189,7 +239,8 @@ fn rows_of_start(hir: &Hir, whole: &Joint, plate: PlateId, at: Span) -> Option<D
 struct Prepared {
     joint: Joint,
     all: Bound,
-    weight: VarId,
+    levels: Vec<Level>,
+    kinship: Kinship,
     softened: [Option<VarId>; 2],
 }
 
@@ -198,12 +249,14 @@ fn prepare(
     hir: &mut Hir,
     bound: &Bound,
     whole: &Joint,
-    (plate, total, at): (PlateId, usize, Span),
+    (plate, rows, total, at): (PlateId, usize, usize, Span),
     soft: Soft,
     disk: Option<&mut OnDisk>,
 ) -> Option<Prepared> {
-    let batch = batched(hir, whole, plate, total, soft, at).map_err(|d| session.diags.push(d)).ok()?;
-    let Batched { mut joint, statistics, weight, row, softened } = batch;
+    let size = |p: PlateId| if p == plate { total } else { bound.size(p) };
+    let batch = batched(hir, whole, plate, &size, soft, at).map_err(|d| session.diags.push(d)).ok()?;
+    let Batched { mut joint, statistics, levels, softened } = batch;
+    let kinship = kinship(hir, whole, bound, &levels, rows, at).map_err(|d| session.diags.push(d)).ok()?;
     if let (true, Some(s)) = (disk.is_some(), statistics.first()) {
         let by = whole.defs.iter().find(|d| d.value == s.node).map_or(at, |d| d.span);
         session.diags.push(too_large(by, "a statistic of a column is of all rows".into(), at));
@@ -219,13 +272,18 @@ fn prepare(
         all.values.insert(s.var, Values { dims: dims(s.var), numbers: numbers.into() });
     }
     let counted = |n: usize| Values { dims: vec![n], numbers: (0..n).map(|i| i as f64).collect() };
-    let bound_rows = bound.size(plate);
-    all.values.insert(weight, Values { dims: vec![bound_rows], numbers: vec![1.0; bound_rows].into() });
-    all.values.insert(row, counted(bound_rows));
-    if let Some(disk) = disk {
-        disk.stores.insert(row, Arc::new(Store::new(&counted(total), 0)));
+    for Level { plate, weight, row, links } in &levels {
+        let n = bound.size(*plate);
+        all.values.insert(*weight, Values { dims: vec![n], numbers: vec![1.0; n].into() });
+        all.values.insert(*row, counted(n));
+        for link in links {
+            all.values.insert(link.place, Values { dims: vec![n], numbers: vec![0.0; n].into() });
+        }
     }
-    Some(Prepared { joint, all, weight, softened })
+    if let Some(disk) = disk {
+        disk.stores.insert(levels[0].row, Arc::new(Store::new(&counted(total), 0)));
+    }
+    Some(Prepared { joint, all, levels, kinship, softened })
 }
 
 /// The same model with several draws per row.
@@ -246,15 +304,16 @@ fn weighed(
     let ones = Values { dims: vec![n], numbers: vec![1.0; n].into() };
     bound.values.extend(slopes.map(|v| (v, ones)));
     let prepared =
-        prepare(session, &mut hir, &bound, &whole, (plate, total, at), Soft::default(), disk.as_deref_mut())?;
-    let Prepared { mut joint, mut all, weight, .. } = prepared;
-    let several = several(&mut hir, &mut joint, plate, draws, weight, at);
+        prepare(session, &mut hir, &bound, &whole, (plate, rows, total, at), Soft::default(), disk.as_deref_mut())?;
+    let Prepared { mut joint, mut all, levels, kinship, .. } = prepared;
+    let several = several(&mut hir, &mut joint, plate, draws, levels[0].weight, at);
     let Several { draws: of, weights, scores } = several.map_err(|d| session.diags.push(d)).ok()?;
     all.add_derived(&hir);
     all.plates[of.0 as usize].size = draws;
     let given: Vec<VarId> = slopes.into_iter().chain([weights]).collect();
     let on_disk = disk.as_deref();
-    let small = Small { hir: &hir, joint: &joint, all: &all, plate, rows, weight, given: &given, on_disk };
+    let (levels, kinship) = (&levels[..], &kinship);
+    let small = Small { hir: &hir, joint: &joint, all: &all, levels, kinship, rows, given: &given, on_disk };
     let (model, layout, mut batches) = small.lower(starts, &mut session.diags)?;
     for (part, u) in batches.parts.iter_mut().zip(&joint.unconstrained) {
         part.draws = layout.place(u.slot).and_then(|p| p.plates.iter().position(|p| *p == of));
@@ -277,9 +336,10 @@ pub struct Small<'a> {
     pub joint: &'a Joint,
     /// The numbers of all rows.
     pub all: &'a Bound,
-    pub plate: PlateId,
+    /// The plate of the batch, and those whose rows come along.
+    pub levels: &'a [Level],
+    pub kinship: &'a Kinship,
     pub rows: usize,
-    pub weight: VarId,
     /// Data of no row that change from run to run besides.
     pub given: &'a [VarId],
     /// Where the rows are, if they are not in memory; the numbers above are then of the first rows.
@@ -289,13 +349,20 @@ pub struct Small<'a> {
 impl Small<'_> {
     /// `starts`: where each slot of theta starts over the whole table; empty for 0.
     pub fn lower(&self, starts: Vec<Vec<f64>>, diags: &mut Diags) -> Option<(Model, Layout, Batches)> {
-        let Small { hir, joint, all, plate, rows, .. } = *self;
-        let over = |v: &VarId| hir.var(*v).axes.iter().position(|a| hir.axis(*a).plate == plate);
+        let Small { hir, joint, all, levels, rows, .. } = *self;
+        let plate = levels[0].plate;
+        let level = |p: PlateId| levels.iter().position(|l| l.plate == p);
+        let over = |v: &VarId| {
+            let axes = hir.var(*v).axes.iter().enumerate();
+            axes.filter_map(|(d, a)| Some((d, level(hir.axis(*a).plate)?))).next()
+        };
         let mut fed: Vec<VarId> = all.values.keys().copied().filter(|v| over(v).is_some()).collect();
         fed.sort_unstable();
         // Buffers are sized by the first rows.
         let mut small = all.clone();
-        small.keep_rows(hir, plate, &(0..rows).collect::<Vec<_>>());
+        for (level, n) in levels.iter().zip(std::iter::once(rows).chain(self.kinship.kin.sizes())) {
+            small.keep_rows(hir, level.plate, &(0..n).collect::<Vec<_>>());
+        }
         fed.extend(self.given);
         let rate = |v: VarId| if let VarKind::Mask { rate } = hir.var(v).kind { Some(rate) } else { None };
         fed.extend((0..hir.vars.len()).map(|v| VarId(v as u32)).filter(|v| rate(*v).is_some()));
@@ -306,25 +373,44 @@ impl Small<'_> {
         };
         let masks: Vec<Mask> = layout.feeds().iter().filter_map(mask).collect();
         let whole = |&feed: &Feed| {
-            let dim = over(&feed.var).filter(|_| rate(feed.var).is_none() && !self.given.contains(&feed.var))?;
-            let values = all.values.get(&feed.var).filter(|_| feed.var != self.weight);
+            let (dim, level) = over(&feed.var).filter(|_| rate(feed.var).is_none() && !self.given.contains(&feed.var))?;
             let store = |v: &Values| match self.on_disk {
                 Some(disk) => disk.stores.get(&feed.var).cloned(),
                 None => Some(Arc::new(Store::new(v, dim))),
             };
+            let numbers = match self.kinship.pointers.get(&feed.var) {
+                Some(pointer) => Numbers::Places(pointer.clone()),
+                None if levels.iter().any(|l| l.weight == feed.var) => Numbers::Weights,
+                None => all.values.get(&feed.var).and_then(store).map_or(Numbers::Weights, Numbers::Rows),
+            };
             Some(Whole {
                 feed,
+                level,
+                numbers,
                 index: matches!(graph.buffers[feed.buf.0 as usize].kind, lower::graph::BufKind::Index(_)),
-                rows: values.and_then(store),
                 shades: all.shades.get(&feed.var).map(|v| Store::new(v, dim)),
             })
         };
         let whole = layout.feeds().iter().filter_map(whole).collect();
-        let parts = parts(hir, joint, &layout, plate, starts);
+        let parts = parts(hir, joint, &layout, levels, starts);
         let model = Model::new(graph, layout.theta_names(&small), layout.points(), vec![0.0; layout.dim()]);
         let (total, softened) = (self.on_disk.map_or(all.size(plate), |d| d.total), [None; 2]);
-        let batches =
-            Batches { plate, rows, total, whole, masks, softened, parts, scores: vec![], weighed: None, draws: None };
+        let along = levels[1..].iter().map(|l| (l.plate, all.size(l.plate))).collect();
+        let batches = Batches {
+            plate,
+            rows,
+            total,
+            along,
+            kin: self.kinship.kin.clone(),
+            in_memory: self.on_disk.is_none(),
+            whole,
+            masks,
+            softened,
+            parts,
+            scores: vec![],
+            weighed: None,
+            draws: None,
+        };
         Some((model, layout, batches))
     }
 }
@@ -337,12 +423,15 @@ fn starts(hir: &Hir, whole: &Joint, bound: &Bound) -> Vec<Vec<f64>> {
     whole.unconstrained.iter().map(of).collect()
 }
 
-fn parts(hir: &Hir, joint: &Joint, layout: &Layout, plate: PlateId, starts: Vec<Vec<f64>>) -> Vec<Part> {
+fn parts(hir: &Hir, joint: &Joint, layout: &Layout, levels: &[Level], starts: Vec<Vec<f64>>) -> Vec<Part> {
     let of = |(u, start): (&Unconstrained, Vec<f64>)| {
         let place = layout.place(u.slot).expect("theta is laid out");
+        let level = |p: &PlateId| levels.iter().position(|l| l.plate == *p);
+        let rows = place.plates.iter().enumerate().find_map(|(d, p)| Some((d, level(p)?)));
         Part {
             dims: place.dims.clone(),
-            rows: place.plates.iter().position(|p| *p == plate),
+            rows: rows.map(|r| r.0),
+            level: rows.map_or(0, |r| r.1),
             draws: None,
             kind: match &joint.written {
                 Some(written) if written.switch == Some(u.slot) => Kind::Switch,

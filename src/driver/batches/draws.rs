@@ -10,10 +10,10 @@ use crate::lower::graph::BufId;
 use crate::report::{FitReport, ReportVar};
 
 /// Numbers that a report keeps per draw before it keeps fewer draws.
-const MOST_NUMBERS: usize = 1_000_000;
+pub(super) const MOST_NUMBERS: usize = 1_000_000;
 const FEWEST_DRAWS: usize = 100;
 /// Cells of what rows have to themselves whose draws are kept: a hundred million numbers would be gigabytes of text.
-const MOST_CELLS: usize = 200_000;
+pub(super) const MOST_CELLS: usize = 200_000;
 /// Rows by which the activity of the others' units is judged.
 pub(super) const SAMPLED_ROWS: usize = 1000;
 
@@ -33,14 +33,15 @@ pub(in crate::driver) fn describe_draws(
     let hir = &compiled.hir;
     let vars: Vec<VarId> = shown(compiled).into_iter().filter(|v| compiled.layout.buffer(*v).is_some()).collect();
     let mut out: Vec<_> = vars.iter().map(|v| described(compiled, *v)).collect();
-    let dim = |v: &VarId| hir.var(*v).axes.iter().position(|a| hir.axis(*a).plate == batches.plate);
+    let dim = |v: &VarId| batches.dim(hir, *v);
+    let totals: Vec<usize> = batches.plates().map(|p| p.1).collect();
     // Of what each of many rows has, the first rows show which units are active; the rest is left to `vic encode`.
     let mut left_out = vec![];
     for (v, var) in vars.iter().zip(&mut out) {
-        let Some(d) = dim(v) else { continue };
+        let Some((d, level)) = dim(v) else { continue };
         // Of a table on disk, the first rows have labels.
-        let cells = var.cells() / var.dims[d].labels.len().max(1) * batches.total;
-        if cells <= MOST_CELLS && var.dims[d].labels.len() == batches.total {
+        let cells = var.cells() / var.dims[d].labels.len().max(1) * totals[level];
+        if cells <= MOST_CELLS && var.dims[d].labels.len() == totals[level] {
             continue;
         }
         left_out.push((*v, cells));
@@ -58,12 +59,17 @@ pub(in crate::driver) fn describe_draws(
     let mut feeding = Feeding::on(threads, plan.single, model.fed(), batches).redrawing(&again);
     let mut batch = Batch::default();
     // What all rows share is the same in every batch.
-    let rows = |(v, var): (&VarId, &ReportVar)| dim(v).map_or(1, |d| var.dims[d].labels.len());
+    let rows = |(v, var): (&VarId, &ReportVar)| match dim(v) {
+        Some((d, 0)) => var.dims[d].labels.len(),
+        // The first rows of another plate may belong to any.
+        Some(_) => batches.total,
+        None => 1,
+    };
     let rows = vars.iter().zip(&out).map(rows).max().unwrap_or(1);
     let all = rows.div_ceil(plan.batch);
     for k in 0..all {
         batch.set(plan, &order, k);
-        feeding.take(&batch.rows, &batch.weights);
+        feeding.take(&batch);
         for d in 0..draws {
             place(&batch, (k, all), d, feeding.theta());
             feeding.report(|buffer| {
@@ -95,17 +101,26 @@ pub(in crate::driver) fn describe_draws(
 }
 
 /// Put a batch's numbers where the whole table has them. `dims`: of the whole; `dim`: that of the rows.
-fn put(numbers: &[f64], dims: &[usize], dim: Option<usize>, batch: &Batch, draw: usize, draws: usize, out: &mut [f64]) {
-    let Some(dim) = dim else {
+pub(super) fn put(
+    numbers: &[f64],
+    dims: &[usize],
+    dim: Option<(usize, usize)>,
+    batch: &Batch,
+    draw: usize,
+    draws: usize,
+    out: &mut [f64],
+) {
+    let Some((dim, level)) = dim else {
         numbers.iter().enumerate().for_each(|(c, x)| out[c * draws + draw] = *x);
         return;
     };
     let inner: usize = dims[..dim].iter().product();
-    let of = batch.rows.len();
+    let rows = batch.rows_of(level);
+    let of = rows.len();
     for (i, x) in numbers.iter().enumerate() {
         let (low, r, high) = (i % inner, i / inner % of, i / inner / of);
-        if batch.weights[r] > 0.0 && batch.rows[r] < dims[dim] {
-            let cell = low + inner * (batch.rows[r] + dims[dim] * high);
+        if batch.weight(level, r) > 0.0 && rows[r] < dims[dim] {
+            let cell = low + inner * (rows[r] + dims[dim] * high);
             out[cell * draws + draw] = *x;
         }
     }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::kin::Pointer;
 use super::store::Store;
 use super::{Batches, Weighed};
 use crate::data::binarised::binary;
 use crate::hir::VarId;
-use crate::infer::batches::{Coordinates, Part, Rows};
+use crate::infer::batches::{Batch, Coordinates, Part, Rows};
 use crate::infer::{Stream, Target};
 use crate::lower::Feed;
 use crate::lower::graph::BufId;
@@ -17,10 +18,21 @@ use crate::run::{Fed, Model};
 pub(super) struct Whole {
     pub feed: Feed,
     pub index: bool,
-    /// The numbers of all rows; none for the weights of rows in the batch.
-    pub rows: Option<Arc<Store>>,
+    /// Which of the batch's plates its rows are of.
+    pub level: usize,
+    pub numbers: Numbers,
     /// Of a binarised column: the probabilities of its cells.
     pub shades: Option<Store>,
+}
+
+/// What a batch is given.
+pub(super) enum Numbers {
+    /// Some of those of all rows.
+    Rows(Arc<Store>),
+    /// The weights of rows in the batch.
+    Weights,
+    /// Where rows of the batch point to in it.
+    Places(Arc<Pointer>),
 }
 
 /// A feed of factors by which a `dropout` multiplies.
@@ -35,7 +47,9 @@ pub(super) struct Mask {
 pub struct Feeding<'m> {
     pub fed: Fed<'m>,
     batches: &'m Batches,
-    rows: Vec<usize>,
+    /// By plate of the batch: the rows taken, and per row of the whole where it stands among these.
+    rows: Vec<Vec<usize>>,
+    places: Vec<Vec<u32>>,
     numbers: Vec<f64>,
     workshop: Workshop,
     /// What the report has to compute anew for another draw of the same rows, and whether it has been computed for them.
@@ -51,8 +65,9 @@ impl<'m> Feeding<'m> {
     /// On so many threads, products of matrices in single precision or not.
     pub fn on(threads: usize, single: bool, fed: Fed<'m>, batches: &'m Batches) -> Feeding<'m> {
         let workshop = Workshop::new(threads, single);
-        let mut feeding =
-            Feeding { fed, batches, rows: vec![], numbers: vec![], workshop, again: None, reported: false };
+        let places = batches.plates().map(|(_, total)| if batches.kin.is_empty() { vec![] } else { vec![0; total] });
+        let (rows, places) = (vec![vec![]; 1 + batches.along.len()], places.collect());
+        let mut feeding = Feeding { fed, batches, rows, places, numbers: vec![], workshop, again: None, reported: false };
         feeding.drop_out(None);
         feeding
     }
@@ -102,16 +117,39 @@ impl<'m> Feeding<'m> {
 }
 
 impl Rows for Feeding<'_> {
-    fn take(&mut self, rows: &[usize], weights: &[f64]) {
+    fn take(&mut self, batch: &Batch) {
         self.renew();
-        self.rows.clear();
-        self.rows.extend_from_slice(rows);
+        for (level, (rows, places)) in self.rows.iter_mut().zip(&mut self.places).enumerate() {
+            rows.clear();
+            rows.extend_from_slice(batch.rows_of(level));
+            // Rows that fill a batch up stand in it before.
+            if !places.is_empty() {
+                rows.iter().enumerate().rev().for_each(|(at, row)| places[*row] = at as u32);
+            }
+        }
+        let weights = &batch.weights;
         for whole in &self.batches.whole {
-            let Some(store) = &whole.rows else {
-                // What does not differ from draw to draw counts for all of them.
-                let total = |r: usize| weights.iter().skip(r).step_by(rows.len()).sum();
-                self.fed.numbers(whole.feed.buf, |out| out.iter_mut().enumerate().for_each(|(r, w)| *w = total(r)));
-                continue;
+            let rows = &self.rows[whole.level];
+            let store = match &whole.numbers {
+                Numbers::Rows(store) => store,
+                Numbers::Weights if whole.level > 0 => {
+                    let weight = |r: usize| batch.weight(whole.level, r);
+                    self.fed.numbers(whole.feed.buf, |out| out.iter_mut().enumerate().for_each(|(r, w)| *w = weight(r)));
+                    continue;
+                }
+                Numbers::Weights => {
+                    // What does not differ from draw to draw counts for all of them.
+                    let total = |r: usize| weights.iter().skip(r).step_by(rows.len()).sum();
+                    self.fed.numbers(whole.feed.buf, |out| out.iter_mut().enumerate().for_each(|(r, w)| *w = total(r)));
+                    continue;
+                }
+                Numbers::Places(pointer) => {
+                    let places = &self.places[pointer.to];
+                    self.fed.positions(whole.feed.buf, |out| {
+                        out.iter_mut().zip(rows).for_each(|(o, r)| *o = places[pointer.positions[*r] as usize]);
+                    });
+                    continue;
+                }
             };
             if whole.index {
                 let numbers = &mut self.numbers;
@@ -162,7 +200,7 @@ impl Rows for Feeding<'_> {
         self.renew();
         for whole in &self.batches.whole {
             let Some(shades) = &whole.shades else { continue };
-            let (numbers, rows) = (&mut self.numbers, &self.rows);
+            let (numbers, rows) = (&mut self.numbers, &self.rows[whole.level]);
             let mut stream = Stream::numbered(seed, "binarise", step);
             let mut draw = |p: f64| if p <= 0.0 || p >= 1.0 { p } else { binary(p, stream.uniform()) };
             if whole.index {
@@ -233,6 +271,6 @@ impl Batches {
     }
 
     pub fn coordinates(&self) -> Coordinates {
-        Coordinates::new(&self.parts, self.total)
+        Coordinates::new(&self.parts, &self.plates().map(|p| p.1).collect::<Vec<_>>())
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Batches;
+use super::discrete::describe_discrete;
 use super::draws::describe_draws;
 use super::options::plan;
 use super::trouble::{explain, met_in};
@@ -56,11 +57,12 @@ pub fn fit(
         coordinates.noise(plan.seed, "draws", d * all + k, &mut z);
         coordinates.shared_noise(plan.seed, "draws", d, &mut z);
         match d {
-            0 => coordinates.place(&fitted.psi, &batch.rows, &z, theta),
-            _ => coordinates.redraw(&fitted.psi, &batch.rows, &z, theta),
+            0 => coordinates.place(&fitted.psi, batch, &z, theta),
+            _ => coordinates.redraw(&fitted.psi, batch, &z, theta),
         }
     };
     describe_draws(compiled, batches, &plan, options.threads, &mut place, &mut report);
+    describe_discrete(compiled, batches, &plan, &mut place, &mut report);
     report.guide = if compiled.hir.written.is_some() { "written in the model" } else { "meanfield" }.into();
     report.method = match plan.weighing {
         Some(_) => options.method.name().into(),
@@ -89,10 +91,6 @@ pub fn fit(
     if let Some((theta, batch)) = &fitted.first_lost {
         session.diags.list.extend(met_in(compiled, (model, small), theta, batch));
     }
-    if let Some(d) = compiled.hir.discrete.first() {
-        let name = &compiled.hir.var(d.var).name;
-        report.doubts.push(format!("Probabilities of `{name}` are not computed for a fit in batches."));
-    }
     if !fitted.cancelled && !coordinates.has_jumps() {
         report.doubts.extend(jump(compiled, batches, &coordinates, &plan, &fitted.psi));
     }
@@ -112,12 +110,12 @@ fn jump(compiled: &Compiled, batches: &Batches, coordinates: &Coordinates, plan:
     // One draw per row shows a jump as well as several.
     batch.set(&Plan { weighing: None, ..plan.clone() }, &(0..plan.total).collect::<Vec<usize>>(), 0);
     rows.soften(1.0, f64::NEG_INFINITY);
-    rows.take(&batch.rows, &batch.weights);
+    rows.take(&batch);
     let mut draw = |d: usize| {
         let (mut z, mut theta) = (vec![0.0; coordinates.dim()], vec![0.0; coordinates.dim()]);
         coordinates.noise(plan.seed, "jumps", d, &mut z);
         coordinates.shared_noise(plan.seed, "jumps", d, &mut z);
-        coordinates.place(psi, &batch.rows, &z, &mut theta);
+        coordinates.place(psi, &batch, &z, &mut theta);
         theta
     };
     doubt_of_batch(compiled, &mut |theta, gradient| rows.value_grad(theta, gradient), &mut draw)

@@ -88,6 +88,7 @@ pub(in crate::driver) fn plan(compiled: &Compiled, batches: &Batches, options: &
     let mut plan = Plan {
         total: batches.total,
         batch: batches.rows,
+        kin: batches.kin.clone(),
         held: held(&compiled.hir, batches.total),
         patience: PATIENCE,
         weighing: weighing(&compiled.hir),

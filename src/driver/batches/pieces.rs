@@ -26,8 +26,12 @@ pub struct OnDisk {
 /// Read all pieces. The data that are bound have the first rows of the table alone, as many as a batch; they stand for a table of that
 /// size until [`grown`].
 pub fn keep(session: &mut Session, hir: &mut Hir, inputs: &Inputs, pieces: &Pieces) -> Option<(Bound, OnDisk)> {
-    let (table, rows, at) = asked(hir)?;
-    let plate = hir.table(table).plate;
+    let (plate, rows, at) = asked(hir)?;
+    let PlateKind::Rows(table) = hir.plate(plate).kind else {
+        let name = &hir.plate(plate).name;
+        session.diags.push(too_large(at, format!("a batch of `{name}` has rows from all over a table"), at));
+        return None;
+    };
     if let Some(d) = refused(hir, plate, at) {
         session.diags.push(d);
         return None;

@@ -5,6 +5,7 @@ use super::feed::Feeding;
 use crate::diag::Diagnostic;
 use crate::driver::trouble::{Scene, explain_nonfinite, exploded, met, of_checkpoint};
 use crate::driver::{Compiled, Session};
+use crate::hir::PlateId;
 use crate::infer::FitOptions;
 use crate::infer::batches::{Batch, Plan, Rows, Trouble};
 use crate::run::Model;
@@ -25,12 +26,11 @@ pub(super) fn explain(
         }
         Trouble::Lost { theta, batch, bound, begun, epoch, step } => (theta, batch, bound, begun, epoch, step),
     };
-    let Batch { rows, weights } = &batch;
     // On a graph of its own, which holds the rows of this batch.
     let mut feeding = Feeding::new(model.fed_plainly(), batches);
-    feeding.take(rows, weights);
+    feeding.take(&batch);
     let graph = feeding.fed.graph().expect("it was made so above");
-    let scene = Scene { compiled, graph, rows: Some((batches.plate, rows)) };
+    let scene = Scene { compiled, graph, rows: rows(batches, &batch) };
     if !begun {
         return explain_nonfinite(session, &scene, &theta);
     }
@@ -42,6 +42,11 @@ pub(super) fn explain(
     session.diags.push(exploded(&scene, &theta, bound, epoch, step, help));
 }
 
+/// Which rows of the whole plates a batch has.
+fn rows(batches: &Batches, batch: &Batch) -> Vec<(PlateId, Vec<usize>)> {
+    batches.plates().enumerate().map(|(l, (p, _))| (p, batch.rows_of(l).to_vec())).collect()
+}
+
 /// A warning of where the log joint of a batch was not finite first, in a fit that went on.
 pub(super) fn met_in(
     compiled: &Compiled,
@@ -50,7 +55,7 @@ pub(super) fn met_in(
     batch: &Batch,
 ) -> Option<Diagnostic> {
     let mut feeding = Feeding::new(model.fed_plainly(), batches);
-    feeding.take(&batch.rows, &batch.weights);
+    feeding.take(batch);
     let graph = feeding.fed.graph().expect("it was made so above");
-    met(&Scene { compiled, graph, rows: Some((batches.plate, &batch.rows)) }, theta)
+    met(&Scene { compiled, graph, rows: rows(batches, batch) }, theta)
 }

@@ -37,7 +37,7 @@ pub(super) fn row_weights(
     for (c, own) in rows.chunks(plan.batch).enumerate() {
         batch.rows = own.iter().copied().cycle().take(plan.batch).collect();
         batch.weights = vec![1.0; plan.batch];
-        feeding.take(&batch.rows, &batch.weights);
+        feeding.take(&batch);
         let mut weights = vec![vec![]; own.len()];
         for d in 0..DRAWS {
             if plan.cancelled() {
@@ -46,11 +46,11 @@ pub(super) fn row_weights(
             coordinates.noise(plan.seed, "k-hat", c * DRAWS + d, &mut z);
             coordinates.shared_noise(plan.seed, "k-hat", 0, &mut z);
             match d {
-                0 => coordinates.place(psi, &batch.rows, &z, feeding.theta()),
-                _ => coordinates.redraw(psi, &batch.rows, &z, feeding.theta()),
+                0 => coordinates.place(psi, &batch, &z, feeding.theta()),
+                _ => coordinates.redraw(psi, &batch, &z, feeding.theta()),
             }
             feeding.scores(&mut log_w);
-            coordinates.row_surprise(psi, &batch.rows, &z, &mut log_w);
+            coordinates.row_surprise(psi, &batch, &z, &mut log_w);
             weights.iter_mut().zip(&log_w).for_each(|(all, w)| all.push(*w));
         }
         k_hats.extend(weights.iter().map(|w| smooth(w).k_hat));

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Conjugate, in_the_way, in_trouble};
 use crate::derive::statistics::{self, Obstacle};
 use crate::diag::Code;
-use crate::driver::batches::{self, Batches, Feeding, describe_draws, plan};
+use crate::driver::batches::{self, Batches, Feeding, describe_discrete, describe_draws, plan};
 use crate::driver::fit::{heading, trace};
 use crate::driver::posterior::check_draws;
 use crate::driver::{Compiled, Session};
@@ -120,6 +120,7 @@ pub fn in_batches(
         ascent.draw_own(plan.seed, d, batch, theta);
     };
     describe_draws(compiled, whole, &plan, options.threads, &mut place, &mut report);
+    describe_discrete(compiled, whole, &plan, &mut place, &mut report);
     report.guide = conjugate.factors(false);
     report.k_hat = f64::NAN;
     report.draws_from = match compiled.layout.points().contains(&false) {
@@ -136,10 +137,6 @@ pub fn in_batches(
     };
     report.verdict = Some(judge(&fitted, &whole.coordinates(), plan.total, None));
     report.evaluations = (fitted.gradients + fitted.values) as u64;
-    if let Some(d) = compiled.hir.discrete.first() {
-        let name = &compiled.hir.var(d.var).name;
-        report.doubts.push(format!("Probabilities of `{name}` are not computed for a fit in batches."));
-    }
     report.trace = trace(&fitted.trace);
     report.doubts.extend(check_draws(&report));
     report.seconds = began.elapsed().as_secs_f64();

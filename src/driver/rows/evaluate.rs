@@ -81,13 +81,13 @@ impl Evaluator<'_> {
         self.own = rows.len();
         self.batch.rows = rows.clone().cycle().take(size).collect();
         self.batch.weights = (0..size).map(|r| if r < self.own { 1.0 } else { 0.0 }).collect();
-        self.feeding.take(&self.batch.rows, &self.batch.weights);
+        self.feeding.take(&self.batch);
         self.psi = self.coordinates.begin();
     }
 
-    /// Positions of the batch's rows in ψ, which has room for this batch only.
-    pub fn places(&self) -> Vec<usize> {
-        (0..self.batch.rows.len()).collect()
+    /// The batch with the positions of its rows in ψ, which has room for this batch only.
+    pub fn places(&self) -> Batch {
+        Batch::of((0..self.batch.rows.len()).collect(), self.batch.weights.clone())
     }
 
     /// Put other numbers into a column of the batch.

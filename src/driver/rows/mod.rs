@@ -15,7 +15,7 @@ mod score;
 
 use std::collections::{HashMap, HashSet};
 
-use super::batches::{Batches, Small, add_scores};
+use super::batches::{Batches, Kinship, Small, add_scores};
 use crate::data::{self, Bound, DataFile, Inputs, Values};
 use crate::derive::batch::{Batched, batched};
 use crate::derive::joint::{Def, Joint, Node, NodeId};
@@ -158,10 +158,22 @@ impl Question<'_> {
             );
             return None;
         }
-        let batch = batched(&mut hir, &whole, plate, fitted.len(), Soft::default(), at)
+        let size = |p: PlateId| if p == plate { fitted.len() } else { bound.size(p) };
+        let batch = batched(&mut hir, &whole, plate, &size, Soft::default(), at)
             .map_err(|d| diags.push(tied(d)))
             .ok()?;
-        let Batched { mut joint, statistics, weight, row, .. } = batch;
+        let Batched { mut joint, statistics, levels, .. } = batch;
+        if let Some(others) = levels.get(1) {
+            let (others, own) = (hir.plate(others.plate), &hir.plate(plate).name);
+            diags.push(
+                Code::ROWS_TIED
+                    .at(others.span, format!("rows of `{}` belong to those of `{own}`", others.name))
+                    .here(format!("the latents of a row of `{own}` depend on these"))
+                    .help("`vic predict` reports what is drawn for the fitted rows"),
+            );
+            return None;
+        }
+        let (weight, row) = (levels[0].weight, levels[0].row);
         // Statistics of columns are those of the fitted rows.
         let mut of_fit = bound.clone();
         of_fit.keep_rows(&hir, plate, &fitted);
@@ -180,7 +192,9 @@ impl Question<'_> {
         let scores = add_scores(&mut hir, &mut joint, plate);
         let fed: Vec<VarId> = shared.changing().collect();
         let rows = ROWS.min(n).max(1);
-        let small = Small { hir: &hir, joint: &joint, all: &bound, plate, rows, weight, given: &fed, on_disk: None };
+        let (joint, kinship) = (&joint, &Kinship::default());
+        let small =
+            Small { hir: &hir, joint, all: &bound, levels: &levels, kinship, rows, given: &fed, on_disk: None };
         let (model, layout, batches) = small.lower(vec![vec![]; joint.unconstrained.len()], diags)?;
         let again = model.redrawing(&batches.coordinates().redrawn());
         let (refine, seed, threads) = (self.refine, self.seed, self.threads);
@@ -282,7 +296,7 @@ impl RowModel {
         for p in parts.iter_mut().filter(|p| free && p.kind == Kind::Noise) {
             (p.kind, p.log_sd) = (Kind::Drawn, 0.0);
         }
-        Coordinates::new(&parts, self.batches.rows)
+        Coordinates::new(&parts, &[self.batches.rows])
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::RowModel;
 use super::evaluate::Evaluator;
-use crate::infer::batches::{Batch, Descent, Moments, Optimizer, Rows, Rule, Schedule};
+use crate::infer::batches::{Descent, Moments, Optimizer, Rows, Rule, Schedule};
 
 /// Draws by which the better of start and end is chosen.
 const CHOOSING: usize = 50;
@@ -24,7 +24,6 @@ impl RowModel {
         let mut by_theta = vec![0.0; e.theta.len()];
         let (mut by_psi, mut sum) = (vec![0.0; e.psi.len()], vec![0.0; e.psi.len()]);
         let decays = e.coordinates.decays.clone();
-        let local = Batch { rows: places.clone(), weights: e.batch.weights.clone() };
         for step in 0..self.refine {
             e.share(step);
             e.coordinates.row_noise(&mut streams, &mut e.z);
@@ -36,7 +35,7 @@ impl RowModel {
                 let value = e.feeding.value_grad(&e.theta, &mut by_theta);
                 // Rows are apart: one that is not finite would only spoil its own gradient, were it not for the sums.
                 if value.is_finite() && by_theta.iter().all(|g| g.is_finite()) {
-                    e.coordinates.pull_back(&e.psi, &local, &e.z, &by_theta, 1.0, &mut by_psi);
+                    e.coordinates.pull_back(&e.psi, &places, &e.z, &by_theta, 1.0, &mut by_psi);
                     sum.iter_mut().zip(&by_psi).for_each(|(s, g)| *s += g);
                 }
             }
@@ -49,7 +48,7 @@ impl RowModel {
         e.psi.clone_from(&start);
         let before = self.bounds(e, "choose", CHOOSING);
         let better: Vec<bool> = after.iter().zip(&before).map(|(a, b)| a > b || !b.is_finite()).collect();
-        e.coordinates.take_rows(&mut e.psi, &end, &places, &better);
+        e.coordinates.take_rows(&mut e.psi, &end, &places.rows, &better);
     }
 
     /// Each row's lower bound, over so many draws.

@@ -27,11 +27,11 @@ pub fn bound(
         let mut sum = 0.0;
         for k in 0..plan.batches() {
             batch.set(plan, order, k);
-            target.take(&batch.rows, &batch.weights);
+            target.take(&batch);
             coordinates.noise(plan.seed, "bound", sweep * plan.batches() + k, &mut z);
             // What all rows share has one draw per pass.
             coordinates.shared_noise(plan.seed, "bound", sweep, &mut z);
-            coordinates.place(psi, &batch.rows, &z, target.theta());
+            coordinates.place(psi, &batch, &z, target.theta());
             let value = target.evaluate();
             sum += value + coordinates.surprise(psi, &batch, &z, 1.0);
             *values += 1;

@@ -16,8 +16,10 @@ pub const FIRST_LOG_SD: f64 = -2.0;
 pub struct Part {
     /// Sizes of its plates in the batch.
     pub dims: Vec<usize>,
-    /// Which of them are rows of the batch, if any, and which their draws, if there are several: the one after.
+    /// Which of them are rows of the batch, if any, and of which of its plates, 0 for that which is batched itself; and which are
+    /// their draws, if there are several: the one after.
     pub rows: Option<usize>,
+    pub level: usize,
     pub draws: Option<usize>,
     pub kind: Kind,
     /// Cells of the whole table, where it is fitted.
@@ -73,7 +75,8 @@ struct Own {
 enum Place {
     /// So many numbers that all rows share; their means follow each other in ψ from here on.
     Shared(usize, usize),
-    Rows(Vec<Own>),
+    /// Of the rows of this plate of the batch.
+    Rows(usize, Vec<Own>),
 }
 
 #[derive(Clone, Debug)]
@@ -90,14 +93,14 @@ pub struct Coordinates {
 }
 
 impl Coordinates {
-    /// `total`: rows of the whole table.
-    pub fn new(parts: &[Part], total: usize) -> Coordinates {
+    /// `totals`: rows of the whole tables, that of the batch first.
+    pub fn new(parts: &[Part], totals: &[usize]) -> Coordinates {
         let (mut places, mut start, mut decays, mut drawn, mut log_sds) = (vec![], vec![], vec![], vec![], vec![]);
         let mut of_guide = vec![];
         for part in parts {
             let cells: usize = part.dims.iter().product();
             let size = |d: usize| match d {
-                _ if part.rows == Some(d) => total,
+                _ if part.rows == Some(d) => totals[part.level],
                 _ if part.draws == Some(d) => 1,
                 _ => part.dims[d],
             };
@@ -124,7 +127,7 @@ impl Coordinates {
                 part.kind,
                 match part.rows {
                     None => Place::Shared(cells, first),
-                    Some(_) => Place::Rows((0..cells).map(own).collect()),
+                    Some(_) => Place::Rows(part.level, (0..cells).map(own).collect()),
                 },
             ));
             if part.kind.is_fitted() {
@@ -158,7 +161,7 @@ impl Coordinates {
 
     /// Whether rows have something of their own that is drawn.
     pub fn has_row_latents(&self) -> bool {
-        self.places.iter().any(|(kind, place)| kind.is_drawn() && matches!(place, Place::Rows(own) if !own.is_empty()))
+        self.places.iter().any(|(kind, place)| kind.is_drawn() && matches!(place, Place::Rows(_, own) if !own.is_empty()))
     }
 
     /// Whether all rows share something that is drawn.
@@ -238,16 +241,17 @@ impl Coordinates {
     /// has to itself stays as it is.
     pub fn row_noise(&self, streams: &mut [Stream], z: &mut [f64]) {
         for (kind, place, z) in self.split_mut(z) {
-            if let (Kind::Drawn | Kind::Noise, Place::Rows(own)) = (kind, place) {
+            if let (Kind::Drawn | Kind::Noise, Place::Rows(_, own)) = (kind, place) {
                 z.iter_mut().zip(own).for_each(|(z, o)| *z = streams[o.row].normal());
             }
         }
     }
 
     /// Add minus the log density of each draw of each row from `z`, rows first.
-    pub fn row_surprise(&self, psi: &[f64], rows: &[usize], z: &[f64], out: &mut [f64]) {
+    pub fn row_surprise(&self, psi: &[f64], batch: &Batch, z: &[f64], out: &mut [f64]) {
         for (kind, place, z) in self.split(z) {
-            let Place::Rows(own) = place else { continue };
+            let Place::Rows(level, own) = place else { continue };
+            let rows = batch.rows_of(*level);
             let log_sd = |o: &Own| if kind == Kind::Drawn { psi[self.logs + o.at(rows)] } else { 0.0 };
             if kind.is_drawn() {
                 z.iter().zip(own).for_each(|(z, o)| out[o.draw] += 0.5 * (z * z + TAU.ln()) + log_sd(o));
@@ -258,7 +262,7 @@ impl Coordinates {
     /// Take over each row's params from `from` where `take` says so.
     pub fn take_rows(&self, psi: &mut [f64], from: &[f64], rows: &[usize], take: &[bool]) {
         for (kind, place) in self.places.iter().filter(|p| p.0.is_fitted()) {
-            let Place::Rows(own) = place else { continue };
+            let Place::Rows(_, own) = place else { continue };
             for at in own.iter().filter(|o| take[o.row]).map(|o| o.at(rows)) {
                 psi[at] = from[at];
                 if *kind == Kind::Drawn {
@@ -295,20 +299,20 @@ impl Coordinates {
         let mut advantage = signals.iter().zip(others).map(|(own, other)| own - other);
         for (_, place, theta) in self.split_mut(theta).filter(|p| p.0 == Kind::Score) {
             for (i, (t, a)) in theta.iter_mut().zip(advantage.by_ref()).enumerate() {
-                let factor = if let Place::Rows(own) = place { batch.weights[own[i].draw] } else { 1.0 };
+                let factor = if let Place::Rows(level, own) = place { batch.weight(*level, own[i].draw) } else { 1.0 };
                 *t = if factor > 0.0 { a / factor } else { 0.0 };
             }
         }
     }
 
     /// θ of a batch from ψ and noise, discrete latents of the guide at the values drawn.
-    pub fn place(&self, psi: &[f64], rows: &[usize], z: &[f64], theta: &mut [f64]) {
-        self.put(psi, rows, z, theta, false);
+    pub fn place(&self, psi: &[f64], batch: &Batch, z: &[f64], theta: &mut [f64]) {
+        self.put(psi, batch, z, theta, false);
     }
 
     /// The same for another draw of the same batch at the same ψ: what is fitted to a point stays where it stands.
-    pub fn redraw(&self, psi: &[f64], rows: &[usize], z: &[f64], theta: &mut [f64]) {
-        self.put(psi, rows, z, theta, true);
+    pub fn redraw(&self, psi: &[f64], batch: &Batch, z: &[f64], theta: &mut [f64]) {
+        self.put(psi, batch, z, theta, true);
     }
 
     /// Which numbers of theta [`Coordinates::redraw`] sets.
@@ -316,7 +320,7 @@ impl Coordinates {
         self.places.iter().flat_map(|(kind, place)| std::iter::repeat_n(*kind != Kind::Point, place.len())).collect()
     }
 
-    fn put(&self, psi: &[f64], rows: &[usize], z: &[f64], theta: &mut [f64], again: bool) {
+    fn put(&self, psi: &[f64], batch: &Batch, z: &[f64], theta: &mut [f64], again: bool) {
         let drawn = |at: usize, z: f64| psi[at] + psi[self.logs + at].exp() * z;
         for ((kind, place, theta), (_, _, z)) in self.split_mut(theta).zip(self.split(z)) {
             match (kind, place) {
@@ -325,13 +329,15 @@ impl Coordinates {
                 (Kind::Switch, _) => theta.fill(1.0),
                 (Kind::Terms | Kind::Score, _) => theta.fill(0.0),
                 (Kind::Point, Place::Shared(n, first)) => theta.copy_from_slice(&psi[*first..first + n]),
-                (Kind::Point, Place::Rows(own)) => {
+                (Kind::Point, Place::Rows(level, own)) => {
+                    let rows = batch.rows_of(*level);
                     theta.iter_mut().zip(own).for_each(|(t, o)| *t = psi[o.at(rows)]);
                 }
                 (Kind::Drawn, Place::Shared(_, first)) => {
                     theta.iter_mut().zip(z).enumerate().for_each(|(i, (t, z))| *t = drawn(first + i, *z));
                 }
-                (Kind::Drawn, Place::Rows(own)) => {
+                (Kind::Drawn, Place::Rows(level, own)) => {
+                    let rows = batch.rows_of(*level);
                     theta.iter_mut().zip(z).zip(own).for_each(|((t, z), o)| *t = drawn(o.at(rows), *z));
                 }
             }
@@ -359,12 +365,13 @@ impl Coordinates {
                         }
                     }
                 }
-                (_, Place::Rows(own)) => {
+                (_, Place::Rows(level, own)) => {
+                    let rows = batch.rows_of(*level);
                     for ((g, z), o) in g.iter().zip(z).zip(own) {
-                        let at = o.at(&batch.rows);
+                        let at = o.at(rows);
                         by_psi[at] += g;
                         if kind == Kind::Drawn {
-                            by_psi[self.logs + at] += log(at, *g, *z, share * batch.weights[o.draw]);
+                            by_psi[self.logs + at] += log(at, *g, *z, share * batch.weight(*level, o.draw));
                         }
                     }
                 }
@@ -381,8 +388,9 @@ impl Coordinates {
             let share = if kind == Kind::Drawn { share } else { 1.0 };
             let of = |z: f64, weight: f64, at: usize| share * weight * (0.5 * (z * z + TAU.ln()) + log_sd(at));
             match (kind, place) {
-                (_, Place::Rows(own)) if kind.is_drawn() => {
-                    let each = z.iter().zip(own).map(|(z, o)| of(*z, batch.weights[o.draw], o.at(&batch.rows)));
+                (_, Place::Rows(level, own)) if kind.is_drawn() => {
+                    let rows = batch.rows_of(*level);
+                    let each = z.iter().zip(own).map(|(z, o)| of(*z, batch.weight(*level, o.draw), o.at(rows)));
                     sum += each.sum::<f64>();
                 }
                 _ => {}
@@ -417,7 +425,7 @@ impl Place {
     fn len(&self) -> usize {
         match self {
             Place::Shared(n, _) => *n,
-            Place::Rows(own) => own.len(),
+            Place::Rows(_, own) => own.len(),
         }
     }
 }

@@ -64,11 +64,11 @@ pub fn bound(
         batch.set(plan, held, k);
         coordinates.noise(plan.seed, "held out", k, z);
         coordinates.shared_noise(plan.seed, "held out", 0, z);
-        coordinates.place(psi, &batch.rows, z, target.theta());
+        coordinates.place(psi, batch, z, target.theta());
         if let Some((how, _)) = plan.weighing {
             let each = 1.0 / plan.draws() as f64;
             batch.weights.iter_mut().for_each(|w| *w = if *w > 0.0 { each } else { 0.0 });
-            target.take(&batch.rows, &batch.weights);
+            target.take(batch);
             sum += draws.weigh(how, target, coordinates, (psi, batch, z));
             continue;
         }
@@ -76,7 +76,7 @@ pub fn bound(
         for counted in [true, false] {
             let weight = f64::from(u8::from(counted));
             batch.weights.iter_mut().for_each(|w| *w = if *w > 0.0 { weight } else { 0.0 });
-            target.take(&batch.rows, &batch.weights);
+            target.take(batch);
             let value = target.evaluate() + coordinates.surprise(psi, batch, z, 1.0);
             sum += if counted { value } else { -value };
         }

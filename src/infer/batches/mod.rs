@@ -8,6 +8,7 @@ mod bound;
 mod coordinates;
 mod held;
 mod judge;
+mod kin;
 mod order;
 mod state;
 mod step;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use coordinates::{Coordinates, FIRST_LOG_SD, Kind, Part};
 pub use judge::{Rise, RowWeights, judge};
+pub use kin::{Along, Kin};
 pub use order::{Batch, shuffle};
 pub use step::{Descent, Moments, Optimizer, Rule, Schedule};
 pub use weigh::{Draws, Weighing};
@@ -30,8 +32,8 @@ use train::Training;
 
 /// The log joint of rows that change from call to call.
 pub trait Rows {
-    /// Take these rows of the table, each draw of each with the factor of what it adds: rows first.
-    fn take(&mut self, rows: &[usize], weights: &[f64]);
+    /// Take the rows of a batch, each draw of each with the factor of what it adds: rows first.
+    fn take(&mut self, batch: &Batch);
     /// Give the draws of the rows taken other factors, and each the factor of its slopes.
     fn weigh(&mut self, weights: &[f64], slopes: &[f64]);
     /// The log joint of each draw of each row at theta, without its factor; what is added once is left out.
@@ -79,8 +81,9 @@ pub struct Plan {
     pub kl_warm_up: usize,
     /// Nats of that divergence that count nothing, per row and cell of a latent.
     pub free_bits: f64,
-    /// Rows of a batch.
+    /// Rows of a batch, and the rows of other plates that come with them.
     pub batch: usize,
+    pub kin: Arc<Kin>,
     /// Draws per row that are weighed against each other, and what for; else there is one.
     pub weighing: Option<(Weighing, usize)>,
     pub epochs: usize,

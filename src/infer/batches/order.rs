@@ -1,6 +1,6 @@
 //! The order in which rows come, and the batches that it makes.
 
-use super::Plan;
+use super::{Along, Plan};
 use crate::infer::rng::Stream;
 
 /// The rows of one batch with the weights of their draws, rows first; a smaller one is filled up with its own rows, which count nothing.
@@ -8,9 +8,26 @@ use crate::infer::rng::Stream;
 pub struct Batch {
     pub rows: Vec<usize>,
     pub weights: Vec<f64>,
+    /// Of further plates, the rows that belong to these.
+    pub along: Vec<Along>,
 }
 
 impl Batch {
+    /// These rows by themselves.
+    pub fn of(rows: Vec<usize>, weights: Vec<f64>) -> Batch {
+        Batch { rows, weights, along: vec![] }
+    }
+
+    /// The rows of a plate: 0 for that of the batch, then those that come with it.
+    pub fn rows_of(&self, level: usize) -> &[usize] {
+        if level == 0 { &self.rows } else { &self.along[level - 1].rows }
+    }
+
+    /// The weight of a draw of a row.
+    pub fn weight(&self, level: usize, draw: usize) -> f64 {
+        if level == 0 { self.weights[draw] } else { self.along[level - 1].weight(draw, &self.weights) }
+    }
+
     /// Batch `k` of an epoch that goes through the rows in this order.
     pub fn set(&mut self, plan: &Plan, order: &[usize], k: usize) {
         let own = &order[k * plan.batch..((k + 1) * plan.batch).min(order.len())];
@@ -20,6 +37,7 @@ impl Batch {
         self.rows.extend(own.iter().cycle().take(plan.batch));
         let all = 0..plan.batch * plan.draws();
         self.weights.extend(all.map(|i| if i % plan.batch < own.len() { weight } else { 0.0 }));
+        plan.kin.gather(own, &mut self.along);
     }
 }
 

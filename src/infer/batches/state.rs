@@ -109,7 +109,7 @@ pub fn fingerprint(target: &mut dyn Rows, coordinates: &Coordinates, plan: &Plan
     let mut sums = vec![0.0; dim];
     for i in 0..all.min(BATCHES) {
         batch.set(plan, &order, i * all / all.min(BATCHES));
-        target.take(&batch.rows, &batch.weights);
+        target.take(&batch);
         bytes.extend(target.value_grad(&theta, &mut gradient).to_bits().to_le_bytes());
         sums.iter_mut().zip(&gradient).for_each(|(s, g)| *s += g);
     }

@@ -142,7 +142,7 @@ impl<'a> Training<'a> {
         };
         let free = plan.free_bits * self.fitted.len() as f64;
         self.target.soften(share, if free > 0.0 { free } else { f64::NEG_INFINITY });
-        self.target.take(&self.batch.rows, &self.batch.weights);
+        self.target.take(&self.batch);
         self.target.drop_out(Some((plan.seed, s.steps)));
         self.target.binarise(plan.seed, s.steps);
         if self.coordinates.is_scored() {
@@ -150,7 +150,7 @@ impl<'a> Training<'a> {
             return self.descend(bound, None);
         }
         self.coordinates.noise(plan.seed, "step", s.steps, &mut self.z);
-        self.coordinates.place(&s.psi, &self.batch.rows, &self.z, self.target.theta());
+        self.coordinates.place(&s.psi, &self.batch, &self.z, self.target.theta());
         self.coordinates.soften(self.target.theta());
         let own = (&s.psi[..], &self.batch, &self.z[..]);
         let rows = plan.weighing.map(|(how, _)| self.draws.weigh(how, self.target, self.coordinates, own));
@@ -185,7 +185,7 @@ impl<'a> Training<'a> {
         c.noise(plan.seed, "step", 2 * s.steps + 1, &mut own.z);
         let mut bound = 0.0;
         for (z, signals) in [&self.z, &own.z].into_iter().zip(&mut own.signals) {
-            c.place(&s.psi, &self.batch.rows, z, self.target.theta());
+            c.place(&s.psi, &self.batch, z, self.target.theta());
             c.soften(self.target.theta());
             bound += 0.5 * (self.target.gradient() + c.surprise(&s.psi, &self.batch, z, share));
             c.signals(self.target.by_theta(), signals);
@@ -193,7 +193,7 @@ impl<'a> Training<'a> {
         self.gradient.fill(0.0);
         let [first, second] = &own.signals;
         for (z, signals, others) in [(&self.z, first, second), (&own.z, second, first)] {
-            c.place(&s.psi, &self.batch.rows, z, self.target.theta());
+            c.place(&s.psi, &self.batch, z, self.target.theta());
             c.soften(self.target.theta());
             c.credit(signals, others, &self.batch, self.target.theta());
             self.target.gradient();

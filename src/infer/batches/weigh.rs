@@ -73,7 +73,7 @@ impl Draws {
     ) -> f64 {
         target.log_joints(&mut self.joints);
         self.log_w.clone_from(&self.joints);
-        coordinates.row_surprise(psi, &batch.rows, z, &mut self.log_w);
+        coordinates.row_surprise(psi, batch, z, &mut self.log_w);
         let n = self.rows.len();
         let total = |r: usize| batch.weights.iter().skip(r).step_by(n).sum();
         self.rows.iter_mut().enumerate().for_each(|(r, w)| *w = total(r));

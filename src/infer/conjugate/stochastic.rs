@@ -137,7 +137,7 @@ impl<'a> Stochastic<'a> {
 
     /// Take the rows of a batch, and bring what they have to themselves to its best.
     pub fn take(&mut self, batch: &Batch) -> Result<(), Trouble> {
-        self.rows.take(&batch.rows, &batch.weights);
+        self.rows.take(batch);
         if self.own.is_empty() {
             return Ok(());
         }
