@@ -124,3 +124,48 @@ fn what_does_not_go_in_batches_is_said() {
     let steps = format!("{head}latent m ~ Normal(0, 1)\nobserve y ~ Normal(m, 1)\n{}", fit(", optimizer: adam(0.1)"));
     assert_eq!(said(&steps), ["V0641"]);
 }
+
+/// Interrupted after each of its epochs, and gone on with: the same bits. The checkpoint serves no other fit.
+#[test]
+fn closed_forms_are_gone_on_with() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use vic::infer::Checkpoint;
+
+    let model = "data rows { y: real }\nplate k = 2\nlatent w over k ~ Dirichlet(1)\nlatent m[k] ~ Normal(0, 5)\n\
+                 latent v[k] ~ InvGamma(2, 1)\nlatent z[rows]: k ~ Categorical(w)\nobserve y ~ Normal(m[z], sqrt(v[z]))\n\
+                 fit { method: cavi, batch: rows(64), epochs: 4 }\n";
+    let (compiled, folder) =
+        (compile(model, &csv(&two_clusters())), tempfile::tempdir().expect("a temporary directory"));
+    let path = folder.path().join("fit.checkpoint");
+    let piece = |compiled: &driver::Compiled, epochs: usize, at: Option<bool>| {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let checkpoint = at.map(|resume| Checkpoint { path: path.clone(), resume });
+        let request =
+            FitRequest { threads: Some(1), cancel: Some(cancel.clone()), checkpoint, ..FitRequest::default() };
+        let (mut session, mut done) = (Session::default(), 0);
+        let options = driver::options(compiled, &request);
+        let report = driver::fit(&mut session, compiled, &options, &mut |p| {
+            done += usize::from(p.iteration > 0);
+            cancel.store(done == epochs, Ordering::Relaxed);
+        });
+        report.ok_or_else(|| session.diags.list[0].code.id)
+    };
+    let essence = |r: &FitReport| {
+        let bits: Vec<u64> = r.vars.iter().flat_map(|v| &v.draws).map(|d| d.to_bits()).collect();
+        let p: Vec<u64> = r.discrete.iter().flat_map(|z| &z.probabilities).map(|p| p.to_bits()).collect();
+        (bits, p, r.elbo.map(|e| e.0.to_bits()), r.trace.rows.len())
+    };
+    let whole = piece(&compiled, usize::MAX, None).expect("it is fitted");
+    let (mut pieces, mut last) = (0, None);
+    while last.as_ref().is_none_or(|r: &FitReport| !r.converged) {
+        last = Some(piece(&compiled, 1, Some(pieces > 0)).expect("it is fitted"));
+        pieces += 1;
+        assert!(pieces < 8);
+    }
+    assert!(pieces > 3, "{pieces}");
+    assert_eq!(essence(&last.expect("there are pieces")), essence(&whole));
+    let other = compile(model, &csv(&two_clusters().replace("-2", "-1")));
+    assert_eq!(piece(&other, 1, Some(true)).err(), Some("V0917"));
+    assert_eq!(piece(&compiled, 1, Some(false)).err(), Some("V0916"));
+}

@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use super::{Conjugate, in_the_way, in_trouble};
 use crate::derive::statistics::{self, Obstacle};
-use crate::diag::Code;
 use crate::driver::batches::{self, Batches, Feeding, describe_discrete, describe_draws, plan};
 use crate::driver::fit::{heading, trace};
 use crate::driver::posterior::check_draws;
+use crate::driver::trouble::{of_checkpoint, unsaved};
 use crate::driver::{Compiled, Session};
 use crate::hir::VarId;
 use crate::infer::batches::{Batch, judge, shuffle};
-use crate::infer::conjugate::{Block, Form, Stochastic};
+use crate::infer::conjugate::{Block, Form, Stochastic, Stopped};
 use crate::infer::{FitOptions, Progress};
 use crate::lower;
 use crate::report::FitReport;
@@ -33,13 +33,6 @@ pub fn in_batches(
     }
     let plan = plan(compiled, whole, options);
     let (_, _, at) = batches::asked(&compiled.hir)?;
-    if options.checkpoint.is_some() {
-        let what = "closed forms in batches keep no checkpoint";
-        session
-            .diags
-            .push(Code::BATCH_WITH.at(at, what).here("batches are asked for here").help("remove `--checkpoint`"));
-        return None;
-    }
     let said = |session: &mut Session, o: Obstacle| {
         session.diags.push(in_the_way(&compiled.hir, &o, options.method));
     };
@@ -88,16 +81,21 @@ pub fn in_batches(
             None => shared.push((block.clone(), factor)),
         }
     }
-    let began = Instant::now();
     let mut feeding = Feeding::on(1, false, model.fed(), &small);
     let mut ascent = Stochastic::new(&mut feeding, shared, own);
     let fitted = match ascent.fit(&plan, progress) {
         Ok(fitted) => fitted,
-        Err(trouble) => {
+        Err(Stopped::Trouble(trouble)) => {
             session.diags.push(in_trouble(&compiled.hir, &trouble));
             return None;
         }
+        Err(Stopped::Checkpoint(error)) => {
+            let at = options.checkpoint.as_ref().expect("a fit without a checkpoint has no trouble with it");
+            session.diags.push(of_checkpoint(at, &error));
+            return None;
+        }
     };
+    let ended = Instant::now();
     let mut report = heading(compiled, options);
     report.chosen.clear();
     report.options.clear();
@@ -137,9 +135,12 @@ pub fn in_batches(
     };
     report.verdict = Some(judge(&fitted, &whole.coordinates(), plan.total, None));
     report.evaluations = (fitted.gradients + fitted.values) as u64;
+    if let (Some(error), Some(checkpoint)) = (&fitted.unsaved, &options.checkpoint) {
+        report.doubts.push(unsaved(checkpoint, error));
+    }
     report.trace = trace(&fitted.trace);
     report.doubts.extend(check_draws(&report));
-    report.seconds = began.elapsed().as_secs_f64();
+    report.seconds = fitted.seconds + ended.elapsed().as_secs_f64();
     Some(report)
 }
 

@@ -161,7 +161,9 @@ impl Coordinates {
 
     /// Whether rows have something of their own that is drawn.
     pub fn has_row_latents(&self) -> bool {
-        self.places.iter().any(|(kind, place)| kind.is_drawn() && matches!(place, Place::Rows(_, own) if !own.is_empty()))
+        self.places
+            .iter()
+            .any(|(kind, place)| kind.is_drawn() && matches!(place, Place::Rows(_, own) if !own.is_empty()))
     }
 
     /// Whether all rows share something that is drawn.

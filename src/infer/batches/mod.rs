@@ -27,7 +27,8 @@ pub use weigh::{Draws, Weighing};
 
 use super::kept::{Checkpoint, CheckpointError};
 use super::options::Progress;
-use state::{Keeper, fingerprint};
+pub(super) use state::{Keeper, Kept};
+use state::{State, fingerprint};
 use train::Training;
 
 /// The log joint of rows that change from call to call.
@@ -169,7 +170,7 @@ pub fn fit(
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<Fitted, Trouble> {
     let whose = || fingerprint(target, coordinates, plan, names);
-    let (mut keeper, state) = Keeper::open(plan.checkpoint.as_ref(), whose).map_err(Trouble::Checkpoint)?;
+    let (mut keeper, state) = Keeper::open::<State>(plan.checkpoint.as_ref(), whose).map_err(Trouble::Checkpoint)?;
     let mut training = Training::new(target, coordinates, plan, state);
     let ended = training.run(&mut keeper, progress)?;
     let (mut state, fitted, first_lost) = (training.state, training.fitted, training.first_lost);

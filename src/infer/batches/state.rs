@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::held::Held;
@@ -39,6 +40,18 @@ pub struct State {
     pub seconds: f64,
 }
 
+/// A state that a checkpoint holds.
+pub trait Kept: Serialize + DeserializeOwned + Default {
+    /// Of the runs before this one.
+    fn seconds(&mut self) -> &mut f64;
+}
+
+impl Kept for State {
+    fn seconds(&mut self) -> &mut f64 {
+        &mut self.seconds
+    }
+}
+
 /// Keeps the state of a fit where it is asked for.
 pub struct Keeper {
     path: Option<PathBuf>,
@@ -51,19 +64,19 @@ pub struct Keeper {
 
 impl Keeper {
     /// With the state to go on from, if there is one. `whose` is asked for only where a checkpoint is kept.
-    pub fn open(
+    pub fn open<S: Kept>(
         at: Option<&Checkpoint>,
         whose: impl FnOnce() -> u64,
-    ) -> Result<(Keeper, Option<State>), CheckpointError> {
+    ) -> Result<(Keeper, Option<S>), CheckpointError> {
         let now = Instant::now();
         let mut keeper = Keeper { path: None, fingerprint: 0, before: 0.0, started: now, saved: now, trouble: None };
         let Some(at) = at else { return Ok((keeper, None)) };
         (keeper.path, keeper.fingerprint) = (Some(at.path.clone()), whose());
-        let state: Option<State> = kept::begin(at, keeper.fingerprint)?;
-        match &state {
-            Some(state) => keeper.before = state.seconds,
+        let mut state: Option<S> = kept::begin(at, keeper.fingerprint)?;
+        match &mut state {
+            Some(state) => keeper.before = *state.seconds(),
             // Better to hear now than after an hour that nothing can be written there.
-            None => kept::write(&at.path, keeper.fingerprint, &State::default())?,
+            None => kept::write(&at.path, keeper.fingerprint, &S::default())?,
         }
         Ok((keeper, state))
     }
@@ -74,16 +87,16 @@ impl Keeper {
     }
 
     /// Write the state if it is time.
-    pub fn tick(&mut self, state: &mut State) {
+    pub fn tick(&mut self, state: &mut impl Kept) {
         if self.path.is_some() && self.saved.elapsed() > EVERY {
             self.save(state);
         }
     }
 
     /// Write the state; trouble is remembered, and does not end the fit.
-    pub fn save(&mut self, state: &mut State) {
+    pub fn save(&mut self, state: &mut impl Kept) {
         let Some(path) = &self.path else { return };
-        (state.seconds, self.saved) = (self.seconds(), Instant::now());
+        (*state.seconds(), self.saved) = (self.seconds(), Instant::now());
         self.trouble = kept::write(path, self.fingerprint, state).err();
     }
 

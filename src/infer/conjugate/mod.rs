@@ -21,7 +21,7 @@ pub use approximation::Factors;
 pub use ascent::{Ascent, Plan, ascend};
 pub use block::{BetaCell, Block, Form, Matrix, Normal, NormalCell, PowerCell, Range, RawCell, Simplex};
 pub use factor::{Factor, cell_names};
-pub use stochastic::Stochastic;
+pub use stochastic::{Stochastic, Stopped};
 
 /// Why an ascent ended without a result.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,12 +6,13 @@
 //! With ρ = (t + τ)^-κ and κ in (0.5, 1] the steps sum to infinity and their squares do not (Robbins and Monro 1951). For
 //! `param`s the same is stepwise EM (Cappé and Moulines 2009).
 
-use std::time::Instant;
+use serde::{Deserialize, Serialize};
 
 use super::Trouble;
 use super::block::{Block, Form};
 use super::factor::Factor;
-use crate::infer::batches::{Batch, Fitted, Plan as Batches, Rise, Rows, shuffle};
+use crate::infer::batches::{Batch, Fitted, Keeper, Kept, Plan as Batches, Rise, Rows, shuffle};
+use crate::infer::kept::{CheckpointError, checksum};
 use crate::infer::options::{Progress, Stage};
 use crate::infer::rng::Stream;
 
@@ -22,6 +23,44 @@ const DELAY: f64 = 1.0;
 /// Updates of what rows have to themselves, at most, and the relative change of their statistics that ends them.
 const LOCAL: usize = 100;
 const LOCAL_STILL: f64 = 1e-5;
+
+/// All that the next step depends on besides the data and the plan, and what is reported at the end.
+#[derive(Default, Serialize, Deserialize)]
+struct State {
+    /// λ; nothing before the first step.
+    natural: Vec<f64>,
+    /// The epoch, and the batch in it, that comes next.
+    epoch: usize,
+    batch: usize,
+    steps: usize,
+    /// Sum of the bounds of this epoch's batches so far, and how many were finite.
+    sum: f64,
+    seen: usize,
+    bounds: Vec<f64>,
+    gradients: usize,
+    non_finite: usize,
+    trace: Vec<Progress>,
+    seconds: f64,
+}
+
+impl Kept for State {
+    fn seconds(&mut self) -> &mut f64 {
+        &mut self.seconds
+    }
+}
+
+/// Why there is nothing to give back.
+pub enum Stopped {
+    /// A factor is none any more.
+    Trouble(Trouble),
+    Checkpoint(CheckpointError),
+}
+
+impl From<Trouble> for Stopped {
+    fn from(trouble: Trouble) -> Stopped {
+        Stopped::Trouble(trouble)
+    }
+}
 
 /// Factors of what all rows share, and how those of a row are found.
 pub struct Stochastic<'a> {
@@ -38,9 +77,10 @@ pub struct Stochastic<'a> {
     scaled: Vec<f64>,
     /// λ
     natural: Vec<f64>,
+    /// Whether a step has been made.
+    moved: bool,
     gradients: usize,
     values: usize,
-    non_finite: usize,
 }
 
 impl<'a> Stochastic<'a> {
@@ -68,51 +108,60 @@ impl<'a> Stochastic<'a> {
             gradient: zeros(),
             scaled: zeros(),
             natural: zeros(),
+            moved: false,
             gradients: 0,
             values: 0,
-            non_finite: 0,
         };
         out.write();
         out
     }
 
-    /// Go through the data; an error is of a factor that is none any more.
-    pub fn fit(&mut self, plan: &Batches, progress: &mut dyn FnMut(&Progress)) -> Result<Fitted, Trouble> {
-        let began = Instant::now();
+    /// Go through the data, from where a checkpoint stands if there is one.
+    pub fn fit(&mut self, plan: &Batches, progress: &mut dyn FnMut(&Progress)) -> Result<Fitted, Stopped> {
+        let (mut keeper, begun) =
+            Keeper::open(plan.checkpoint.as_ref(), || self.fingerprint(plan)).map_err(Stopped::Checkpoint)?;
+        let mut state: State = begun.unwrap_or_default();
+        self.go_on(&state)?;
         let mut order: Vec<usize> = (0..plan.total).collect();
-        let (mut batch, mut bounds, mut trace) = (Batch::default(), vec![], vec![]);
-        let (mut steps, mut epoch) = (0, 0);
-        while epoch < plan.epochs && !plan.cancelled() {
-            shuffle(&mut order, plan.seed, epoch);
-            let (mut sum, mut seen) = (0.0, 0);
-            for k in 0..plan.batches() {
-                batch.set(plan, &order, k);
+        let mut batch = Batch::default();
+        while state.epoch < plan.epochs && !plan.cancelled() {
+            shuffle(&mut order, plan.seed, state.epoch);
+            while state.batch < plan.batches() {
+                batch.set(plan, &order, state.batch);
                 self.take(&batch)?;
-                let bound = self.step(&batch, steps)?;
-                steps += 1;
-                match bound {
-                    Some(b) => (sum, seen) = (sum + b, seen + 1),
-                    None => self.non_finite += 1,
+                let moved = self.step(&batch, state.steps)?;
+                state.steps += 1;
+                state.batch += 1;
+                match moved {
+                    Some(b) => (state.sum, state.seen) = (state.sum + b, state.seen + 1),
+                    None => state.non_finite += 1,
                 }
+                self.note(&mut state);
+                keeper.tick(&mut state);
                 if plan.cancelled() {
                     break;
                 }
             }
-            epoch += 1;
-            let bound = sum / seen as f64;
-            bounds.push(bound);
+            if state.batch < plan.batches() {
+                break;
+            }
+            let bound = state.sum / state.seen as f64;
+            state.bounds.push(bound);
+            (state.sum, state.seen, state.batch) = (0.0, 0, 0);
+            state.epoch += 1;
             let row = Progress {
                 stage: Stage::Ascent,
                 start: 0,
-                iteration: epoch,
+                iteration: state.epoch,
                 gradients: 0,
                 objective: -bound,
                 gradient_norm: 0.0,
-                seconds: began.elapsed().as_secs_f64(),
+                seconds: keeper.seconds(),
             };
-            trace.push(row);
+            state.trace.push(row);
             progress(&row);
         }
+        keeper.save(&mut state);
         let cancelled = plan.cancelled();
         let elbo = if cancelled { f64::NAN } else { self.bound(plan)? };
         Ok(Fitted {
@@ -120,19 +169,61 @@ impl<'a> Stochastic<'a> {
             elbo,
             elbo_se: 0.0,
             weighed: None,
-            rise: Rise::of(&bounds),
-            epochs: epoch,
+            rise: Rise::of(&state.bounds),
+            epochs: state.epoch,
             best: None,
-            steps,
+            steps: state.steps,
             gradients: self.gradients,
             values: self.values,
-            non_finite: self.non_finite,
+            non_finite: state.non_finite,
             first_lost: None,
             cancelled,
-            trace,
-            seconds: began.elapsed().as_secs_f64(),
-            unsaved: None,
+            trace: state.trace,
+            seconds: keeper.seconds(),
+            unsaved: keeper.trouble(),
         })
+    }
+
+    /// Put the factors where a fit was interrupted.
+    fn go_on(&mut self, state: &State) -> Result<(), Trouble> {
+        self.gradients = state.gradients;
+        if state.natural.len() != self.natural.len() {
+            return Ok(());
+        }
+        self.natural.copy_from_slice(&state.natural);
+        self.moved = true;
+        for (block, factor) in self.shared.iter().zip(&mut self.factors) {
+            factor.update(&block.form, block.point, &self.natural)?;
+            factor.expect(&block.form, block.point, &mut self.statistics);
+        }
+        Ok(())
+    }
+
+    /// All that factors follow from. Before a first step they are where they began.
+    fn note(&self, state: &mut State) {
+        state.gradients = self.gradients;
+        if self.moved {
+            self.natural.clone_into(&mut state.natural);
+        }
+    }
+
+    /// Differs for another program, model, data or plan: the expected log joint of batches from all over the table, and its gradient,
+    /// at the factors to begin at.
+    fn fingerprint(&mut self, plan: &Batches) -> u64 {
+        const BATCHES: usize = 32;
+        let plain = Batches { cancel: None, checkpoint: None, ..plan.clone() };
+        let names: Vec<&Vec<String>> = self.shared.iter().map(|b| &b.names).collect();
+        let mut bytes = format!("{} {plain:?} {names:?}", env!("CARGO_PKG_VERSION")).into_bytes();
+        let (order, mut batch): (Vec<usize>, Batch) = ((0..plan.total).collect(), Batch::default());
+        let all = plan.total.div_ceil(plan.batch);
+        for i in 0..all.min(BATCHES) {
+            batch.set(plan, &order, i * all / all.min(BATCHES));
+            self.rows.take(&batch);
+            bytes.extend(self.value_grad().to_bits().to_le_bytes());
+            bytes.extend(self.gradient.iter().flat_map(|g| g.to_bits().to_le_bytes()));
+        }
+        self.gradients = 0;
+        checksum(&bytes)
     }
 
     /// Take the rows of a batch, and bring what they have to themselves to its best.
@@ -173,6 +264,7 @@ impl<'a> Stochastic<'a> {
         let bound = value + self.entropy(batch);
         let rho = (t as f64 + DELAY).powf(-FORGETTING);
         self.natural.iter_mut().zip(&self.gradient).for_each(|(l, g)| *l += rho * (g - *l));
+        self.moved = true;
         for (block, factor) in self.shared.iter().zip(&mut self.factors) {
             factor.update(&block.form, block.point, &self.natural)?;
             factor.expect(&block.form, block.point, &mut self.statistics);
