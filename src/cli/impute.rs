@@ -5,7 +5,7 @@ use super::rows::{Made, hand_out, load, put_column, sheet};
 use super::terminal::Terminal;
 use crate::data::Values;
 use crate::driver::Session;
-use crate::driver::rows::{Imputed, ImputedColumn, Question, impute};
+use crate::driver::rows::{Holes, Imputed, ImputedColumn, Question, impute};
 use crate::hir::{Content, VarKind};
 use crate::simulate::{Csv, number, write};
 
@@ -21,7 +21,7 @@ pub fn run(args: &ImputeArgs, terminal: &Terminal) -> u8 {
 fn make(args: &ImputeArgs, session: &mut Session) -> Option<Made> {
     let asked = &args.rows;
     let loaded = load(session, &asked.model, &asked.fit, &asked.data)?;
-    let question = Question { holes: true, ..loaded.question(asked, args.refine) };
+    let question = Question { holes: Holes::Columns, ..loaded.question(asked, args.refine) };
     let imputed = impute(&question, args.draws.map_or(DRAWS, |n| n as usize), &mut session.diags)?;
     let holes: usize = imputed.columns.iter().map(|c| c.mask.numbers.iter().filter(|m| **m == 0.0).count()).sum();
     let given: Vec<_> = imputed.columns.iter().map(|c| (c.column, hidden(c))).collect();

@@ -8,7 +8,7 @@ use super::terminal::Terminal;
 use super::{ERROR, files};
 use crate::data::{Bound, DataFile, Inputs, Values};
 use crate::diag::{Code, Diagnostic};
-use crate::driver::rows::Question;
+use crate::driver::rows::{Holes, Question};
 use crate::driver::{self, Checked, Session};
 use crate::hir::{AxisId, From, Hir, VarId, VarKind};
 use crate::report::{contact_sheet, sha256};
@@ -34,7 +34,7 @@ impl Loaded {
             new: &self.new,
             posterior: &self.fit.draws,
             refine: refine as usize,
-            holes: false,
+            holes: Holes::None,
             seed: args.seed,
             threads: threads(args),
         }

@@ -4,7 +4,7 @@ use super::args::ScoreArgs;
 use super::rows::{Made, hand_out, load, mean};
 use super::terminal::Terminal;
 use crate::driver::Session;
-use crate::driver::rows::score;
+use crate::driver::rows::{Holes, Question, score};
 use crate::simulate::{Csv, number};
 
 pub fn run(args: &ScoreArgs, terminal: &Terminal) -> u8 {
@@ -16,7 +16,7 @@ pub fn run(args: &ScoreArgs, terminal: &Terminal) -> u8 {
 fn make(args: &ScoreArgs, session: &mut Session) -> Option<Made> {
     let asked = &args.rows;
     let loaded = load(session, &asked.model, &asked.fit, &asked.data)?;
-    let question = loaded.question(asked, args.refine);
+    let question = Question { holes: Holes::Cells, ..loaded.question(asked, args.refine) };
     let scored = score(&question, args.samples.map(|n| n as usize), &mut session.diags)?;
     let n = scored.scores.len();
     let what = match args.samples {

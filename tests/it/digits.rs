@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use vic::data::{DataFile, Inputs};
 use vic::diag::Diags;
-use vic::driver::rows::{Question, encode, score};
+use vic::driver::rows::{Holes, Question, encode, score};
 use vic::driver::{self, FitRequest, Session};
 use vic::hir::Hir;
 use vic::infer::Stream;
@@ -50,7 +50,7 @@ impl Fitted {
         Fitted { hir: driver::check(&mut session, "model.vi", &model).hir, inputs, posterior }
     }
 
-    fn ask<T>(&self, rows: &[Vec<f64>], refine: usize, holes: bool, f: impl Fn(&Question<'_>) -> T) -> T {
+    fn ask<T>(&self, rows: &[Vec<f64>], refine: usize, holes: Holes, f: impl Fn(&Question<'_>) -> T) -> T {
         let new = [DataFile { table: None, name: "new.csv".into(), bytes: table(rows).into_bytes() }];
         let Fitted { hir, inputs, posterior } = self;
         f(&Question { hir, fitted: inputs, new: &new, posterior, refine, holes, seed: 1, threads: 2 })
@@ -78,14 +78,15 @@ fn digits_after_a_fit() {
     let noise: Vec<Vec<f64>> =
         (0..40).map(|_| (0..PIXELS).map(|_| (17.0 * stream.uniform()).floor()).collect()).collect();
     let scores = |rows: &[Vec<f64>]| {
-        fitted.ask(rows, 0, false, |q| score(q, None, &mut Diags::default()).expect("it scores").scores)
+        fitted.ask(rows, 0, Holes::None, |q| score(q, None, &mut Diags::default()).expect("it scores").scores)
     };
     let (digits, noise) = (scores(&test), scores(&noise));
     let above = digits.iter().map(|d| noise.iter().filter(|n| d > n).count()).sum::<usize>();
     let area = above as f64 / (digits.len() * noise.len()) as f64;
     assert!(area > 0.99, "area under the curve {area}");
     // Refinement closes some of the gap of amortisation.
-    let refined = fitted.ask(&test, 60, false, |q| encode(q, 0, false, &mut Diags::default()).expect("it encodes"));
+    let refined =
+        fitted.ask(&test, 60, Holes::None, |q| encode(q, 0, false, &mut Diags::default()).expect("it encodes"));
     let (before, after) = refined.bounds.as_ref().expect("refined");
     assert!(mean(after) > mean(before) + 1.0, "{} to {}", mean(before), mean(after));
     // The upper half of an image given the lower: log p(x) - log p(lower half), against each pixel's mean over the training
@@ -95,7 +96,7 @@ fn digits_after_a_fit() {
         let made = fitted.ask(rows, 60, holes, |q| score(q, Some(200), &mut Diags::default()).expect("it scores"));
         mean(&made.scores)
     };
-    let given = weighed(&test, false) - weighed(&half, true);
+    let given = weighed(&test, Holes::None) - weighed(&half, Holes::Cells);
     let shade = |p: f64| (p + 0.5) / 17.0;
     let average: Vec<f64> = (0..32).map(|p| shade(mean(&train.iter().map(|r| r[p]).collect::<Vec<_>>()))).collect();
     let by_mean = mean(&test.iter().map(|r| (0..32).map(|p| log_binomial(r[p], average[p])).sum()).collect::<Vec<_>>());

@@ -6,7 +6,7 @@ use std::f64::consts::TAU;
 
 use vic::data::{DataFile, Inputs};
 use vic::diag::Diags;
-use vic::driver::rows::{Question, Source, encode, generate, impute, score};
+use vic::driver::rows::{Holes, Question, Source, encode, generate, impute, score};
 use vic::driver::{self, Session};
 use vic::hir::Hir;
 
@@ -85,7 +85,7 @@ impl Asked {
 
     fn question(&self) -> Question<'_> {
         let Asked { hir, fitted, new, posterior } = self;
-        Question { hir, fitted, new, posterior, refine: 0, holes: false, seed: 1, threads: 1 }
+        Question { hir, fitted, new, posterior, refine: 0, holes: Holes::None, seed: 1, threads: 1 }
     }
 }
 
@@ -106,6 +106,35 @@ fn an_exact_encoder_is_exact() {
         assert!((likelihoods.scores[i] - log_likelihood(x)).abs() < 1e-10);
         assert_eq!(encoded.draws[i].len(), 3);
     }
+}
+
+/// Of a row with empty cells the others are scored: log N(x; 0, w wᵀ + σ² I) of these alone. The encoder reads the mean of a column in
+/// the place of a hole, which 20,000 weights mend: their relative sd is below 3, which leaves 0.02 nats; three of these are allowed.
+#[test]
+fn empty_cells_are_left_out_of_a_score() {
+    let holes = "x1,x2,x3\n1.2,,0.7\n-0.4,0.9,0.1\n,,1.9\n0.1,0.2,\n";
+    let asked = Asked::new(fit(0.8, 0.9), holes);
+    let mut diags = Diags::default();
+    assert!(score(&asked.question(), None, &mut diags).is_none() && diags.has_errors());
+    let question = Question { holes: Holes::Cells, ..asked.question() };
+    let found = score(&question, Some(20_000), &mut Diags::default()).expect("it scores").scores;
+    let of = |cells: [Option<f64>; 3]| {
+        let own = || W.iter().zip(cells).filter_map(|(w, x)| Some((*w, x?)));
+        let precision = 1.0 + own().map(|(w, _)| w * w).sum::<f64>() / (SD * SD);
+        let along: f64 = own().map(|(w, x)| w * x).sum::<f64>() / (SD * SD);
+        let square: f64 = own().map(|(_, x)| x * x).sum::<f64>() / (SD * SD);
+        -0.5 * (own().count() as f64 * (TAU * SD * SD).ln() + precision.ln() + square - along * along / precision)
+    };
+    let cell = |c: &str| c.parse::<f64>().ok();
+    for (line, found) in holes.lines().skip(1).zip(found) {
+        let cells: Vec<Option<f64>> = line.split(',').map(cell).collect();
+        let exact = of(cells.try_into().expect("three"));
+        assert!((found - exact).abs() < 0.06, "{line}: {found} and {exact}");
+    }
+    // A column that is not there at all is no empty cell.
+    let short = Asked::new(fit(1.0, 0.3), "x1,x2\n1,2\n");
+    let question = Question { holes: Holes::Cells, ..short.question() };
+    assert!(score(&question, None, &mut diags).is_none());
 }
 
 /// From a wrong encoder, importance weights and refinement both find the way: 20,000 weights of relative sd below 3 leave 0.02
@@ -159,7 +188,7 @@ fn rows_are_asked_one_by_one() {
 fn holes_are_filled_by_the_conditional() {
     let new = "x1,x2,x3\n1.2,-0.3,\n-0.4,0.9,\n";
     let asked = Asked::new(fit(1.0, precision().powf(-0.5)), new);
-    let question = Question { holes: true, ..asked.question() };
+    let question = Question { holes: Holes::Columns, ..asked.question() };
     let made = impute(&question, 400, &mut Diags::default()).expect("it imputes");
     let column = &made.columns[0];
     let p = 1.0 + (W[0] * W[0] + W[1] * W[1]) / (SD * SD);
@@ -214,7 +243,7 @@ observe y ~ Normal(b * (x - mean(x over rows)), 1)");
         new: &new,
         posterior: &posterior,
         refine: 0,
-        holes: false,
+        holes: Holes::None,
         seed: 1,
         threads: 1,
     };

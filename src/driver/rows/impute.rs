@@ -90,12 +90,12 @@ pub fn impute(question: &Question<'_>, draws: usize, diags: &mut Diags) -> Optio
     Some(Imputed { labels: model.labels(), columns, draws, model })
 }
 
-/// Data that say which cells of observed columns are known, read by their `observe`s, and something in the place of the others.
+/// Data that say which cells of observed columns, `all` of them or those with holes, are known, read by their `observe`s, and something in the place of the others.
 pub(super) fn mask(
     hir: &mut Hir,
     bound: &mut Bound,
     plate: PlateId,
-    observed: &[VarId],
+    (observed, all): (&[VarId], bool),
     diags: &mut Diags,
 ) -> Option<Vec<(VarId, VarId)>> {
     let mut out = vec![];
@@ -105,6 +105,9 @@ pub(super) fn mask(
         }
         let VarKind::Column(of) = hir.var(column).kind.clone() else { continue };
         let Some(values) = bound.values.get(&column).cloned() else { continue };
+        if !all && values.numbers.iter().all(|x| !x.is_nan()) {
+            continue;
+        }
         let numbers = values.numbers.iter().map(|x| f64::from(u8::from(!x.is_nan()))).collect();
         let (name, axes) = (format!("known {}", hir.var(column).name), hir.var(column).axes.clone());
         let mask = hidden(hir, &name, axes, VarKind::DataValue { key: name.clone(), default: None });

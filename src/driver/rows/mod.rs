@@ -48,10 +48,19 @@ pub struct Question<'a> {
     pub posterior: &'a HashMap<String, Vec<f64>>,
     /// Steps by which each row's guide is refined from where the encoder puts it.
     pub refine: usize,
-    /// Whether cells of observed columns may be empty.
-    pub holes: bool,
+    pub holes: Holes,
     pub seed: u64,
     pub threads: usize,
+}
+
+/// What rows may leave out of the observed columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holes {
+    /// What the model lets be empty.
+    None,
+    Cells,
+    /// Cells, and columns as a whole.
+    Columns,
 }
 
 /// The log joint of some rows given a fit, compiled.
@@ -83,8 +92,12 @@ impl Question<'_> {
     /// Compile, or say in `diags` why the rows cannot be looked at one by one.
     pub fn compile(&self, diags: &mut Diags) -> Option<RowModel> {
         let mut hir = self.hir.clone();
-        let observed: Vec<VarId> = crate::simulate::observed(&hir).into_iter().map(|o| o.0).collect();
-        if self.holes {
+        // Empty cells that are latents of the model stay so where rows are scored as they are.
+        let latents = |id: &VarId| self.holes == Holes::Cells && hir.missing.iter().any(|m| m.column == *id);
+        let observed = crate::simulate::observed(&hir).into_iter().map(|o| o.0);
+        let observed: Vec<VarId> = observed.filter(|id| !latents(id)).collect();
+        let holes = self.holes != Holes::None;
+        if holes {
             for id in &observed {
                 if let VarKind::Column(column) = &mut hir.vars[id.0 as usize].kind {
                     column.optional = true;
@@ -94,7 +107,7 @@ impl Question<'_> {
         let cut = if self.new.is_empty() { self.fitted.clone() } else { needed(&hir, self.fitted) };
         let Together { inputs, first_new, found } = together(&hir, &cut, self.new, diags)?;
         let plate = self.plate(&first_new, diags)?;
-        if !self.holes && !first_new.is_empty() {
+        if self.holes != Holes::Columns && !first_new.is_empty() {
             let absent = observed.iter().find(|id| !found.contains(id) && has_axis(&hir, **id, plate));
             if let Some(id) = absent {
                 let v = hir.var(*id);
@@ -112,7 +125,7 @@ impl Question<'_> {
         let total = bound.size(plate);
         let first = first_new.values().next().copied().unwrap_or(0);
         let fitted: Vec<usize> = if first_new.is_empty() { (0..total).collect() } else { (0..first).collect() };
-        if self.holes {
+        if holes {
             for id in &observed {
                 if let VarKind::Column(column) = &mut hir.vars[id.0 as usize].kind {
                     column.optional = false;
@@ -121,7 +134,8 @@ impl Question<'_> {
             forget(&hir, &mut bound, plate, first, &observed, &found, !first_new.is_empty());
         }
         let shared = given::give(&mut hir, &mut bound, plate, self.posterior).map_err(|d| diags.push(d)).ok()?;
-        let masks = if self.holes { impute::mask(&mut hir, &mut bound, plate, &observed, diags)? } else { vec![] };
+        let all = self.holes == Holes::Columns;
+        let masks = if holes { impute::mask(&mut hir, &mut bound, plate, (&observed, all), diags)? } else { vec![] };
         let columns = encode::expectations(&mut hir, plate);
         let at = self.hir.plate(plate).span;
         let mut whole = derive::joint_for(&mut hir, Purpose::Fit, &lower::known_size(&bound));
@@ -159,9 +173,8 @@ impl Question<'_> {
             return None;
         }
         let size = |p: PlateId| if p == plate { fitted.len() } else { bound.size(p) };
-        let batch = batched(&mut hir, &whole, plate, &size, Soft::default(), at)
-            .map_err(|d| diags.push(tied(d)))
-            .ok()?;
+        let batch =
+            batched(&mut hir, &whole, plate, &size, Soft::default(), at).map_err(|d| diags.push(tied(d))).ok()?;
         let Batched { mut joint, statistics, levels, .. } = batch;
         if let Some(others) = levels.get(1) {
             let (others, own) = (hir.plate(others.plate), &hir.plate(plate).name);
@@ -193,8 +206,7 @@ impl Question<'_> {
         let fed: Vec<VarId> = shared.changing().collect();
         let rows = ROWS.min(n).max(1);
         let (joint, kinship) = (&joint, &Kinship::default());
-        let small =
-            Small { hir: &hir, joint, all: &bound, levels: &levels, kinship, rows, given: &fed, on_disk: None };
+        let small = Small { hir: &hir, joint, all: &bound, levels: &levels, kinship, rows, given: &fed, on_disk: None };
         let (model, layout, batches) = small.lower(vec![vec![]; joint.unconstrained.len()], diags)?;
         let again = model.redrawing(&batches.coordinates().redrawn());
         let (refine, seed, threads) = (self.refine, self.seed, self.threads);
