@@ -128,7 +128,8 @@ fn an_epoch_of_members_averages_to_the_whole() {
 /// The same of the levels of a column, and of a plate that is numbered: there, no row belongs to any.
 #[test]
 fn members_may_be_of_any_plate() {
-    let rows: String = (0..40).map(|i| format!("{},g{},{},{}\n", noise(i), (i * i) % 7, noise(i + 50), noise(i + 90))).collect();
+    let rows: String =
+        (0..40).map(|i| format!("{},g{},{},{}\n", noise(i), (i * i) % 7, noise(i + 50), noise(i + 90))).collect();
     let data = files(&[("rows", format!("y,g,x1,x2\n{rows}"))]);
     let head = "data rows { y: real, g: category, x: real[item] from \"x*\" }\nlatent tau ~ HalfNormal(1)\n";
     let by_level = "latent u[g] ~ Normal(0, tau)\nobserve y ~ Normal(u[g], 1)\nobserve x ~ Normal(0.1 * tau, 1)\n";
@@ -250,7 +251,8 @@ fn members_are_gone_on_with() {
 /// of the noise of steps.
 #[test]
 fn members_are_encoded_from_their_rows() {
-    let rows: String = (0..200).map(|i| format!("g{},{:.4}\n", i % 50, 1.0 + noise(i % 50) + 0.5 * noise(500 + i))).collect();
+    let rows: String =
+        (0..200).map(|i| format!("g{},{:.4}\n", i % 50, 1.0 + noise(i % 50) + 0.5 * noise(500 + i))).collect();
     let names: String = (0..50).map(|g| format!("g{g}\n")).collect();
     let data = files(&[("groups", format!("name\n{names}")), ("rows", format!("group,y\n{rows}"))]);
     let text = "data groups { name: key }
@@ -267,7 +269,8 @@ guide {
 }
 fit { batch: groups(10), epochs: 400, optimizer: adam(0.02) }";
     let report = fit(&compile(text, &data), &FitRequest::default());
-    let y: Vec<f64> = rows.lines().map(|l| l.split(',').nth(1).and_then(|y| y.parse().ok()).expect("a number")).collect();
+    let y: Vec<f64> =
+        rows.lines().map(|l| l.split(',').nth(1).and_then(|y| y.parse().ok()).expect("a number")).collect();
     let mean = y.iter().sum::<f64>() / 200.0;
     let m = report.vars.iter().find(|v| v.name == "m").expect("reported").draws[0];
     assert!((m - mean).abs() < 0.03, "{m} and {mean}");
@@ -292,19 +295,25 @@ fit { batch: groups(10), epochs: 400, optimizer: adam(0.02) }";
 /// means do. 0.05 is three errors of a probability over 100 draws that all agree within 0.15.
 #[test]
 fn probabilities_are_those_of_the_whole() {
-    let rows: String =
-        (0..48).map(|i| format!("g{},{:.4}\n", i % 12, 3.0 * f64::from(i as u32 % 3) - 3.0 + 1.5 * noise(i))).collect();
+    let side = |up: bool| if up { 1.5 } else { -1.5 };
+    let row = |i: usize| {
+        let (y, x) = (side(i % 12 % 3 == 0) + 2.0 * noise(i), side(i % 5 < 2) + noise(i + 70));
+        format!("g{},{y:.4},{x:.4}\n", i % 12)
+    };
+    let rows: String = (0..48).map(row).collect();
     let names: String = (0..12).map(|g| format!("g{g}\n")).collect();
-    let data = files(&[("groups", format!("name\n{names}")), ("rows", format!("group,y\n{rows}"))]);
-    let model = "data groups { name: key }\ndata rows { group: groups, y: real }\nplate kind = 2
+    let data = files(&[("groups", format!("name\n{names}")), ("rows", format!("group,y,x\n{rows}"))]);
+    let model = "data groups { name: key }\ndata rows { group: groups, y: real, x: real }\nplate kind = 2
 latent m over kind: ordered ~ Normal(0, 3)
-latent k[groups]: kind ~ Categorical([0.4, 0.6])
-latent c[rows]: kind ~ Categorical([0.5, 0.5])
-observe y ~ Normal(m[k[group]] + 0.5 * m[c], 1.5)
+latent p over kind ~ Dirichlet(5)
+latent k[groups]: kind ~ Categorical(p)
+latent c[rows]: kind ~ Categorical(p)
+observe y ~ Normal(m[k[group]], 2)
+observe x ~ Normal(m[c], 1)
 guide meanfield
 ";
     let whole = fit(&compile(model, &data), &FitRequest { starts: Some(1), ..FitRequest::default() });
-    let text = format!("{model}fit {{ batch: groups(5), optimizer: adam(0.03), epochs: 600 }}");
+    let text = format!("{model}fit {{ batch: groups(5), optimizer: adam(0.03), epochs: 300 }}");
     let report = fit(&compile(&text, &data), &FitRequest::default());
     assert!(report.doubts.iter().all(|d| !d.contains("Probabilities")), "{:?}", report.doubts);
     assert_eq!(report.discrete.len(), 2);
@@ -332,10 +341,8 @@ fn said(model: &str, data: &Inputs) -> Vec<(&'static str, String)> {
 
 #[test]
 fn rows_of_two_members_are_refused() {
-    let pairs = files(&[
-        ("players", "name\na\nb\nc\nd\n".into()),
-        ("games", "first,second,won\na,a,1\na,b,1\nc,d,0\n".into()),
-    ]);
+    let pairs =
+        files(&[("players", "name\na\nb\nc\nd\n".into()), ("games", "first,second,won\na,a,1\na,b,1\nc,d,0\n".into())]);
     let games = "data players { name: key }\ndata games { first: players, second: players, won: bool }
 latent skill[players] ~ Normal(0, 1)\nobserve won ~ Bernoulli(logit: skill[first] - skill[second])\n";
     let found = said(&format!("{games}fit {{ batch: players(2) }}"), &pairs);

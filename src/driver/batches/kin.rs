@@ -35,7 +35,8 @@ pub fn kinship(
     rows: usize,
     at: Span,
 ) -> Result<Kinship, Diagnostic> {
-    let links: Vec<_> = levels.iter().enumerate().flat_map(|(from, l)| l.links.iter().map(move |k| (from, k))).collect();
+    let links: Vec<_> =
+        levels.iter().enumerate().flat_map(|(from, l)| l.links.iter().map(move |k| (from, k))).collect();
     if links.is_empty() {
         return Ok(Kinship::default());
     }
@@ -106,7 +107,9 @@ impl Scene<'_> {
             .here(format!("its rows come with those of `{batched}`"))
             .label(self.at, "batches are asked for here");
         let d = data.lines.get(row).into_iter().fold(d, |d, line| d.place(format!("{}:{line}", data.file)));
-        d.help(format!("take batches of its rows, `batch: {rows}(…)`: each then has all of `{batched}`; or remove `batch`"))
+        d.help(format!(
+            "take batches of its rows, `batch: {rows}(…)`: each then has all of `{batched}`; or remove `batch`"
+        ))
     }
 
     /// A row that belongs to none.
