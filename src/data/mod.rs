@@ -38,11 +38,18 @@ use crate::hir::Hir;
 /// Read the data files, check every declared cell, and give every plate its size and labels.
 /// `None` when something was wrong: `diags` then says what, for all files at once.
 pub fn bind(hir: &Hir, inputs: &Inputs, diags: &mut Diags) -> Option<Bound> {
-    bind_piece(hir, inputs, ("", 0), diags)
+    bind_piece(hir, inputs, ("", 0), &mut Default::default(), diags)
 }
 
-/// The same where a file is a piece of a larger one: so many lines stand between its header and its rows.
-pub fn bind_piece(hir: &Hir, inputs: &Inputs, (piece, skipped): (&str, u64), diags: &mut Diags) -> Option<Bound> {
+/// The same where a file is a piece of a larger one: so many lines stand between its header and its rows, and what the pieces before it
+/// have drawn.
+pub fn bind_piece(
+    hir: &Hir,
+    inputs: &Inputs,
+    (piece, skipped): (&str, u64),
+    drawn: &mut binarised::Streams,
+    diags: &mut Diags,
+) -> Option<Bound> {
     let errors = |diags: &Diags| diags.list.iter().filter(|d| d.severity == Severity::Error).count();
     let before = errors(diags);
 
@@ -82,6 +89,6 @@ pub fn bind_piece(hir: &Hir, inputs: &Inputs, (piece, skipped): (&str, u64), dia
     }
     let edges = edges::edges(hir, &known);
     let mut bound = known.finish(hir, diags)?;
-    binarised::draw(hir, &mut bound);
+    binarised::draw(hir, &mut bound, drawn);
     Some(Bound { edges, ..bound })
 }

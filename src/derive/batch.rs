@@ -21,6 +21,8 @@ pub struct Statistic {
     pub var: VarId,
     pub node: NodeId,
     pub axes: Vec<AxisId>,
+    /// What is reduced, in terms of the joint in batches.
+    pub body: NodeId,
 }
 
 /// What a joint in batches reads besides the columns: data whose values the caller must give.
@@ -160,13 +162,7 @@ impl<'a> Work<'a> {
     }
 
     /// A node of the whole as it is in a batch, its operands changed before.
-    fn changed(
-        &mut self,
-        id: NodeId,
-        node: &Node,
-        known: &HashSet<NodeId>,
-        size: &dyn Fn(PlateId) -> usize,
-    ) -> Node {
+    fn changed(&mut self, id: NodeId, node: &Node, known: &HashSet<NodeId>, size: &dyn Fn(PlateId) -> usize) -> Node {
         match node {
             Node::Size(p) if self.plates.contains(p) => Node::Const((size(*p) as f64).to_bits()),
             Node::Position(a) if self.level(a).is_some() => {
@@ -191,7 +187,7 @@ impl<'a> Work<'a> {
                     }
                 }
             }
-            Node::Reduce { axes, .. } if known.contains(&id) && self.is_statistic(id, axes) => {
+            Node::Reduce { axes, body, .. } if known.contains(&id) && self.is_statistic(id, axes) => {
                 let left = self.whole.free_axes(id);
                 let plates: Vec<PlateId> = axes.iter().map(|a| self.hir.axis(*a).plate).collect();
                 let of_rows: Vec<&AxisId> = left.iter().filter(|a| self.level(a).is_some()).collect();
@@ -201,7 +197,8 @@ impl<'a> Work<'a> {
                 }
                 let (var, slot) = given(self.hir, &mut self.joint, "of the whole table", left.clone());
                 let index = left.iter().map(|a| Ix::Axis(*a)).collect();
-                self.statistics.push(Statistic { var, node: id, axes: left });
+                let body = self.new[body.0 as usize];
+                self.statistics.push(Statistic { var, node: id, axes: left, body });
                 Node::Read { slot, index }
             }
             other => {
@@ -222,11 +219,13 @@ impl<'a> Work<'a> {
         let dims = self.whole.slot(slot).dims.clone();
         let index = self.index(&dims, index, self.used.contains(&id)).unwrap_or_else(|why| {
             self.fault(id, why);
-            index.iter().map(|ix| if let Ix::At(n) = ix { Ix::At(self.new[n.0 as usize]) } else { ix.clone() }).collect()
+            index
+                .iter()
+                .map(|ix| if let Ix::At(n) = ix { Ix::At(self.new[n.0 as usize]) } else { ix.clone() })
+                .collect()
         });
         let datum = self.joint.intern(Node::Read { slot, index });
-        let (most, full, empty) =
-            (self.joint.constant(f64::MAX), self.joint.constant(-1.0), self.joint.constant(0.0));
+        let (most, full, empty) = (self.joint.constant(f64::MAX), self.joint.constant(-1.0), self.joint.constant(0.0));
         // No comparison holds of what is not a number.
         let is_number = self.joint.intern(Node::Binary(BinOp::LessEq, datum, most));
         Node::Select(is_number, full, empty)

@@ -52,6 +52,7 @@ pub use interactions::interactions;
 pub use mentions::mentions;
 pub use prune::reporting;
 pub use redraw::redrawing;
+pub(crate) use settle::Folding;
 pub use steps::may_jump;
 use storage::plate_cells;
 pub use storage::plate_size;

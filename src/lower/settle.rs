@@ -131,26 +131,51 @@ impl Arena {
 /// Reduce `numbers[cell + cells·k]` over `k`. Sums are compensated (Neumaier), since means and deviations build on them.
 fn fold(op: ReduceOp, numbers: &[f64], cells: usize, size: usize) -> Vec<f64> {
     let one = |cell: usize| {
-        let column = (0..size).map(|k| numbers[cell + cells * k]);
-        match op {
-            ReduceOp::Sum => compensated_sum(column),
-            ReduceOp::Prod => column.product(),
-            ReduceOp::Min => column.fold(f64::INFINITY, scalar::min),
-            ReduceOp::Max => column.fold(f64::NEG_INFINITY, scalar::max),
-        }
+        let mut folding = Folding::new(op);
+        (0..size).for_each(|k| folding.add(numbers[cell + cells * k]));
+        folding.end()
     };
     (0..cells).map(one).collect()
 }
 
-fn compensated_sum(numbers: impl Iterator<Item = f64>) -> f64 {
-    let (mut sum, mut lost) = (0.0f64, 0.0);
-    for v in numbers {
-        let next = sum + v;
-        lost += if sum.abs() >= v.abs() { (sum - next) + v } else { (v - next) + sum };
-        sum = next;
+/// A reduction that goes on: numbers that come in several pieces give the bits that they give at once.
+#[derive(Clone, Copy)]
+pub(crate) struct Folding {
+    op: ReduceOp,
+    value: f64,
+    /// What rounding has taken from a sum (Neumaier 1974).
+    lost: f64,
+}
+
+impl Folding {
+    pub fn new(op: ReduceOp) -> Folding {
+        let value = match op {
+            ReduceOp::Sum => 0.0,
+            ReduceOp::Prod => 1.0,
+            ReduceOp::Min => f64::INFINITY,
+            ReduceOp::Max => f64::NEG_INFINITY,
+        };
+        Folding { op, value, lost: 0.0 }
     }
-    // With an infinity among them, `lost` is NaN and the plain sum is right.
-    if sum.is_finite() { sum + lost } else { sum }
+
+    pub fn add(&mut self, v: f64) {
+        let Folding { op, value, lost } = self;
+        *value = match op {
+            ReduceOp::Sum => {
+                let next = *value + v;
+                *lost += if value.abs() >= v.abs() { (*value - next) + v } else { (v - next) + *value };
+                next
+            }
+            ReduceOp::Prod => *value * v,
+            ReduceOp::Min => scalar::min(*value, v),
+            ReduceOp::Max => scalar::max(*value, v),
+        };
+    }
+
+    pub fn end(self) -> f64 {
+        // With an infinity among the numbers of a sum, what was lost is NaN and the plain sum is right.
+        if self.value.is_finite() { self.value + self.lost } else { self.value }
+    }
 }
 
 /// Data buffers that can be shared by reference.

@@ -7,6 +7,7 @@ use super::feed::{Mask, Numbers, Whole};
 use super::kin::{Kinship, kinship};
 use super::options::{held, weighing};
 use super::pieces::{OnDisk, grown, too_large};
+use super::statistics::{plain, streamed};
 use super::store::Store;
 use super::{Batches, Draws, Weighed, add_scores, asked};
 use crate::data::{Bound, Values};
@@ -80,7 +81,7 @@ pub fn compile(
     let soft = Soft { share: asked("kl_warmup"), free: asked("free_bits") };
     let mut prepared = prepare(session, &mut hir, &bound, whole, (plate, rows, total, at), soft, disk.as_mut())?;
     let along = !prepared.kinship.kin.is_empty();
-    if let Some(d) = along.then(|| refused_along(&hir, at, disk.is_some())).flatten() {
+    if let Some(d) = along.then(|| refused_along(&hir, at)).flatten() {
         session.diags.push(d);
         return None;
     }
@@ -203,10 +204,7 @@ pub(super) fn probing(
 }
 
 /// What batches of members with rows of other tables cannot do.
-fn refused_along(hir: &Hir, at: Span, on_disk: bool) -> Option<Diagnostic> {
-    if on_disk {
-        return Some(too_large(at, "rows of several tables come in batches".into(), at));
-    }
+fn refused_along(hir: &Hir, at: Span) -> Option<Diagnostic> {
     let o = hir.fit.iter().find(|o| match &o.value {
         FitValue::Word(w) => o.name == "method" && matches!(w.as_str(), "iwae" | "forward_kl" | "cavi" | "em"),
         _ => o.name == "free_bits",
@@ -215,7 +213,8 @@ fn refused_along(hir: &Hir, at: Span, on_disk: bool) -> Option<Diagnostic> {
         "free_bits" => "`free_bits` are per row, and the members of a batch have rows of their own".to_string(),
         _ => "this method takes rows one by one, and the members of a batch have rows of their own".to_string(),
     };
-    let d = Code::BATCH_WITH.at(if o.span == Span::default() { at } else { o.span }, what).here("not with such batches");
+    let d =
+        Code::BATCH_WITH.at(if o.span == Span::default() { at } else { o.span }, what).here("not with such batches");
     Some(d.label(at, "batches are asked for here").help("remove it, or take batches of the rows"))
 }
 
@@ -256,20 +255,46 @@ fn prepare(
     let size = |p: PlateId| if p == plate { total } else { bound.size(p) };
     let batch = batched(hir, whole, plate, &size, soft, at).map_err(|d| session.diags.push(d)).ok()?;
     let Batched { mut joint, statistics, levels, softened } = batch;
-    let kinship = kinship(hir, whole, bound, &levels, rows, at).map_err(|d| session.diags.push(d)).ok()?;
-    if let (true, Some(s)) = (disk.is_some(), statistics.first()) {
-        let by = whole.defs.iter().find(|d| d.value == s.node).map_or(at, |d| d.span);
-        session.diags.push(too_large(by, "a statistic of a column is of all rows".into(), at));
+    if disk.is_some() && levels.len() > 1 {
+        session.diags.push(too_large(at, "rows of several tables come in batches".into(), at));
         return None;
     }
-    let wanted: Vec<_> = statistics.iter().map(|s| (s.node, s.axes.as_slice())).collect();
-    let computed = lower::evaluate(hir, whole, bound, &wanted);
+    let kinship = kinship(hir, whole, bound, &levels, rows, at).map_err(|d| session.diags.push(d)).ok()?;
     joint.unconstrained.iter_mut().for_each(|u| u.start = None);
     // The whole numbers, by which the rows of a batch are filled in.
     let mut all = bound.clone();
-    let dims = |v: VarId| hir.var(v).axes.iter().map(|a| bound.size(hir.axis(*a).plate)).collect();
-    for (s, numbers) in statistics.iter().zip(computed) {
-        all.values.insert(s.var, Values { dims: dims(s.var), numbers: numbers.into() });
+    match &disk {
+        None => {
+            let wanted: Vec<_> = statistics.iter().map(|s| (s.node, s.axes.as_slice())).collect();
+            let dims = |v: VarId| hir.var(v).axes.iter().map(|a| bound.size(hir.axis(*a).plate)).collect();
+            for (s, numbers) in statistics.iter().zip(lower::evaluate(hir, whole, bound, &wanted)) {
+                all.values.insert(s.var, Values { dims: dims(s.var), numbers: numbers.into() });
+            }
+        }
+        // The first statistics are read by others; what is none yet is defined, but not read.
+        Some(disk) => {
+            let dims = |v: VarId| -> Vec<usize> {
+                hir.var(v).axes.iter().map(|a| bound.size(hir.axis(*a).plate)).collect()
+            };
+            for v in statistics.iter().map(|s| s.var).chain(softened.iter().flatten().copied()) {
+                let numbers = vec![0.0; dims(v).iter().product()].into();
+                all.values.insert(v, Values { dims: dims(v), numbers });
+            }
+            for s in &statistics {
+                let Some((op, axis)) = plain(hir, whole, s, &levels[0]) else {
+                    let by = whole.defs.iter().find(|d| d.value == s.node).map_or(at, |d| d.span);
+                    session.diags.push(too_large(
+                        by,
+                        "this statistic takes rows of a choice, or several plates".into(),
+                        at,
+                    ));
+                    return None;
+                };
+                let values = streamed(hir, &joint, &all, disk, &levels[0], (op, s.body, axis), &s.axes);
+                all.values.insert(s.var, values);
+            }
+            softened.iter().flatten().for_each(|v| _ = all.values.remove(v));
+        }
     }
     let counted = |n: usize| Values { dims: vec![n], numbers: (0..n).map(|i| i as f64).collect() };
     for Level { plate, weight, row, links } in &levels {
@@ -373,7 +398,8 @@ impl Small<'_> {
         };
         let masks: Vec<Mask> = layout.feeds().iter().filter_map(mask).collect();
         let whole = |&feed: &Feed| {
-            let (dim, level) = over(&feed.var).filter(|_| rate(feed.var).is_none() && !self.given.contains(&feed.var))?;
+            let (dim, level) =
+                over(&feed.var).filter(|_| rate(feed.var).is_none() && !self.given.contains(&feed.var))?;
             let store = |v: &Values| match self.on_disk {
                 Some(disk) => disk.stores.get(&feed.var).cloned(),
                 None => Some(Arc::new(Store::new(v, dim))),
@@ -388,7 +414,10 @@ impl Small<'_> {
                 level,
                 numbers,
                 index: matches!(graph.buffers[feed.buf.0 as usize].kind, lower::graph::BufKind::Index(_)),
-                shades: all.shades.get(&feed.var).map(|v| Store::new(v, dim)),
+                shades: match self.on_disk {
+                    Some(disk) => disk.shades.get(&feed.var).cloned(),
+                    None => all.shades.get(&feed.var).map(|v| Arc::new(Store::new(v, dim))),
+                },
             })
         };
         let whole = layout.feeds().iter().filter_map(whole).collect();

@@ -22,7 +22,7 @@ pub(super) struct Whole {
     pub level: usize,
     pub numbers: Numbers,
     /// Of a binarised column: the probabilities of its cells.
-    pub shades: Option<Store>,
+    pub shades: Option<Arc<Store>>,
 }
 
 /// What a batch is given.
@@ -67,7 +67,8 @@ impl<'m> Feeding<'m> {
         let workshop = Workshop::new(threads, single);
         let places = batches.plates().map(|(_, total)| if batches.kin.is_empty() { vec![] } else { vec![0; total] });
         let (rows, places) = (vec![vec![]; 1 + batches.along.len()], places.collect());
-        let mut feeding = Feeding { fed, batches, rows, places, numbers: vec![], workshop, again: None, reported: false };
+        let mut feeding =
+            Feeding { fed, batches, rows, places, numbers: vec![], workshop, again: None, reported: false };
         feeding.drop_out(None);
         feeding
     }
@@ -134,7 +135,8 @@ impl Rows for Feeding<'_> {
                 Numbers::Rows(store) => store,
                 Numbers::Weights if whole.level > 0 => {
                     let weight = |r: usize| batch.weight(whole.level, r);
-                    self.fed.numbers(whole.feed.buf, |out| out.iter_mut().enumerate().for_each(|(r, w)| *w = weight(r)));
+                    self.fed
+                        .numbers(whole.feed.buf, |out| out.iter_mut().enumerate().for_each(|(r, w)| *w = weight(r)));
                     continue;
                 }
                 Numbers::Weights => {

@@ -8,6 +8,7 @@ mod fit;
 mod kin;
 mod options;
 mod pieces;
+mod statistics;
 mod store;
 mod trouble;
 mod weights;

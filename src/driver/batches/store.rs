@@ -125,6 +125,11 @@ impl Store {
         Store { cells, inner, outer }
     }
 
+    /// Numbers of a row.
+    pub fn width(&self) -> usize {
+        self.inner * self.outer
+    }
+
     /// Copy rows, one after the other along their dimension.
     pub fn gather(&self, rows: &[usize], out: &mut [f64]) {
         match &self.cells {
