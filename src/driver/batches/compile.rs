@@ -273,9 +273,8 @@ fn prepare(
         }
         // The first statistics are read by others; what is none yet is defined, but not read.
         Some(disk) => {
-            let dims = |v: VarId| -> Vec<usize> {
-                hir.var(v).axes.iter().map(|a| bound.size(hir.axis(*a).plate)).collect()
-            };
+            let dims =
+                |v: VarId| -> Vec<usize> { hir.var(v).axes.iter().map(|a| bound.size(hir.axis(*a).plate)).collect() };
             for v in statistics.iter().map(|s| s.var).chain(softened.iter().flatten().copied()) {
                 let numbers = vec![0.0; dims(v).iter().product()].into();
                 all.values.insert(v, Values { dims: dims(v), numbers });
