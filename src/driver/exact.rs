@@ -138,11 +138,12 @@ impl Exact {
         theta
     }
 
-    /// A draw of all latents for each of the rest.
+    /// A draw of all latents for each of the rest. The noise is spread evenly, so that means and sds of what is integrated out have
+    /// little error of their own.
     pub fn draws(&self, rest: &[f64], count: usize, seed: u64) -> Vec<f64> {
         let dim = self.rest.dim();
         let names = self.draw.names().split_off(dim);
-        let noise = infer::noise(seed, "integrated out", &names, 0, count);
+        let noise = infer::spread(seed, "integrated out", &names, count);
         let mut reporter = self.draw.reporter();
         let mut out = Vec::with_capacity(count * self.compiled.layout.dim());
         let mut with = vec![0.0; dim + names.len()];

@@ -57,7 +57,7 @@ mod written;
 pub use approximation::Approximation;
 pub use blocks::{Blocks, blocks};
 pub use discrete::probed;
-pub use draws::plain as noise;
+pub use draws::spread;
 pub use drift::{Drift, drift};
 pub use engine::fit;
 pub use flow::Bent;
