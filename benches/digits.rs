@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use vic::data::{DataFile, Inputs};
 use vic::diag::Diags;
-use vic::driver::rows::{Question, score};
+use vic::driver::rows::{Holes, Question, score};
 use vic::driver::{self, FitRequest, Session};
 
 fn main() {
@@ -39,7 +39,7 @@ fn main() {
                     new: &test,
                     posterior: &posterior,
                     refine,
-                    holes: false,
+                    holes: Holes::None,
                     seed: 1,
                     threads: 2,
                 };
