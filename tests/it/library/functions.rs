@@ -43,7 +43,8 @@ fn evaluate(body: &str, a: &[f64], b: &[f64]) -> Vec<f64> {
 }
 
 /// Functions along a plate, whose values `along_a_plate` compares.
-const ALONG: &[&str] = &["center", "standardize", "softmax", "log_std_normal", "log_det", "lkj_constant"];
+const ALONG: &[&str] =
+    &["center", "standardize", "softmax", "log_std_normal", "log_det", "lkj_constant", "log_multigamma"];
 
 /// Tested with their distributions, in `joint.rs`.
 const JOINT: &[&str] = &["log_ordered_logistic", "log_ordered_probit", "log_mv_student_t"];
@@ -106,6 +107,11 @@ fn along_a_plate() {
             assert!((got - v.exp() / total).abs() < 1e-14);
         }
     }
+    // Of one dimension it is log Γ: Γ(3) = 2; of two √π Γ(3) Γ(5/2), where Γ(5/2) = 3√π/4.
+    assert!((evaluate("log_multigamma[rows](a)", &[3.0], &[0.0])[0] - 2.0_f64.ln()).abs() < 1e-15);
+    let two = (1.5 * std::f64::consts::PI).ln();
+    assert!((evaluate("log_multigamma[rows](a)", &[3.0; 2], &[0.0; 2])[0] - two).abs() < 1e-15);
+    assert_eq!(evaluate("log_multigamma[rows](a)", &[0.5; 2], &[0.0; 2])[0], f64::INFINITY);
 }
 
 #[test]
