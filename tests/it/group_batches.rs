@@ -297,7 +297,7 @@ fit { batch: groups(10), epochs: 400, optimizer: adam(0.02) }";
 fn probabilities_are_those_of_the_whole() {
     let side = |up: bool| if up { 1.5 } else { -1.5 };
     let row = |i: usize| {
-        let (y, x) = (side(i % 12 % 3 == 0) + 2.0 * noise(i), side(i % 5 < 2) + noise(i + 70));
+        let (y, x) = (side(i.is_multiple_of(3)) + 2.0 * noise(i), side(i % 5 < 2) + noise(i + 70));
         format!("g{},{y:.4},{x:.4}\n", i % 12)
     };
     let rows: String = (0..48).map(row).collect();

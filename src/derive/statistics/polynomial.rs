@@ -20,7 +20,7 @@ pub enum Function {
     /// are cells of X and of its inverse.
     Root,
     InverseRoot,
-    /// log L[i,i], whose sum over i is ½ log |X|.
+    /// log L_ii, whose sum over i is ½ log |X|.
     LogRoot,
     /// A cell of X⁻¹.
     Inverse,

@@ -76,7 +76,7 @@ pub struct Simplex {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matrix {
     pub rows: usize,
-    /// Statistics of log L[i,i].
+    /// Statistics of log L_ii.
     pub logs: Vec<usize>,
     /// Of the cells of X, or of X⁻¹ where `inverse`; by rows.
     pub cells: Vec<usize>,
