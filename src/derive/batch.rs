@@ -32,7 +32,7 @@ pub struct Batched {
     pub statistics: Vec<Statistic>,
     /// The plate of the batch, then those whose rows come with its members.
     pub levels: Vec<Level>,
-    /// For `kl_warmup` and `free_bits`: what the divergence is multiplied by, and λ times the number of rows, in nats.
+    /// For `kl_warmup` and `free_bits`: what the divergence is multiplied by, and λ, in nats.
     pub softened: [Option<VarId>; 2],
 }
 
@@ -108,12 +108,13 @@ pub fn batched(
         }
         work.weigh(i, over.first().copied());
     }
-    let Work { hir, mut joint, new, statistics, levels, plates, .. } = work;
+    let Work { hir, mut joint, new, statistics, levels, .. } = work;
     for u in &mut joint.unconstrained {
         u.start = u.start.map(|n| new[n.0 as usize]);
     }
     let of: Vec<PlateId> = hir.axes.iter().map(|a| a.plate).collect();
-    let softened = soften(hir, &mut joint, |a| plates.contains(&of[a.0 as usize]), soft);
+    let weights = |a: &AxisId| levels.iter().find(|l| l.0.plate == of[a.0 as usize]).map(|l| l.1);
+    let softened = soften(hir, &mut joint, weights, soft);
     Ok(Batched { joint, statistics, levels: levels.into_iter().map(|l| l.0).collect(), softened })
 }
 

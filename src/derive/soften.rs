@@ -1,9 +1,10 @@
 //! The divergence of the guide from the prior, weighed or left alone where it is small, while a fit in batches warms up.
 //!
 //! Warm-up (Bowman et al. 2016; Sønderby et al. 2016) multiplies the divergence by a share that rises to 1. Free bits (Kingma
-//! et al. 2016, section 8 of the appendix) replace the divergence KL_j of each cell j of a latent, averaged over the rows, by
-//! max(λ, KL_j): what is below λ is not worth saving. Both are data of the batch, so that the same kernels give the true
-//! bound: a share of 1, and a λ of minus infinity.
+//! et al. 2016, section 8 of the appendix) replace the divergence KL_j of each cell j of a latent, averaged over the batch's rows
+//! of the latent's plate, by max(λ, KL_j): what is below λ is not worth saving. Of a latent of members that is the mean over
+//! members, of one of their rows that over rows, whosever they are. Both are data of the batch, so that the same kernels give the
+//! true bound: a share of 1, and a λ of minus infinity.
 
 use super::batch::given;
 use super::joint::*;
@@ -16,24 +17,23 @@ pub struct Soft {
     pub free: bool,
 }
 
-/// Soften a joint in batches, whose terms over rows are weighed. `row`: whether an axis runs over the rows. Gives the data that
-/// it then reads: what the divergence is multiplied by, and λ times the number of rows, in nats.
+/// Soften a joint in batches, whose terms over rows are weighed. `weights`: the factors of the rows that an axis runs over, if it
+/// does. Gives the data that it then reads: what the divergence is multiplied by, and λ, in nats.
 pub(super) fn soften(
     hir: &mut Hir,
     joint: &mut Joint,
-    row: impl Fn(&AxisId) -> bool,
+    weights: impl Fn(&AxisId) -> Option<SlotId>,
     soft: Soft,
 ) -> [Option<VarId>; 2] {
     let mut out = [None; 2];
     if soft.free {
         let (var, slot) = given(hir, joint, "free bits", vec![]);
         out[1] = Some(var);
-        let limit = joint.intern(Node::Read { slot, index: vec![] });
-        let limit = joint.intern(Node::Unary(UnOp::Neg, limit));
+        let free = joint.intern(Node::Read { slot, index: vec![] });
         let mut latents: Vec<String> = drawn(joint).map(|(name, _)| name.to_string()).collect();
         latents.dedup();
         for latent in latents {
-            limited(hir, joint, &latent, &row, limit);
+            limited(hir, joint, &latent, &weights, free);
         }
     }
     if soft.share {
@@ -62,32 +62,39 @@ fn latent(term: &Term) -> Option<&str> {
     own.then(|| name.split_once(" ~ ").map(|n| n.0)).flatten()
 }
 
-/// Put the terms of one latent of rows together, cell by cell, and let them count from the limit on.
-fn limited(hir: &Hir, joint: &mut Joint, name: &str, row: &impl Fn(&AxisId) -> bool, limit: NodeId) {
+/// Put the terms of one latent of rows together, cell by cell, and let them count from so many nats per row on.
+fn limited(hir: &Hir, joint: &mut Joint, name: &str, weights: &impl Fn(&AxisId) -> Option<SlotId>, free: NodeId) {
     let (own, others): (Vec<Term>, Vec<Term>) =
         std::mem::take(&mut joint.terms).into_iter().partition(|t| latent(t) == Some(name));
     joint.terms = others;
     let common: Vec<AxisId> = own[0].axes.iter().filter(|a| own.iter().all(|t| t.axes.contains(a))).copied().collect();
     // What all rows share has no mean over rows.
-    if !common.iter().any(row) {
+    let Some((row, weights_slot)) = common.iter().find_map(|a| Some((*a, weights(a)?))) else {
         joint.terms.extend(own);
         return;
-    }
+    };
     let span = own[0].span;
-    let cells: Vec<AxisId> = common.iter().filter(|a| !row(a)).copied().collect();
+    let cells: Vec<AxisId> = common.iter().filter(|a| **a != row).copied().collect();
     let mut sum = joint.constant(0.0);
     for t in own {
         let axes: Vec<AxisId> = t.axes.iter().filter(|a| !cells.contains(a)).copied().collect();
         let part = joint.intern(Node::Reduce { op: Fold::Sum, axes, filter: t.filter, body: t.value });
         sum = joint.intern(Node::Binary(BinOp::Add, sum, part));
     }
-    let dims = cells.iter().map(|a| hir.axis(*a).plate).collect();
-    let slot = SlotId(joint.slots.len() as u32);
-    joint.slots.push(Slot { name: format!("divergence of {name}"), dims, kind: SlotKind::Defined });
-    joint.defs.push(Def::new(slot, cells.clone(), sum, span));
-    let index = cells.iter().map(|a| Ix::Axis(*a)).collect();
-    let read = joint.intern(Node::Read { slot, index });
-    let value = joint.intern(Node::Binary(BinOp::Min, read, limit));
+    let defined = |joint: &mut Joint, name: String, axes: &[AxisId], value: NodeId| {
+        let dims = axes.iter().map(|a| hir.axis(*a).plate).collect();
+        let slot = SlotId(joint.slots.len() as u32);
+        joint.slots.push(Slot { name, dims, kind: SlotKind::Defined });
+        joint.defs.push(Def::new(slot, axes.to_vec(), value, span));
+        joint.intern(Node::Read { slot, index: axes.iter().map(|a| Ix::Axis(*a)).collect() })
+    };
+    let sum = defined(joint, format!("divergence of {name}"), &cells, sum);
+    let weight = joint.intern(Node::Read { slot: weights_slot, index: vec![Ix::Axis(row)] });
+    let rows = joint.intern(Node::Reduce { op: Fold::Sum, axes: vec![row], filter: None, body: weight });
+    let least = joint.intern(Node::Binary(BinOp::Mul, free, rows));
+    let most = joint.intern(Node::Unary(UnOp::Neg, least));
+    let most = defined(joint, format!("what counts of {name} at most"), &[], most);
+    let value = joint.intern(Node::Binary(BinOp::Min, sum, most));
     let name = format!("{name} ~ guide and prior");
     joint.terms.push(Term { name, kind: TermKind::Prior, axes: cells, filter: None, value, span });
 }

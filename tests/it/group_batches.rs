@@ -29,7 +29,7 @@ fn noise(i: usize) -> f64 {
 }
 
 /// Patients with 0, 1, 2, … visits, some with many, and each visit with up to two tests.
-fn clinic() -> Inputs {
+pub fn clinic() -> Inputs {
     let counts = [3, 0, 1, 12, 2, 5, 1, 0, 4, 2, 7];
     let mut patients = "id,age\n".to_string();
     let (mut visits, mut tests) = ("number,patient,ward,x,y\n".to_string(), "visit,w\n".to_string());
@@ -51,7 +51,7 @@ fn clinic() -> Inputs {
     files(&[("patients", patients), ("visits", visits), ("tests", tests)])
 }
 
-const CLINIC: &str = "data patients { id: key, age: real }
+pub const CLINIC: &str = "data patients { id: key, age: real }
 data visits { number: key, patient: patients, ward: category, x: real, y: real }
 data tests { visit: visits, w: real? }
 let z = (x - mean(x over visits)) / sd(x over visits)
@@ -289,6 +289,149 @@ fit { batch: groups(10), epochs: 400, optimizer: adam(0.02) }";
     let held = text.replace("epochs: 400", "epochs: 30, holdout: 0.2, patience: 30");
     let report = fit(&compile(&held, &data), &FitRequest::default());
     assert!(report.stop_reason.contains("The bound of the 10 rows that were held out"), "{}", report.stop_reason);
+}
+
+/// Latents of members and of their rows, with a guide that is written out: at noise of 0 both are at their means, `m x` and `c y`.
+const SOFTENED: &str = "data groups { name: key, x: real }
+data rows { group: groups, y: real }
+plate two = 2
+latent a[groups, two] ~ Normal(0, 1)
+latent b[rows, two] ~ Normal(a[group], 0.7)
+observe y ~ Normal(sum(b over two), 0.5)
+guide {
+  param m[two]: real = 0.4
+  param c[two]: real = 0.3
+  a ~ Normal(m * x, 0.8)
+  b ~ Normal(c * y, 0.6)
+}
+";
+
+/// Groups with 3, 0, 1 and 5 rows and so on: their x, and y with its group.
+fn softened() -> (Inputs, Vec<f64>, Vec<(usize, f64)>) {
+    let counts = [3, 0, 1, 5, 2, 2, 4];
+    let x: Vec<f64> = (0..counts.len()).map(|g| 2.0 * noise(g)).collect();
+    let of = counts.iter().enumerate().flat_map(|(g, n)| std::iter::repeat_n(g, *n));
+    let y: Vec<(usize, f64)> = of.enumerate().map(|(i, g)| (g, 2.0 * noise(50 + i))).collect();
+    let groups: String = x.iter().enumerate().map(|(g, x)| format!("g{g},{x}\n")).collect();
+    let rows: String = y.iter().map(|(g, y)| format!("g{g},{y}\n")).collect();
+    (files(&[("groups", format!("name,x\n{groups}")), ("rows", format!("group,y\n{rows}"))]), x, y)
+}
+
+/// Free bits of a latent of members are per member, those of a latent of rows per row: in each batch by hand, and its gradient by central
+/// differences, which are good to 1e-7 here. Where all is free, or nothing, an epoch averages to the whole.
+#[test]
+fn free_bits_are_per_member_and_per_row() {
+    let (data, x, y) = softened();
+    let log_normal =
+        |x: f64, mean: f64, sd: f64| -0.5 * ((x - mean) / sd).powi(2) - (sd * std::f64::consts::TAU.sqrt()).ln();
+    let at = [0.7, -0.5, 0.2, 0.6];
+    let (m, c) = ([at[0], at[1]], [at[2], at[3]]);
+    // Of group g, or of row i: minus the divergence at the means, by cell; and what a row adds besides.
+    let of_group = |g: usize, j: usize| log_normal(m[j] * x[g], 0.0, 1.0) - log_normal(0.0, 0.0, 0.8);
+    let of_row = |i: usize, j: usize| {
+        let (g, y) = y[i];
+        log_normal(c[j] * y, m[j] * x[g], 0.7) - log_normal(0.0, 0.0, 0.6)
+    };
+    let given = |i: usize| log_normal(y[i].1, (c[0] + c[1]) * y[i].1, 0.5);
+    // Of the two numbers of noise that each has: their standard normal density, which the fit takes off again.
+    let drawn = -std::f64::consts::TAU.ln();
+    let none = f64::NEG_INFINITY;
+    let mut kept = [0; 2];
+    for size in [1, 2, 3, 7] {
+        let compiled = compile(&format!("{SOFTENED}fit {{ batch: groups({size}), free_bits: 0.1 }}"), &data);
+        let batches = compiled.batches.as_ref().expect("asked for");
+        let plan = vic::infer::batches::Plan { kin: batches.kin.clone(), ..plan(size, batches.total) };
+        let params: Vec<usize> = ["m[", "c["]
+            .iter()
+            .flat_map(|p| {
+                compiled
+                    .model
+                    .names()
+                    .iter()
+                    .enumerate()
+                    .filter(|n| n.1.starts_with(p))
+                    .map(|n| n.0)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(params.len(), 4, "{:?}", compiled.model.names());
+        let mut target = batches.rows(&compiled.model);
+        let mut order: Vec<usize> = (0..batches.total).collect();
+        shuffle(&mut order, 1, size);
+        for free in [none, 0.4, 1.2, 1e3] {
+            let (mut batch, mut sum) = (Batch::default(), 0.0);
+            for k in 0..plan.batches() {
+                batch.set(&plan, &order, k);
+                target.take(&batch);
+                target.soften(1.0, free);
+                let mut theta = vec![0.0; compiled.model.dim()];
+                params.iter().zip(at).for_each(|(p, v)| theta[*p] = v);
+                let mut gradient = vec![0.0; theta.len()];
+                let value = target.value_grad(&theta, &mut gradient);
+                let level = |l: usize| {
+                    (0..batch.rows_of(l).len()).map(|r| (batch.rows_of(l)[r], batch.weight(l, r))).collect::<Vec<_>>()
+                };
+                let (groups, rows) = (level(0), level(1));
+                let mut expected: f64 = rows.iter().map(|(i, w)| w * (given(*i) + drawn)).sum();
+                expected += groups.iter().map(|(_, w)| w * drawn).sum::<f64>();
+                for j in 0..2 {
+                    let mut add = |own: f64, all: f64| {
+                        kept[usize::from(own > -free * all)] += usize::from(free < 10.0 && free != none);
+                        expected += own.min(if free == none { f64::INFINITY } else { -free * all });
+                    };
+                    let all = |of: &[(usize, f64)]| of.iter().map(|r| r.1).sum::<f64>();
+                    add(groups.iter().map(|(g, w)| w * of_group(*g, j)).sum(), all(&groups));
+                    add(rows.iter().map(|(i, w)| w * of_row(*i, j)).sum(), all(&rows));
+                }
+                assert!(
+                    (value - expected).abs() < 1e-10 * (1.0 + value.abs()),
+                    "{size}, {free}, {k}: {value} and {expected}"
+                );
+                for p in &params {
+                    let mut moved = |by: f64| {
+                        let mut theta = theta.clone();
+                        theta[*p] += by;
+                        target.value(&theta)
+                    };
+                    let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+                    assert!(
+                        (gradient[*p] - slope).abs() < 1e-6 * (1.0 + slope.abs()),
+                        "{size}, {free}, {k}: {} and {slope}",
+                        gradient[*p]
+                    );
+                }
+                sum += value / plan.batches() as f64;
+            }
+            let all = [none, 1e3].contains(&free);
+            let base = (0..y.len()).map(given).sum::<f64>() + (x.len() + y.len()) as f64 * drawn;
+            let whole = match free == none {
+                true => (0..2)
+                    .map(|j| {
+                        (0..x.len()).map(|g| of_group(g, j)).sum::<f64>()
+                            + (0..y.len()).map(|i| of_row(i, j)).sum::<f64>()
+                    })
+                    .sum::<f64>(),
+                false => -free * 2.0 * (x.len() + y.len()) as f64,
+            };
+            assert!(
+                !all || (sum - base - whole).abs() < 1e-10 * sum.abs(),
+                "{size}, {free}: {sum} and {base} + {whole}"
+            );
+        }
+    }
+    assert!(kept.iter().all(|n| *n > 0), "some are below what is free, and some above: {kept:?}");
+}
+
+/// The bound that is reported has no free bits: params that hardly move have the same with and without.
+#[test]
+fn the_bound_of_members_is_reported_without_free_bits() {
+    let (data, ..) = softened();
+    let bound = |free: &str| {
+        let text = format!("{SOFTENED}fit {{ batch: groups(2), epochs: 2, optimizer: sgd(0.000000000001){free} }}");
+        fit(&compile(&text, &data), &FitRequest::default()).elbo.expect("a bound").0
+    };
+    let (with, without) = (bound(", free_bits: 5"), bound(""));
+    assert!((with - without).abs() < 1e-6 * without.abs(), "{with} and {without}");
 }
 
 /// Probabilities of what is summed out, of rows and of members: those of the whole data, which differ by what the posteriors of the

@@ -207,12 +207,9 @@ pub(super) fn probing(
 fn refused_along(hir: &Hir, at: Span) -> Option<Diagnostic> {
     let o = hir.fit.iter().find(|o| match &o.value {
         FitValue::Word(w) => o.name == "method" && matches!(w.as_str(), "iwae" | "forward_kl" | "cavi" | "em"),
-        _ => o.name == "free_bits",
+        _ => false,
     })?;
-    let what = match o.name.as_str() {
-        "free_bits" => "`free_bits` are per row, and the members of a batch have rows of their own".to_string(),
-        _ => "this method takes rows one by one, and the members of a batch have rows of their own".to_string(),
-    };
+    let what = "this method takes rows one by one, and the members of a batch have rows of their own";
     let d =
         Code::BATCH_WITH.at(if o.span == Span::default() { at } else { o.span }, what).here("not with such batches");
     Some(d.label(at, "batches are asked for here").help("remove it, or take batches of the rows"))

@@ -222,7 +222,8 @@ impl Rows for Feeding<'_> {
 
     fn soften(&mut self, share: f64, free: f64) {
         self.renew();
-        for (feed, number) in self.batches.softened.iter().zip([share, free]) {
+        // Minus infinity times no rows would be no number.
+        for (feed, number) in self.batches.softened.iter().zip([share, free.max(f64::MIN)]) {
             if let Some(feed) = feed {
                 self.fed.numbers(feed.buf, |out| out.fill(number));
             }

@@ -52,8 +52,8 @@ pub trait Rows {
     fn evaluate(&mut self) -> f64;
     /// Call `job` for each of so many pieces, on all threads there are.
     fn each(&self, pieces: usize, job: &(dyn Fn(usize) + Sync));
-    /// Let the divergence of the guide from the prior count by this share, and that of each cell of a latent, over all rows,
-    /// from `free` nats on. The log joint itself has a share of 1, and nothing free, minus infinity.
+    /// Let the divergence of the guide from the prior count by this share, and that of each cell of a latent, averaged over the
+    /// batch's rows of its plate, from `free` nats on. The log joint itself has a share of 1, and nothing free, minus infinity.
     fn soften(&mut self, share: f64, free: f64);
 
     fn value_grad(&mut self, theta: &[f64], grad: &mut [f64]) -> f64 {
@@ -80,7 +80,7 @@ pub struct Plan {
     pub patience: usize,
     /// Epochs over which the divergence of the guide from the prior comes to count in full.
     pub kl_warm_up: usize,
-    /// Nats of that divergence that count nothing, per row and cell of a latent.
+    /// Nats of that divergence that count nothing, per row of its plate and cell of a latent.
     pub free_bits: f64,
     /// Rows of a batch, and the rows of other plates that come with them.
     pub batch: usize,

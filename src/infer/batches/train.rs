@@ -140,8 +140,7 @@ impl<'a> Training<'a> {
             0 => 1.0,
             n => (s.steps as f64 / n as f64).min(1.0),
         };
-        let free = plan.free_bits * self.fitted.len() as f64;
-        self.target.soften(share, if free > 0.0 { free } else { f64::NEG_INFINITY });
+        self.target.soften(share, if plan.free_bits > 0.0 { plan.free_bits } else { f64::NEG_INFINITY });
         self.target.take(&self.batch);
         self.target.drop_out(Some((plan.seed, s.steps)));
         self.target.binarise(plan.seed, s.steps);
