@@ -62,6 +62,8 @@ pub struct Hir {
     /// The params and lets of that guide, which stay no part of the model where another guide takes its place.
     pub of_guide: Vec<VarId>,
     pub fit: Vec<FitOption>,
+    /// Where draws are weighed against each other in batches: the plates that these have rows of, found from the model of one draw.
+    pub batched: Vec<PlateId>,
 }
 
 impl Hir {

@@ -256,8 +256,9 @@ pub struct Written {
     pub switch: Option<SlotId>,
     /// Whether at 0 some latents are relaxed, so that what is fitted is not the lower bound itself.
     pub relaxed: bool,
-    /// Data per row and draw by which the slopes of weighed draws, or of the arguments of their densities, are multiplied.
-    pub path: Option<(VarId, SlotId)>,
+    /// By plate of a batch, data per row and draw by which the slopes of weighed draws, or of the arguments of their densities, are
+    /// multiplied.
+    pub paths: Vec<(VarId, SlotId)>,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -1,10 +1,11 @@
-//! Several draws of each row of a minibatch: a plate of draws, over which all that depends on the noise of rows varies.
+//! Several draws of each row of a minibatch: a plate of draws, over which all that depends on the noise of rows varies. Rows that
+//! belong to a member have as many, each of which is of one draw of the member.
 //!
 //! What depends on data and params alone, such as the layers of an encoder, is computed once per row.
 
 use std::collections::HashSet;
 
-use super::batch::given;
+use super::batch::{Level, given};
 use super::joint::*;
 use crate::diag::{Code, Diagnostic};
 use crate::hir::{
@@ -16,36 +17,40 @@ use crate::source::Span;
 #[derive(Clone, Debug)]
 pub struct Several {
     pub draws: PlateId,
-    /// Per row and draw: the factor of what it adds.
-    pub weights: VarId,
-    /// Reports that sum to the log joint of each row and draw, without factors.
-    pub scores: Vec<VarId>,
+    /// By plate of the batch, per row and draw: the factor of what it adds.
+    pub weights: Vec<VarId>,
+    /// Reports that sum to the log joint of each row and draw, without factors; by the number of the plate that these are rows of.
+    pub scores: Vec<(usize, VarId)>,
 }
 
-/// Give each row of a joint in batches so many draws. `weight`: the factors of its rows.
+/// Give each row of a joint in batches so many draws.
 pub fn several(
     hir: &mut Hir,
     joint: &mut Joint,
-    rows: PlateId,
+    levels: &[Level],
     draws: usize,
-    weight: VarId,
     at: Span,
 ) -> Result<Several, Diagnostic> {
     joint.defs.retain(|d| !d.report_only);
     let (draws, draw) = plate_of(hir, draws, at);
-    let varying = varying(joint, rows);
+    let level = |p: PlateId| levels.iter().position(|l| l.plate == p);
+    let varying = varying(joint, |p| level(p).is_some());
     for slot in &varying {
         let dims = &mut joint.slots[slot.0 as usize].dims;
-        let Some(p) = dims.iter().position(|d| *d == rows) else { return Err(tied(joint, *slot, at)) };
+        let Some(p) = dims.iter().position(|d| level(*d).is_some()) else { return Err(tied(joint, *slot, at)) };
         dims.insert(p + 1, draws);
     }
     let place = |joint: &Joint, slot: SlotId| -> Option<usize> {
-        let p = || joint.slot(slot).dims.iter().position(|d| *d == rows);
+        let p = || joint.slot(slot).dims.iter().position(|d| level(*d).is_some());
         varying.contains(&slot).then(p).flatten().map(|p| p + 1)
     };
-    let own = hir.plate(rows).axis;
-    let (weights, weights_slot) = given(hir, joint, "weights of the draws", vec![own, draw]);
-    let of_weights = |n: &Node| matches!(n, Node::Read { slot, .. } if joint_var(joint, *slot) == Some(weight));
+    let of_draws = |l: &Level| {
+        let own = hir.plate(l.plate).axis;
+        given(hir, joint, "weights of the draws", vec![own, draw])
+    };
+    let weights: Vec<(VarId, SlotId)> = levels.iter().map(of_draws).collect();
+    let is_weight = |slot: SlotId| levels.iter().any(|l| joint_var(joint, slot) == Some(l.weight));
+    let of_weights = |n: &Node| matches!(n, Node::Read { slot, .. } if is_weight(*slot));
     let weight_reads: HashSet<NodeId> =
         (0..joint.nodes.len()).map(|i| NodeId(i as u32)).filter(|n| of_weights(joint.node(*n))).collect();
 
@@ -66,7 +71,8 @@ pub fn several(
     let to = |n: NodeId| new[n.0 as usize];
     for u in &mut joint.unconstrained {
         if varying.contains(&u.slot) {
-            let p = u.axes.iter().position(|a| hir.axis(*a).plate == rows).expect("it has a dimension of rows");
+            let own = |a: &AxisId| level(hir.axis(*a).plate).is_some();
+            let p = u.axes.iter().position(own).expect("it has a dimension of rows");
             u.axes.insert(p + 1, draw);
         }
     }
@@ -97,20 +103,20 @@ pub fn several(
     joint.defs = defs;
 
     // The sums of what is added per row, by the axis that it runs over the rows by.
-    let mut sums: Vec<(AxisId, NodeId)> = vec![];
+    let mut sums: Vec<(AxisId, usize, NodeId)> = vec![];
     for i in 0..joint.terms.len() {
         let mut term = joint.terms[i].clone();
         let mut read = HashSet::new();
         joint.reads(term.value, &mut read);
         let varies = read.iter().any(|s| varying.contains(s));
-        let row = term.axes.iter().copied().find(|a| hir.axis(*a).plate == rows);
+        let row = term.axes.iter().find_map(|a| Some((*a, level(hir.axis(*a).plate)?)));
         let weighed = match joint.node(term.value) {
             Node::Binary(BinOp::Mul, a, b) if weight_reads.contains(a) => Some((*a, *b)),
             _ => None,
         };
         term.value = to(term.value);
         term.filter = term.filter.map(to);
-        if let (Some(row), Some((weight, value))) = (row, weighed) {
+        if let (Some((row, level)), Some((weight, value))) = (row, weighed) {
             let (weight, value) = (to(weight), to(value));
             let others: Vec<AxisId> = term.axes.iter().copied().filter(|a| *a != row).collect();
             let sum = match others.is_empty() {
@@ -118,11 +124,11 @@ pub fn several(
                 false => joint.intern(Node::Reduce { op: Fold::Sum, axes: others, filter: None, body: value }),
             };
             match sums.iter_mut().find(|s| s.0 == row) {
-                Some(s) => s.1 = joint.intern(Node::Binary(BinOp::Add, s.1, sum)),
-                None => sums.push((row, sum)),
+                Some(s) => s.2 = joint.intern(Node::Binary(BinOp::Add, s.2, sum)),
+                None => sums.push((row, level, sum)),
             }
             let factor = match varies {
-                true => joint.intern(Node::Read { slot: weights_slot, index: vec![Ix::Axis(row), Ix::Axis(draw)] }),
+                true => joint.intern(Node::Read { slot: weights[level].1, index: vec![Ix::Axis(row), Ix::Axis(draw)] }),
                 false => weight,
             };
             term.value = joint.intern(Node::Binary(BinOp::Mul, factor, value));
@@ -132,8 +138,11 @@ pub fn several(
         }
         joint.terms[i] = term;
     }
-    let scores = sums.into_iter().map(|(row, sum)| score(hir, joint, [row, draw], [rows, draws], sum)).collect();
-    Ok(Several { draws, weights, scores })
+    let of = |(row, level, sum): (AxisId, usize, NodeId)| {
+        (level, score(hir, joint, [row, draw], [levels[level].plate, draws], sum))
+    };
+    let scores = sums.into_iter().map(of).collect();
+    Ok(Several { draws, weights: weights.into_iter().map(|w| w.0).collect(), scores })
 }
 
 fn joint_var(joint: &Joint, slot: SlotId) -> Option<VarId> {
@@ -150,11 +159,11 @@ fn plate_of(hir: &mut Hir, cells: usize, span: Span) -> (PlateId, AxisId) {
 }
 
 /// The slots that differ from draw to draw: noise of rows, what depends on it, and the factors of draws.
-fn varying(joint: &Joint, rows: PlateId) -> HashSet<SlotId> {
-    let of_rows = |s: &SlotId| joint.slot(*s).dims.contains(&rows);
+fn varying(joint: &Joint, rows: impl Fn(PlateId) -> bool) -> HashSet<SlotId> {
+    let of_rows = |s: &SlotId| joint.slot(*s).dims.iter().any(|d| rows(*d));
     let noise = joint.unconstrained.iter().filter(|u| !u.point).map(|u| u.slot).filter(of_rows);
-    let path = joint.written.as_ref().and_then(|w| w.path).map(|p| p.1);
-    let mut out: HashSet<SlotId> = noise.chain(path).collect();
+    let paths = joint.written.iter().flat_map(|w| &w.paths).map(|p| p.1);
+    let mut out: HashSet<SlotId> = noise.chain(paths).collect();
     loop {
         let before = out.len();
         for def in &joint.defs {

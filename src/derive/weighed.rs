@@ -1,4 +1,5 @@
-//! Draws of a written guide that are weighed against each other: several of each row of a minibatch.
+//! Draws of a written guide that are weighed against each other: several of each row of a minibatch. Rows that belong to a member
+//! are weighed with it, since they are independent of those of other members alone: a draw is then of a member and all its rows.
 //!
 //! With w = p/q of each draw and w̃ = w / Σ w over the draws of a row, both estimators give the model's params Σ w̃ ∇ log p; they
 //! differ in what the guide is told.
@@ -18,7 +19,7 @@ use super::Purpose;
 use super::batch::given;
 use super::joint::*;
 use super::translate::{Source, Translator};
-use crate::hir::{AxisId, DistUse, FitValue, LocalId, PlateId, VarId};
+use crate::hir::{AxisId, DistUse, LocalId, VarId};
 use crate::infer::batches::Weighing;
 use crate::source::Span;
 
@@ -34,31 +35,24 @@ impl Translator<'_> {
     /// How a line of the guide with these arguments is weighed; `None`: as if there were one draw.
     pub(super) fn weighed(&mut self, var: VarId, dist: &DistUse) -> Option<Weighed> {
         let Purpose::Weighed(how) = self.purpose else { return None };
-        let rows = self.batch_plate()?;
-        let row = self.hir.var(var).axes.iter().copied().find(|a| self.hir.axis(*a).plate == rows)?;
+        let batched = |a: &AxisId| self.hir.batched.contains(&self.hir.axis(*a).plate);
+        let row = self.hir.var(var).axes.iter().copied().find(batched)?;
         let depends = |t: &Self| dist.args.iter().any(|(local, ..)| t.is_drawn(t.locals[local]));
         if how == Weighing::Doubly && depends(self) {
             return None;
         }
         let own = self.joint.written.as_ref().expect("a written guide is at work");
-        let slot = match own.path {
-            Some((_, slot)) => slot,
+        let rows = self.hir.axis(row).plate;
+        let slot = match own.paths.iter().find(|p| self.joint.slot(p.1).dims == [rows]) {
+            Some((_, slot)) => *slot,
             None => {
                 let made = given(self.hir, &mut self.joint, "factor of a draw", vec![row]);
-                self.joint.written.as_mut().expect("seen above").path = Some(made);
+                self.joint.written.as_mut().expect("seen above").paths.push(made);
                 made.1
             }
         };
         let path = self.joint.intern(Node::Read { slot, index: vec![Ix::Axis(row)] });
         Some(Weighed { how, path })
-    }
-
-    /// The plate whose rows come in batches.
-    fn batch_plate(&self) -> Option<PlateId> {
-        self.hir.fit.iter().find_map(|o| match o.value {
-            FitValue::Batch(plate, _) => Some(plate),
-            _ => None,
-        })
     }
 
     /// Whether an expression depends on something that is drawn.

@@ -361,19 +361,22 @@ impl Fed<'_> {
         }
     }
 
-    /// Fill every buffer of the report at theta as it is set, and add up these.
-    pub fn sum_of(&mut self, ids: &[BufId], again: Option<&Model>, out: &mut [f64]) {
-        out.fill(0.0);
-        let mut add = |numbers: &[f64]| out.iter_mut().zip(numbers).for_each(|(o, x)| *o += x);
+    /// Fill every buffer of the report at theta as it is set, and hand out these one after the other.
+    pub fn numbers_of(
+        &mut self,
+        ids: impl Iterator<Item = BufId>,
+        again: Option<&Model>,
+        mut take: impl FnMut(&[f64]),
+    ) {
         match &mut self.0 {
             Kept::Compiled(kernels, workspace) => {
                 again.and_then(|m| m.kernels.as_ref().ok()).unwrap_or(kernels).report(workspace);
-                ids.iter().for_each(|id| add(workspace.buffer(*id)));
+                ids.for_each(|id| take(workspace.buffer(id)));
             }
             Kept::Interpreted(graph, theta, _) => {
                 let mut interp = Interp::new(graph);
                 interp.report(theta);
-                ids.iter().for_each(|id| add(interp.buffer(*id)));
+                ids.for_each(|id| take(interp.buffer(id)));
             }
         }
     }

@@ -14,7 +14,7 @@ use vic::report::FitReport;
 use super::batches::plan;
 use super::support::{compile, fit, summaries, theta};
 
-fn files(tables: &[(&str, String)]) -> Inputs {
+pub fn files(tables: &[(&str, String)]) -> Inputs {
     let file = |(table, text): &(&str, String)| DataFile {
         table: Some((*table).into()),
         name: format!("{table}.csv"),
@@ -24,7 +24,7 @@ fn files(tables: &[(&str, String)]) -> Inputs {
 }
 
 /// A number without pattern in (-1, 1).
-fn noise(i: usize) -> f64 {
+pub fn noise(i: usize) -> f64 {
     (12.9898 * (i + 1) as f64).sin()
 }
 

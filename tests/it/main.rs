@@ -26,6 +26,7 @@ mod fuzz;
 mod fuzz_data;
 mod golden;
 mod group_batches;
+mod group_weighed;
 mod guide_draws;
 mod guides;
 mod habits;

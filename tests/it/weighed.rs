@@ -9,59 +9,62 @@ use vic::infer::batches::{Batch, Coordinates, Draws, Rows, Weighing};
 use super::support::{compile, csv, fit, summaries};
 
 /// Of one row, with as many draws as there are axes of the noise: what the steps are made of, at params and noise.
-struct Steps<'a> {
+pub struct Steps<'a> {
     rows: Box<dyn Rows + 'a>,
-    coordinates: Coordinates,
+    pub coordinates: Coordinates,
     how: Weighing,
-    batch: Batch,
+    pub batch: Batch,
     draws: Draws,
     /// Where the params stand in theta.
-    params: Vec<usize>,
+    pub params: Vec<usize>,
 }
 
 impl<'a> Steps<'a> {
-    fn of(compiled: &'a Compiled, how: Weighing, k: usize, params: &[&str]) -> Steps<'a> {
+    pub fn of(compiled: &'a Compiled, how: Weighing, k: usize, params: &[&str]) -> Steps<'a> {
         let batches = compiled.batches.as_ref().expect("asked for");
         let (rows, coordinates, names) = batches.several().expect("asked for");
         let at = |p: &&str| names.iter().position(|n| n == p).unwrap_or_else(|| panic!("no {p} in {names:?}"));
-        let batch = Batch::of(vec![0], vec![1.0 / k as f64; k]);
+        let mut batch = Batch::default();
+        batch.fill(&batches.kin, &[0], (1, k), 1.0 / k as f64);
         let params = params.iter().map(at).collect();
         Steps { rows: Box::new(rows), coordinates, how, batch, draws: Draws::new(1, k), params }
     }
 
     /// The bound of the row, and the gradient that a step follows, by the params as they are in theta.
-    fn at(&mut self, theta: &[f64]) -> (f64, Vec<f64>) {
+    pub fn at(&mut self, theta: &[f64]) -> (f64, Vec<f64>) {
         self.rows.take(&self.batch);
         self.rows.theta().copy_from_slice(theta);
         let psi = self.coordinates.begin();
         let own = (&psi[..], &self.batch, theta);
         let bound = self.draws.weigh(self.how, &mut *self.rows, &self.coordinates, own);
-        self.draws.tell(&mut *self.rows);
+        self.draws.tell(&mut *self.rows, &self.batch);
         self.rows.gradient();
         let by = self.rows.by_theta();
         (bound, self.params.iter().map(|p| by[*p]).collect())
     }
 }
 
-/// The trapezoidal rule for an expectation over a standard normal: its error is far below 1e-10 for what is smooth on the scale of
-/// a third.
-fn nodes() -> Vec<(f64, f64)> {
-    let step = 0.3;
-    (-26..=26).map(|i| f64::from(i) * step).map(|z| (z, step * (-0.5 * z * z).exp() / TAU.sqrt())).collect()
+/// The trapezoidal rule for an expectation over a standard normal, with so many nodes on each side: its error is far below 1e-10 for
+/// what is smooth on the scale of a step.
+fn nodes(step: f64, each: i32) -> Vec<(f64, f64)> {
+    (-each..=each).map(|i| f64::from(i) * step).map(|z| (z, step * (-0.5 * z * z).exp() / TAU.sqrt())).collect()
 }
 
-/// The mean over two numbers of noise of a function of theta, which has them at these places.
-fn mean(theta: &[f64], noise: &[usize], f: &mut dyn FnMut(&[f64]) -> Vec<f64>) -> Vec<f64> {
+/// The mean over the noise of a function of theta, which has it at these places. With more than two numbers of it the nodes are fewer,
+/// good to 1e-5.
+pub fn mean(theta: &[f64], noise: &[usize], f: &mut dyn FnMut(&[f64]) -> Vec<f64>) -> Vec<f64> {
     let mut theta = theta.to_vec();
     let mut sum: Vec<f64> = vec![];
-    let nodes = nodes();
-    for (a, wa) in &nodes {
-        for (b, wb) in &nodes {
-            (theta[noise[0]], theta[noise[1]]) = (*a, *b);
-            let values = f(&theta);
-            sum.resize(values.len(), 0.0);
-            sum.iter_mut().zip(values).for_each(|(s, v)| *s += wa * wb * v);
+    let nodes = if noise.len() > 2 { nodes(0.55, 11) } else { nodes(0.3, 26) };
+    for all in 0..nodes.len().pow(noise.len() as u32) {
+        let (mut rest, mut weight) = (all, 1.0);
+        for at in noise {
+            let (z, w) = nodes[rest % nodes.len()];
+            (theta[*at], weight, rest) = (z, weight * w, rest / nodes.len());
         }
+        let values = f(&theta);
+        sum.resize(values.len(), 0.0);
+        sum.iter_mut().zip(values).for_each(|(s, v)| *s += weight * v);
     }
     sum
 }
@@ -83,7 +86,7 @@ fn model(fit: &str) -> Compiled {
 }
 
 /// theta, with the params where they stand, and the places of the noise.
-fn placed(steps: &mut Steps, values: &[f64]) -> (Vec<f64>, Vec<usize>) {
+pub fn placed(steps: &mut Steps, values: &[f64]) -> (Vec<f64>, Vec<usize>) {
     let mut theta = vec![0.0; steps.coordinates.dim()];
     let noise = (0..theta.len()).filter(|i| !steps.params.contains(i)).collect();
     steps.params.iter().zip(values).for_each(|(p, v)| theta[*p] = *v);
@@ -127,7 +130,7 @@ fn the_bound_rises_with_the_draws() {
     let mut alone = theta[..theta.len() - 1].to_vec();
     let at = (0..alone.len()).find(|i| !steps.params.contains(i)).expect("the noise");
     steps.params.iter().zip([a, 0.3, 0.2, -0.2]).for_each(|(p, v)| alone[*p] = v);
-    let one: f64 = nodes()
+    let one: f64 = nodes(0.3, 26)
         .iter()
         .map(|(z, w)| {
             alone[at] = *z;

@@ -20,6 +20,7 @@ use crate::diag::{Code, Diagnostic, Diags};
 use crate::driver::{Compiled, Session};
 use crate::hir::{FitValue, Hir, PlateId, VarId, VarKind, Written};
 use crate::infer::batches::{FIRST_LOG_SD, Kind, Part, Weighing};
+use crate::lower::graph::BufId;
 use crate::lower::{self, Feed, Layout};
 use crate::run::Model;
 use crate::source::Span;
@@ -86,14 +87,15 @@ pub fn compile(
         return None;
     }
     // A divergence that is softened is no sum over rows.
-    let summed = hir.written.is_some() && !soft.share && !soft.free && !along;
-    let scores = if summed { add_scores(&mut hir, &mut prepared.joint, plate) } else { vec![] };
+    let summed = hir.written.is_some() && !soft.share && !soft.free;
+    let plates: Vec<PlateId> = prepared.levels.iter().map(|l| l.plate).collect();
+    let scores = if summed { add_scores(&mut hir, &mut prepared.joint, &plates) } else { vec![] };
     let Prepared { joint, all, levels, kinship, softened } = &prepared;
     let given: Vec<VarId> = softened.iter().flatten().copied().collect();
     let on_disk = disk.as_ref();
     let small = Small { hir: &hir, joint, all, levels, kinship, rows, given: &given, on_disk };
     let (model, layout, mut batches) = small.lower(starts.clone(), &mut session.diags)?;
-    batches.scores = scores.iter().filter_map(|v| layout.buffer(*v)).collect();
+    batches.scores = buffers(&layout, &scores);
     batches.softened = softened.map(|v| feed(&layout, v));
     if let Some((how, draws)) = weighing {
         let own = batches.parts.iter().zip(&joint.unconstrained);
@@ -127,6 +129,7 @@ pub fn compile(
             );
             return None;
         }
+        let before = Hir { batched: plates, ..before };
         let weighed = weighed(session, before, &bound, (plate, rows, total, at), starts, (how, draws), disk.as_mut())?;
         batches.weighed = Some(Box::new(weighed));
     }
@@ -205,10 +208,8 @@ pub(super) fn probing(
 
 /// What batches of members with rows of other tables cannot do.
 fn refused_along(hir: &Hir, at: Span) -> Option<Diagnostic> {
-    let o = hir.fit.iter().find(|o| match &o.value {
-        FitValue::Word(w) => o.name == "method" && matches!(w.as_str(), "iwae" | "forward_kl" | "cavi" | "em"),
-        _ => false,
-    })?;
+    let closed = |v: &FitValue| matches!(v, FitValue::Word(w) if matches!(w.as_str(), "cavi" | "em"));
+    let o = hir.fit.iter().find(|o| o.name == "method" && closed(&o.value))?;
     let what = "this method takes rows one by one, and the members of a batch have rows of their own";
     let d =
         Code::BATCH_WITH.at(if o.span == Span::default() { at } else { o.span }, what).here("not with such batches");
@@ -320,18 +321,21 @@ fn weighed(
     let whole = derive::joint_for(&mut hir, Purpose::Weighed(how), &lower::known_size(bound));
     let mut bound = bound.clone();
     bound.add_derived(&hir);
-    let slopes = whole.written.as_ref().and_then(|w| w.path).map(|p| p.0);
-    let n = bound.size(plate);
-    let ones = Values { dims: vec![n], numbers: vec![1.0; n].into() };
-    bound.values.extend(slopes.map(|v| (v, ones)));
+    let paths: Vec<VarId> = whole.written.iter().flat_map(|w| &w.paths).map(|p| p.0).collect();
+    let over = |v: VarId| hir.axis(hir.var(v).axes[0]).plate;
+    let paths: Vec<(PlateId, VarId)> = paths.into_iter().map(|v| (over(v), v)).collect();
+    for (p, v) in &paths {
+        let n = bound.size(*p);
+        bound.values.insert(*v, Values { dims: vec![n], numbers: vec![1.0; n].into() });
+    }
     let prepared =
         prepare(session, &mut hir, &bound, &whole, (plate, rows, total, at), Soft::default(), disk.as_deref_mut())?;
     let Prepared { mut joint, mut all, levels, kinship, .. } = prepared;
-    let several = several(&mut hir, &mut joint, plate, draws, levels[0].weight, at);
+    let several = several(&mut hir, &mut joint, &levels, draws, at);
     let Several { draws: of, weights, scores } = several.map_err(|d| session.diags.push(d)).ok()?;
     all.add_derived(&hir);
     all.plates[of.0 as usize].size = draws;
-    let given: Vec<VarId> = slopes.into_iter().chain([weights]).collect();
+    let given: Vec<VarId> = paths.iter().map(|p| p.1).chain(weights.iter().copied()).collect();
     let on_disk = disk.as_deref();
     let (levels, kinship) = (&levels[..], &kinship);
     let small = Small { hir: &hir, joint: &joint, all: &all, levels, kinship, rows, given: &given, on_disk };
@@ -339,12 +343,18 @@ fn weighed(
     for (part, u) in batches.parts.iter_mut().zip(&joint.unconstrained) {
         part.draws = layout.place(u.slot).and_then(|p| p.plates.iter().position(|p| *p == of));
     }
+    let path = |l: &Level| paths.iter().find(|p| p.0 == l.plate).map(|p| p.1);
     batches.draws = Some(Draws {
-        weights: feed(&layout, Some(weights)).expect("all rows have a weight"),
-        slopes: feed(&layout, slopes),
-        scores: scores.iter().filter_map(|v| layout.buffer(*v)).collect(),
+        weights: weights.iter().map(|v| feed(&layout, Some(*v))).collect(),
+        slopes: levels.iter().map(|l| feed(&layout, path(l))).collect(),
+        scores: buffers(&layout, &scores),
     });
     Some(Weighed { model, batches })
+}
+
+/// Where these reports are, each with the number of its plate.
+fn buffers(layout: &Layout, scores: &[(usize, VarId)]) -> Vec<(usize, BufId)> {
+    scores.iter().filter_map(|(level, v)| Some((*level, layout.buffer(*v)?))).collect()
 }
 
 fn feed(layout: &Layout, var: Option<VarId>) -> Option<Feed> {

@@ -91,10 +91,32 @@ impl<'m> Feeding<'m> {
         again
     }
 
-    /// What each row adds to the log joint, at theta as it is set.
-    pub fn scores(&mut self, out: &mut [f64]) {
+    /// What each row of the batch taken adds to the log joint, with what belongs to it, at theta as it is set.
+    pub fn scores(&mut self, batch: &Batch, out: &mut [f64]) {
         let again = self.again();
-        self.workshop.during(|| self.fed.sum_of(&self.batches.scores, again, out));
+        self.add_up(&self.batches.scores, again, batch, out);
+    }
+
+    /// The sums of these reports by draw of a member.
+    fn add_up(&mut self, scores: &[(usize, BufId)], again: Option<&Model>, batch: &Batch, out: &mut [f64]) {
+        out.fill(0.0);
+        let mut levels = scores.iter().map(|s| s.0);
+        let add = |numbers: &[f64]| {
+            let level = levels.next().expect("one for each report");
+            for (draw, x) in numbers.iter().enumerate() {
+                batch.owner(level, draw).into_iter().for_each(|d| out[d] += x);
+            }
+        };
+        self.workshop.during(|| self.fed.numbers_of(scores.iter().map(|s| s.1), again, add));
+    }
+
+    /// Give each draw of the rows of a plate the number of its member's draw, and 0 to rows that fill the batch up.
+    fn hand_down(&mut self, feeds: &[Option<Feed>], batch: &Batch, numbers: &[f64]) {
+        for (level, feed) in feeds.iter().enumerate() {
+            let Some(feed) = feed else { continue };
+            let of = |draw: usize| batch.owner(level, draw).map_or(0.0, |d| numbers[d]);
+            self.fed.numbers(feed.buf, |out| out.iter_mut().enumerate().for_each(|(draw, x)| *x = of(draw)));
+        }
     }
 
     /// Hand out the buffers of the report that are asked for, at theta as it is set.
@@ -128,20 +150,14 @@ impl Rows for Feeding<'_> {
                 rows.iter().enumerate().rev().for_each(|(at, row)| places[*row] = at as u32);
             }
         }
-        let weights = &batch.weights;
         for whole in &self.batches.whole {
             let rows = &self.rows[whole.level];
             let store = match &whole.numbers {
                 Numbers::Rows(store) => store,
-                Numbers::Weights if whole.level > 0 => {
-                    let weight = |r: usize| batch.weight(whole.level, r);
-                    self.fed
-                        .numbers(whole.feed.buf, |out| out.iter_mut().enumerate().for_each(|(r, w)| *w = weight(r)));
-                    continue;
-                }
                 Numbers::Weights => {
                     // What does not differ from draw to draw counts for all of them.
-                    let total = |r: usize| weights.iter().skip(r).step_by(rows.len()).sum();
+                    let draws = batch.weights.len() / batch.rows.len();
+                    let total = |r: usize| (0..draws).map(|d| batch.weight(whole.level, r + d * rows.len())).sum();
                     self.fed.numbers(whole.feed.buf, |out| out.iter_mut().enumerate().for_each(|(r, w)| *w = total(r)));
                     continue;
                 }
@@ -165,22 +181,20 @@ impl Rows for Feeding<'_> {
             }
         }
         if let Some(draws) = &self.batches.draws {
-            self.fed.numbers(draws.weights.buf, |out| out.copy_from_slice(weights));
+            self.hand_down(&draws.weights, batch, &batch.weights);
         }
     }
 
-    fn weigh(&mut self, weights: &[f64], slopes: &[f64]) {
+    fn weigh(&mut self, batch: &Batch, weights: &[f64], slopes: &[f64]) {
         self.renew();
         let Some(draws) = &self.batches.draws else { return };
-        self.fed.numbers(draws.weights.buf, |out| out.copy_from_slice(weights));
-        if let Some(feed) = &draws.slopes {
-            self.fed.numbers(feed.buf, |out| out.copy_from_slice(slopes));
-        }
+        self.hand_down(&draws.weights, batch, weights);
+        self.hand_down(&draws.slopes, batch, slopes);
     }
 
-    fn log_joints(&mut self, out: &mut [f64]) {
+    fn log_joints(&mut self, batch: &Batch, out: &mut [f64]) {
         if let Some(draws) = &self.batches.draws {
-            self.workshop.during(|| self.fed.sum_of(&draws.scores, None, out));
+            self.add_up(&draws.scores, None, batch, out);
         }
     }
 

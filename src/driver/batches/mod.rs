@@ -50,8 +50,9 @@ pub struct Batches {
     /// What the divergence of the guide from the prior is multiplied by, and from where on it counts.
     softened: [Option<Feed>; 2],
     parts: Vec<Part>,
-    /// Reports that sum to the log joint of each row, where a guide is written that may draw for rows.
-    scores: Vec<BufId>,
+    /// Reports that sum to the log joint of each row with what belongs to it, where a guide is written that may draw for rows; by the
+    /// number of the plate that they run over.
+    scores: Vec<(usize, BufId)>,
     /// If draws of rows are weighed against each other, the model with all of them, which the fit steps by.
     weighed: Option<Box<Weighed>>,
     /// In that model: what its draws are given, and say.
@@ -65,10 +66,11 @@ struct Weighed {
 }
 
 struct Draws {
-    weights: Feed,
-    slopes: Option<Feed>,
-    /// These sum to the log joint of each draw.
-    scores: Vec<BufId>,
+    /// By plate of the batch, where something there differs from draw to draw.
+    weights: Vec<Option<Feed>>,
+    slopes: Vec<Option<Feed>>,
+    /// These sum to the log joint of each draw, as those of one draw do.
+    scores: Vec<(usize, BufId)>,
 }
 
 impl Batches {

@@ -1,4 +1,4 @@
-//! How well a guide fits the posterior of each row: k-hat of the row's own importance weights.
+//! How well a guide fits the posterior of each row, or member with its rows: k-hat of its own importance weights.
 
 use super::Batches;
 use super::feed::Feeding;
@@ -30,13 +30,12 @@ pub(super) fn row_weights(
     let rows: Vec<usize> = (0..looked_at).map(|i| i * batches.total / looked_at).collect();
     let mut z = vec![0.0; coordinates.dim()];
     let mut batch = Batch::default();
-    let model = compiled.model.reporting(&batches.scores);
+    let model = compiled.model.reporting(&batches.scores.iter().map(|s| s.1).collect::<Vec<_>>());
     let again = model.redrawing(&coordinates.redrawn());
     let mut feeding = Feeding::on(threads, plan.single, model.fed(), batches).redrawing(&again);
     let (mut log_w, mut k_hats) = (vec![0.0; plan.batch], vec![]);
     for (c, own) in rows.chunks(plan.batch).enumerate() {
-        batch.rows = own.iter().copied().cycle().take(plan.batch).collect();
-        batch.weights = vec![1.0; plan.batch];
+        batch.fill(&plan.kin, own, (plan.batch, 1), 1.0);
         feeding.take(&batch);
         let mut weights = vec![vec![]; own.len()];
         for d in 0..DRAWS {
@@ -49,7 +48,7 @@ pub(super) fn row_weights(
                 0 => coordinates.place(psi, &batch, &z, feeding.theta()),
                 _ => coordinates.redraw(psi, &batch, &z, feeding.theta()),
             }
-            feeding.scores(&mut log_w);
+            feeding.scores(&batch, &mut log_w);
             coordinates.row_surprise(psi, &batch, &z, &mut log_w);
             weights.iter_mut().zip(&log_w).for_each(|(all, w)| all.push(*w));
         }
@@ -58,24 +57,26 @@ pub(super) fn row_weights(
     Some(RowWeights::new(&k_hats, DRAWS))
 }
 
-/// What each row adds to the log joint, as variables over the rows: one per axis that terms run over the rows by.
-pub fn add_scores(hir: &mut Hir, joint: &mut Joint, plate: PlateId) -> Vec<VarId> {
-    let mut sums: Vec<(AxisId, NodeId)> = vec![];
+/// What each row adds to the log joint, as variables over the rows of these plates, with the number of the plate: one per axis that terms
+/// run over the rows by.
+pub fn add_scores(hir: &mut Hir, joint: &mut Joint, plates: &[PlateId]) -> Vec<(usize, VarId)> {
+    let level = |hir: &Hir, a: AxisId| plates.iter().position(|p| *p == hir.axis(a).plate);
+    let mut sums: Vec<(AxisId, usize, NodeId)> = vec![];
     for i in 0..joint.terms.len() {
         let term = joint.terms[i].clone();
-        let Some(&over) = term.axes.iter().find(|a| hir.axis(**a).plate == plate) else { continue };
+        let Some((over, level)) = term.axes.iter().find_map(|a| Some((*a, level(hir, *a)?))) else { continue };
         let others: Vec<AxisId> = term.axes.iter().copied().filter(|a| *a != over).collect();
         let value = match others.is_empty() {
             true => term.value,
             false => joint.intern(Node::Reduce { op: Fold::Sum, axes: others, filter: None, body: term.value }),
         };
         match sums.iter_mut().find(|s| s.0 == over) {
-            Some(sum) => sum.1 = joint.intern(Node::Binary(BinOp::Add, sum.1, value)),
-            None => sums.push((over, value)),
+            Some(sum) => sum.2 = joint.intern(Node::Binary(BinOp::Add, sum.2, value)),
+            None => sums.push((over, level, value)),
         }
     }
     let mut out = vec![];
-    for (axis, value) in sums {
+    for (axis, level, value) in sums {
         let var = VarId(hir.vars.len() as u32);
         hir.vars.push(Var {
             name: "log joint of a row".into(),
@@ -86,14 +87,18 @@ pub fn add_scores(hir: &mut Hir, joint: &mut Joint, plate: PlateId) -> Vec<VarId
             ty: Ty::Real,
             constraint: Constraint::None,
         });
-        joint.slots.push(Slot { name: "log joint of a row".into(), dims: vec![plate], kind: SlotKind::Defined });
+        joint.slots.push(Slot {
+            name: "log joint of a row".into(),
+            dims: vec![plates[level]],
+            kind: SlotKind::Defined,
+        });
         let slot = SlotId(joint.slots.len() as u32 - 1);
         joint.defs.push(Def {
             var: Some(var),
             report_only: true,
             ..Def::new(slot, vec![axis], value, Span::default())
         });
-        out.push(var);
+        out.push((level, var));
     }
     out
 }

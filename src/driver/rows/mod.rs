@@ -202,7 +202,7 @@ impl Question<'_> {
         }
         bound.values.insert(weight, Values { dims: vec![n], numbers: vec![1.0; n].into() });
         bound.values.insert(row, Values { dims: vec![n], numbers: (0..n).map(|i| i as f64).collect() });
-        let scores = add_scores(&mut hir, &mut joint, plate);
+        let scores = add_scores(&mut hir, &mut joint, &[plate]).into_iter().map(|s| s.1).collect();
         let fed: Vec<VarId> = shared.changing().collect();
         let rows = ROWS.min(n).max(1);
         let (joint, kinship) = (&joint, &Kinship::default());

@@ -249,14 +249,15 @@ impl Coordinates {
         }
     }
 
-    /// Add minus the log density of each draw of each row from `z`, rows first.
+    /// Add minus the log density of each draw of each member from `z`, members first: of what it has to itself, and of its rows.
     pub fn row_surprise(&self, psi: &[f64], batch: &Batch, z: &[f64], out: &mut [f64]) {
         for (kind, place, z) in self.split(z) {
             let Place::Rows(level, own) = place else { continue };
             let rows = batch.rows_of(*level);
             let log_sd = |o: &Own| if kind == Kind::Drawn { psi[self.logs + o.at(rows)] } else { 0.0 };
-            if kind.is_drawn() {
-                z.iter().zip(own).for_each(|(z, o)| out[o.draw] += 0.5 * (z * z + TAU.ln()) + log_sd(o));
+            for (z, o) in z.iter().zip(own).filter(|_| kind.is_drawn()) {
+                let draw = batch.owner(*level, o.draw);
+                draw.into_iter().for_each(|d| out[d] += 0.5 * (z * z + TAU.ln()) + log_sd(o));
             }
         }
     }

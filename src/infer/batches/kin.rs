@@ -36,9 +36,9 @@ pub struct Along {
 }
 
 impl Along {
-    /// The weight of a row, given those of the members.
-    pub fn weight(&self, row: usize, weights: &[f64]) -> f64 {
-        if self.of[row] == NOBODY { 0.0 } else { weights[self.of[row]] }
+    /// The member that a row belongs to, by its place in the batch; `None` for a row that fills it up.
+    pub fn owner(&self, row: usize) -> Option<usize> {
+        Some(self.of[row]).filter(|of| *of != NOBODY)
     }
 }
 
@@ -106,9 +106,9 @@ mod tests {
         let mut out = vec![];
         kin.gather(&[3, 2], &mut out);
         assert_eq!(out[0].rows, [0, 4, 3, 0, 4]);
-        let weights = |along: &Along| (0..5).map(|i| along.weight(i, &[7.0, 9.0])).collect::<Vec<_>>();
-        assert_eq!(weights(&out[0]), [7.0, 7.0, 9.0, 0.0, 0.0]);
+        let owners = |along: &Along| (0..5).map(|i| along.owner(i)).collect::<Vec<_>>();
+        assert_eq!(owners(&out[0]), [Some(0), Some(0), Some(1), None, None]);
         kin.gather(&[1], &mut out);
-        assert_eq!((out[0].rows.len(), weights(&out[0])), (5, vec![0.0; 5]));
+        assert_eq!((out[0].rows.len(), owners(&out[0])), (5, vec![None; 5]));
     }
 }

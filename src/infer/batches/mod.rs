@@ -35,10 +35,11 @@ use train::Training;
 pub trait Rows {
     /// Take the rows of a batch, each draw of each with the factor of what it adds: rows first.
     fn take(&mut self, batch: &Batch);
-    /// Give the draws of the rows taken other factors, and each the factor of its slopes.
-    fn weigh(&mut self, weights: &[f64], slopes: &[f64]);
-    /// The log joint of each draw of each row at theta, without its factor; what is added once is left out.
-    fn log_joints(&mut self, out: &mut [f64]);
+    /// Give the draws of the batch taken other factors, and each the factor of its slopes.
+    fn weigh(&mut self, batch: &Batch, weights: &[f64], slopes: &[f64]);
+    /// The log joint of each draw of each row of the batch taken, with what belongs to it, at theta, without its factor; what is added
+    /// once is left out.
+    fn log_joints(&mut self, batch: &Batch, out: &mut [f64]);
     /// Drop units of nets at random, those of this seed and step; `None`: none.
     fn drop_out(&mut self, step: Option<(u64, usize)>);
     /// Draw the cells of binarised columns of the rows taken anew, those of this seed and step.

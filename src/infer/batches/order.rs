@@ -1,6 +1,6 @@
 //! The order in which rows come, and the batches that it makes.
 
-use super::{Along, Plan};
+use super::{Along, Kin, Plan};
 use crate::infer::rng::Stream;
 
 /// The rows of one batch with the weights of their draws, rows first; a smaller one is filled up with its own rows, which count nothing.
@@ -23,21 +23,32 @@ impl Batch {
         if level == 0 { &self.rows } else { &self.along[level - 1].rows }
     }
 
-    /// The weight of a draw of a row.
+    /// The draw of a member that a draw of a row of its belongs to, draws being numbered rows first; `None` for a row that fills the
+    /// batch up. A draw of a member is its own.
+    pub fn owner(&self, level: usize, draw: usize) -> Option<usize> {
+        let Some(along) = level.checked_sub(1).map(|l| &self.along[l]) else { return Some(draw) };
+        let (row, of_row) = (draw % along.rows.len(), draw / along.rows.len());
+        Some(along.owner(row)? + of_row * self.rows.len())
+    }
+
+    /// The weight of a draw of a row: that of its member.
     pub fn weight(&self, level: usize, draw: usize) -> f64 {
-        if level == 0 { self.weights[draw] } else { self.along[level - 1].weight(draw, &self.weights) }
+        self.owner(level, draw).map_or(0.0, |d| self.weights[d])
     }
 
     /// Batch `k` of an epoch that goes through the rows in this order.
     pub fn set(&mut self, plan: &Plan, order: &[usize], k: usize) {
         let own = &order[k * plan.batch..((k + 1) * plan.batch).min(order.len())];
-        let weight = plan.batches() as f64 / plan.draws() as f64;
+        self.fill(&plan.kin, own, (plan.batch, plan.draws()), plan.batches() as f64 / plan.draws() as f64);
+    }
+
+    /// These rows, of so many that there is room for, with so many draws each, all of this weight.
+    pub fn fill(&mut self, kin: &Kin, own: &[usize], (rows, draws): (usize, usize), weight: f64) {
         self.rows.clear();
         self.weights.clear();
-        self.rows.extend(own.iter().cycle().take(plan.batch));
-        let all = 0..plan.batch * plan.draws();
-        self.weights.extend(all.map(|i| if i % plan.batch < own.len() { weight } else { 0.0 }));
-        plan.kin.gather(own, &mut self.along);
+        self.rows.extend(own.iter().cycle().take(rows));
+        self.weights.extend((0..rows * draws).map(|i| if i % rows < own.len() { weight } else { 0.0 }));
+        kin.gather(own, &mut self.along);
     }
 }
 

@@ -154,7 +154,7 @@ impl<'a> Training<'a> {
         let own = (&s.psi[..], &self.batch, &self.z[..]);
         let rows = plan.weighing.map(|(how, _)| self.draws.weigh(how, self.target, self.coordinates, own));
         if rows.is_some() {
-            self.draws.tell(self.target);
+            self.draws.tell(self.target, &self.batch);
             s.values += 1;
         }
         let value = self.target.gradient();

@@ -1,4 +1,4 @@
-//! Several draws per row, weighed against each other.
+//! Several draws per row, or per member with all its rows, weighed against each other.
 
 use super::{Batch, Coordinates, Rows};
 
@@ -71,7 +71,7 @@ impl Draws {
         coordinates: &Coordinates,
         (psi, batch, z): (&[f64], &Batch, &[f64]),
     ) -> f64 {
-        target.log_joints(&mut self.joints);
+        target.log_joints(batch, &mut self.joints);
         self.log_w.clone_from(&self.joints);
         coordinates.row_surprise(psi, batch, z, &mut self.log_w);
         let n = self.rows.len();
@@ -80,9 +80,9 @@ impl Draws {
         weigh(how, &self.log_w, &self.rows, &mut self.weights, &mut self.slopes)
     }
 
-    /// Let the target count each draw by its weight.
-    pub fn tell(&self, target: &mut dyn Rows) {
-        target.weigh(&self.weights, &self.slopes);
+    /// Let the target, which has this batch, count each draw by its weight.
+    pub fn tell(&self, target: &mut dyn Rows, batch: &Batch) {
+        target.weigh(batch, &self.weights, &self.slopes);
     }
 
     /// What the draws add to the log joint by the factors of the batch.
