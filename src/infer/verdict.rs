@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::batches::RowWeights;
+use super::batches::{RowWeights, Unit};
 use super::blocks::Blocks;
 use super::drift::{ACCEPTED, Drift};
 use super::importance::{Draws, EQUAL, FORGOTTEN, Origin, USABLE};
@@ -57,8 +57,8 @@ pub enum Remedy {
     Epochs(usize),
     /// A fit to all rows at once.
     Whole,
-    /// A guide of rows that reaches further.
-    Wider,
+    /// A guide of rows, or members, that reaches further.
+    Wider(Unit),
 }
 
 /// A fault that a test found.
@@ -91,7 +91,7 @@ pub struct Figures {
     /// Of a large model, k-hat by block of its plates; not part of the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub k_hat_blocks: Option<Blocks>,
-    /// Of a fit in batches, k-hat of rows.
+    /// Of a fit in batches, k-hat of rows or members.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub k_hat_rows: Option<RowWeights>,
     /// R̂ of the chains that moved the draws, or the largest of a sampler's.
@@ -102,7 +102,7 @@ pub struct Figures {
     /// Share of the paths that left the posterior, of chains that moved the draws.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diverging: Option<f64>,
-    /// Of a fit in batches: how much the bound rose from one tenth of the epochs to the last, per row, and its standard error.
+    /// Of a fit in batches: how much the bound rose from one tenth of the epochs to the last, per row or member, and its standard error.
     pub rise: Option<(f64, f64)>,
     pub drift: Option<DriftFigures>,
     pub starts: Vec<StartFigures>,

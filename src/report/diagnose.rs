@@ -183,18 +183,21 @@ fn weights(figures: &Value, say: &mut impl FnMut(String)) {
     blocks(figures, say);
 }
 
-/// k-hat of rows.
+/// k-hat of rows, or of members.
 fn rows(figures: &Value, say: &mut impl FnMut(String)) {
     let rows = &figures["k_hat_rows"];
     let (Some(n), Some(above)) = (rows["rows"].as_u64(), rows["above"].as_u64()) else { return };
     let quantile = |name: &str| rows[name].as_f64().map_or("weights all alike".into(), |k| format!("{k:.2}"));
-    let meaning = match above {
-        0 => "weights of the guide's draws can correct what it says of a row, as `vic score --samples` does",
-        _ => "there the row's posterior is wider than its guide; `vic score --samples` tells which rows",
+    let (title, unit) = if rows["unit"] == "member" { ("Members", "member") } else { ("Rows", "row") };
+    let meaning = match (above, unit) {
+        (0, "row") => "weights of the guide's draws can correct what it says of a row, as `vic score --samples` does",
+        (_, "row") => "there the row's posterior is wider than its guide; `vic score --samples` tells which rows",
+        (0, _) => "weights of the guide's draws can correct what it says of a member and its rows",
+        _ => "there the posterior of a member and its rows is wider than their guide",
     };
     say(format!(
-        "\nRows\n  Of {n} rows from all over the table, the importance weights of {} draws each: the middle k-hat is {}, a tenth of\n  \
-         the rows is above {}, and {above} of them are above 0.7: {meaning}.",
+        "\n{title}\n  Of {n} {unit}s from all over the table, the importance weights of {} draws each: the middle k-hat is {}, a tenth of\n  \
+         the {unit}s is above {}, and {above} of them are above 0.7: {meaning}.",
         rows["draws"],
         quantile("half"),
         quantile("tenth")

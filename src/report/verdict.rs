@@ -119,7 +119,9 @@ pub fn next(fit: &FitReport, verdict: &Verdict) -> Option<String> {
         Remedy::Draws => command(&format!("--draws {}", draws(4))),
         Remedy::Epochs(n) => format!("write `epochs: {n}` in the `fit` block"),
         Remedy::Whole => "if the rows fit in memory, remove `batch` and see whether the means agree".into(),
-        Remedy::Wider => "let more of the row be read by the guide, or give it a flow; `method: iwae` weighs several draws of each row".into(),
+        Remedy::Wider(unit) => format!(
+            "let more of the {unit} be read by the guide, or give it a flow; `method: iwae` weighs several draws of each {unit}"
+        ),
         Remedy::Prior => match worst.names.first() {
             Some(name) => format!("give `{name}` a proper prior, or data that inform it"),
             None => "give every latent a proper prior".into(),

@@ -288,7 +288,8 @@ fit { batch: groups(10), epochs: 400, optimizer: adam(0.02) }";
     // Members may be held out, all their rows with them.
     let held = text.replace("epochs: 400", "epochs: 30, holdout: 0.2, patience: 30");
     let report = fit(&compile(&held, &data), &FitRequest::default());
-    assert!(report.stop_reason.contains("The bound of the 10 rows that were held out"), "{}", report.stop_reason);
+    assert!(report.stop_reason.contains("The bound of the 10 members that were held out"), "{}", report.stop_reason);
+    assert!(report.stop_reason.contains(" nats per member"), "{}", report.stop_reason);
 }
 
 /// Latents of members and of their rows, with a guide that is written out: at noise of 0 both are at their means, `m x` and `c y`.

@@ -350,6 +350,7 @@ guide {
         .sum::<f64>()
         / 24.0;
     for r in [&iwae, &wake] {
+        assert!(r.stop_reason.contains(" nats per member"), "{}", r.stop_reason);
         let bound: f64 =
             r.stop_reason.split("draws is ").nth(1).and_then(|s| s.split(' ').next()?.parse().ok()).expect("said");
         let lower = r.elbo.expect("a guide has a bound").0 / 24.0;

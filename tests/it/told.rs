@@ -44,6 +44,14 @@ fn cases() -> Vec<(&'static str, String, &'static str)> {
                 .into(),
             "y,x,at\n2,0.4,a\n1,1.2,b\n4,-0.3,a\n2,1.6,b\n",
         ),
+        (
+            "members",
+            "data rows { y: real, at: category }\nlatent z[at] ~ Normal(0, 1)\nlatent b[rows] ~ Normal(z[at], 0.6)\n\
+             observe y ~ Normal(b, 0.5)\nguide {\n  param m: real = 0\n  param s: real > 0 = 0.1\n  z ~ Normal(m, s)\n  \
+             b ~ Normal(0.3 * y, s)\n}\nfit { batch: at(2), method: iwae, importance_samples: 3, epochs: 2, holdout: 0.3 }\n"
+                .into(),
+            "y,at\n2,a\n1,b\n4,a\n2,c\n-1,b\n0.5,d\n",
+        ),
         ("scored", written.replace("param a, b = 1", "param a = 1\n  param b = 1").replace("METHOD", "@score"), counts),
     ]
 }

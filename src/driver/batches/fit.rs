@@ -80,7 +80,7 @@ pub fn fit(
         true => None,
         false => row_weights(compiled, batches, &coordinates, &plan, &fitted.psi, options.threads),
     };
-    report.verdict = Some(batches::judge(&fitted, &coordinates, plan.total - plan.held, weights));
+    report.verdict = Some(batches::judge(&fitted, &coordinates, (plan.total - plan.held, plan.unit()), weights));
     (report.gradients, report.evaluations) = (fitted.gradients as u64, (fitted.gradients + fitted.values) as u64);
     if fitted.non_finite > 0 {
         report.doubts.push(format!(
@@ -143,21 +143,22 @@ fn own(plan: &Plan) -> Vec<(String, String)> {
 
 /// How the fit ended, in words.
 fn ending(plan: &Plan, fitted: &Fitted) -> String {
+    let unit = plan.unit();
     let mut done = format!("{} epochs of {} batches are done", fitted.epochs, plan.batches());
     if let Some(bound) = fitted.weighed {
         let (k, rows) = (plan.draws(), (plan.total - plan.held) as f64);
-        done += &format!(", the bound of {k} weighted draws is {:.3} nats per row", bound / rows);
+        done += &format!(", the bound of {k} weighted draws is {:.3} nats per {unit}", bound / rows);
     }
     if let Some((epoch, bound)) = fitted.best {
-        let held = format!("The bound of the {} rows that were held out was best after epoch {epoch}", plan.held);
-        return format!("{done}. {held}, {bound:.3} nats per row: what is reported is from there.");
+        let held = format!("The bound of the {} {unit}s that were held out was best after epoch {epoch}", plan.held);
+        return format!("{done}. {held}, {bound:.3} nats per {unit}: what is reported is from there.");
     }
     match fitted.rise {
         None => format!("{done}."),
         Some(rise) => {
             let rows = (plan.total - plan.held) as f64;
             let (rise, error) = (rise.nats / rows, rise.error / rows);
-            format!("{done}; in the last tenth of them the bound rose by {rise:.3} ± {error:.3} nats per row.")
+            format!("{done}; in the last tenth of them the bound rose by {rise:.3} ± {error:.3} nats per {unit}.")
         }
     }
 }

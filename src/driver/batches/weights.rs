@@ -54,7 +54,7 @@ pub(super) fn row_weights(
         }
         k_hats.extend(weights.iter().map(|w| smooth(w).k_hat));
     }
-    Some(RowWeights::new(&k_hats, DRAWS))
+    Some(RowWeights::new(&k_hats, DRAWS, plan.unit()))
 }
 
 /// What each row adds to the log joint, as variables over the rows of these plates, with the number of the plate: one per axis that terms

@@ -10,7 +10,7 @@ use crate::driver::posterior::check_draws;
 use crate::driver::trouble::{of_checkpoint, unsaved};
 use crate::driver::{Compiled, Session};
 use crate::hir::VarId;
-use crate::infer::batches::{Batch, judge, shuffle};
+use crate::infer::batches::{Batch, Unit, judge, shuffle};
 use crate::infer::conjugate::{Block, Form, Stochastic, Stopped};
 use crate::infer::{FitOptions, Progress};
 use crate::lower;
@@ -133,7 +133,7 @@ pub fn in_batches(
             format!("{} epochs of {} batches of closed-form updates are done.", fitted.epochs, plan.batches())
         }
     };
-    report.verdict = Some(judge(&fitted, &whole.coordinates(), plan.total, None));
+    report.verdict = Some(judge(&fitted, &whole.coordinates(), (plan.total, Unit::Row), None));
     report.evaluations = (fitted.gradients + fitted.values) as u64;
     if let (Some(error), Some(checkpoint)) = (&fitted.unsaved, &options.checkpoint) {
         report.doubts.push(unsaved(checkpoint, error));

@@ -1,5 +1,7 @@
 //! How far a fit in batches can be trusted: whether its bound has come to rest, and what nothing has tested.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::{Coordinates, Fitted};
@@ -24,9 +26,32 @@ const CERTAIN: f64 = 3.0;
 /// Share of batches without a finite log joint from which on the rest are no fair sample.
 const NON_FINITE: f64 = 0.01;
 
-/// k-hat of the importance weights of rows, each by itself.
+/// What batches are of, independent of each other given what all share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    Row,
+    /// With all rows of other plates that belong to it.
+    Member,
+}
+
+impl Unit {
+    fn is_row(&self) -> bool {
+        *self == Unit::Row
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_row() { "row" } else { "member" })
+    }
+}
+
+/// k-hat of the importance weights of rows, or of members with their rows, each by itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RowWeights {
+    #[serde(skip_serializing_if = "Unit::is_row")]
+    pub unit: Unit,
     /// Rows that were looked at, and draws of each.
     pub rows: usize,
     pub draws: usize,
@@ -38,12 +63,12 @@ pub struct RowWeights {
 }
 
 impl RowWeights {
-    pub fn new(k_hats: &[f64], draws: usize) -> RowWeights {
+    pub fn new(k_hats: &[f64], draws: usize, unit: Unit) -> RowWeights {
         let mut sorted = k_hats.to_vec();
         sorted.sort_by(f64::total_cmp);
         let at = |share: f64| sorted.get((share * sorted.len() as f64) as usize).copied().filter(|k| k.is_finite());
         let above = sorted.iter().filter(|k| **k >= USABLE).count();
-        RowWeights { rows: sorted.len(), draws, half: at(0.5), tenth: at(0.9), above }
+        RowWeights { unit, rows: sorted.len(), draws, half: at(0.5), tenth: at(0.9), above }
     }
 }
 
@@ -65,7 +90,12 @@ impl Rise {
 }
 
 /// Judge a fit over so many rows by how it went.
-pub fn judge(fitted: &Fitted, coordinates: &Coordinates, rows: usize, weights: Option<RowWeights>) -> Verdict {
+pub fn judge(
+    fitted: &Fitted,
+    coordinates: &Coordinates,
+    (rows, unit): (usize, Unit),
+    weights: Option<RowWeights>,
+) -> Verdict {
     let mut faults = vec![];
     let mut fault = |leaves, text: String, remedy| faults.push(Fault { leaves, text, names: vec![], remedy });
     let more = Remedy::Epochs(2 * fitted.epochs.max(LEAST));
@@ -82,7 +112,7 @@ pub fn judge(fitted: &Fitted, coordinates: &Coordinates, rows: usize, weights: O
         Some(r) if r.nats.abs() > left && r.nats.abs() > CERTAIN * r.error => {
             let way = if r.nats > 0.0 { "still rose" } else { "fell" };
             let text = format!(
-                "the bound {way} by {:.3} nats per row from one tenth of the epochs to the last",
+                "the bound {way} by {:.3} nats per {unit} from one tenth of the epochs to the last",
                 r.nats.abs() / rows as f64
             );
             fault(Trust::DoNotTrust, text, more);
@@ -101,10 +131,10 @@ pub fn judge(fitted: &Fitted, coordinates: &Coordinates, rows: usize, weights: O
     }
     if let Some(w) = weights.as_ref().filter(|w| w.above as f64 > NARROW * w.rows as f64) {
         let text = format!(
-            "k-hat is above {USABLE} for {} of {} rows: their posteriors are wider than the guide",
+            "k-hat is above {USABLE} for {} of {} {unit}s: their posteriors are wider than the guide",
             w.above, w.rows
         );
-        fault(Trust::MeansOnly, text, Remedy::Wider);
+        fault(Trust::MeansOnly, text, Remedy::Wider(unit));
     }
     if coordinates.has_latents() {
         let text = "the draws are the guide's own: in batches nothing weighs them against the posterior of all rows";

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use coordinates::{Coordinates, FIRST_LOG_SD, Kind, Part};
-pub use judge::{Rise, RowWeights, judge};
+pub use judge::{Rise, RowWeights, Unit, judge};
 pub use kin::{Along, Kin};
 pub use order::{Batch, shuffle};
 pub use step::{Descent, Moments, Optimizer, Rule, Schedule};
@@ -106,6 +106,11 @@ impl Plan {
         (self.total - self.held).div_ceil(self.batch).max(1)
     }
 
+    /// What bounds are told per.
+    pub fn unit(&self) -> Unit {
+        if self.kin.is_empty() { Unit::Row } else { Unit::Member }
+    }
+
     /// Draws of each row in a step.
     pub fn draws(&self) -> usize {
         self.weighing.map_or(1, |w| w.1)
@@ -129,7 +134,7 @@ pub struct Fitted {
     pub rise: Option<Rise>,
     /// Epochs that were gone through.
     pub epochs: usize,
-    /// Of rows that were held out: the epoch after which their bound was best, from 1, and that bound per row.
+    /// Of rows, or members, that were held out: the epoch after which their bound was best, from 1, and that bound per one.
     pub best: Option<(usize, f64)>,
     pub steps: usize,
     /// Evaluations of the log joint of a batch, with and without gradient.
