@@ -1,9 +1,10 @@
 //! What is known of discrete latents after a fit: probabilities per cell, and the most probable configuration.
 
 use super::Compiled;
+use crate::data::Bound;
 use crate::derive::{self, Purpose};
 use crate::diag::Diags;
-use crate::hir::{Discrete, Ty};
+use crate::hir::{Discrete, Hir, Ty, VarId};
 use crate::infer;
 use crate::lower;
 use crate::report::{Dim, ReportDiscrete};
@@ -23,7 +24,7 @@ pub fn discrete(compiled: &Compiled, theta: &[f64]) -> Vec<ReportDiscrete> {
     let mean: Vec<f64> =
         (0..dim).map(|i| theta[i..].iter().step_by(dim).sum::<f64>() / (theta.len() / dim) as f64).collect();
     let hir = &compiled.hir;
-    let (probabilities, path) = match hir.discrete.iter().all(|d| is_drawn(compiled, d)) {
+    let (probabilities, path) = match hir.discrete.iter().all(|d| is_drawn(hir, d.var)) {
         true => (vec![], vec![]),
         false => (probed(compiled, Purpose::Probabilities, &thinned), probed(compiled, Purpose::Path, &mean)),
     };
@@ -31,7 +32,7 @@ pub fn discrete(compiled: &Compiled, theta: &[f64]) -> Vec<ReportDiscrete> {
     let mut out = vec![];
     for d in &hir.discrete {
         let (cells, values) = sizes(compiled, d);
-        if is_drawn(compiled, d) {
+        if is_drawn(hir, d.var) {
             let probabilities = shares(compiled, d, theta, cells, values);
             let most_probable = largest(&probabilities, cells);
             out.extend(reported(compiled, d, probabilities, most_probable));
@@ -45,8 +46,8 @@ pub fn discrete(compiled: &Compiled, theta: &[f64]) -> Vec<ReportDiscrete> {
 }
 
 /// Whether the guide draws a discrete latent.
-pub(super) fn is_drawn(compiled: &Compiled, d: &Discrete) -> bool {
-    compiled.hir.written.as_ref().is_some_and(|w| w.draws(d.var))
+pub(super) fn is_drawn(hir: &Hir, var: VarId) -> bool {
+    hir.written.as_ref().is_some_and(|w| w.draws(var))
 }
 
 /// How many cells and values a discrete latent has.
@@ -54,6 +55,37 @@ pub(super) fn sizes(compiled: &Compiled, d: &Discrete) -> (usize, usize) {
     let size = |p| compiled.bound.size(p);
     let axes = compiled.hir.var(d.var).axes.iter();
     (axes.map(|a| size(compiled.hir.axis(*a).plate)).product(), size(d.plate))
+}
+
+/// Averages of the probabilities of a discrete latent's values: those of value `v` of cell `c` stand at `c + cells * v`. Draws at
+/// which a cell has none, since the log joint is not finite there, count for nothing in it.
+pub(super) struct Average {
+    sums: Vec<f64>,
+    /// By cell.
+    counts: Vec<f64>,
+}
+
+impl Average {
+    pub fn new(cells: usize, values: usize) -> Average {
+        Average { sums: vec![0.0; cells * values], counts: vec![0.0; cells] }
+    }
+
+    pub fn add(&mut self, p: &[f64]) {
+        let cells = self.counts.len();
+        for (c, count) in self.counts.iter_mut().enumerate() {
+            let own = || (c..p.len()).step_by(cells);
+            if own().all(|i| p[i].is_finite()) && own().any(|i| p[i] > 0.0) {
+                own().for_each(|i| self.sums[i] += p[i]);
+                *count += 1.0;
+            }
+        }
+    }
+
+    /// Not a number where no draw has any.
+    pub fn mean(&self) -> Vec<f64> {
+        let cells = self.counts.len();
+        self.sums.iter().enumerate().map(|(i, s)| s / self.counts[i % cells]).collect()
+    }
 }
 
 /// Per cell the value with the largest number, the first of equals; value `v` of cell `c` stands at `c + cells * v`.
@@ -91,9 +123,9 @@ pub(super) fn reported(
 
 /// The number at the first value of a latent that the guide draws: labels of numbers are these numbers; other values are drawn by their
 /// position.
-pub(super) fn first_value(compiled: &Compiled, d: &Discrete) -> f64 {
-    match compiled.hir.var(d.var).ty {
-        Ty::Int => compiled.bound.plate(d.plate).labels.first().and_then(|v| v.parse::<f64>().ok()).unwrap_or(0.0),
+pub(super) fn first_value(hir: &Hir, bound: &Bound, d: &Discrete) -> f64 {
+    match hir.var(d.var).ty {
+        Ty::Int => bound.plate(d.plate).labels.first().and_then(|v| v.parse::<f64>().ok()).unwrap_or(0.0),
         Ty::Real | Ty::Bool | Ty::Index(_) | Ty::Key | Ty::Date => 0.0,
     }
 }
@@ -102,7 +134,7 @@ pub(super) fn first_value(compiled: &Compiled, d: &Discrete) -> f64 {
 fn shares(compiled: &Compiled, d: &Discrete, theta: &[f64], cells: usize, values: usize) -> Vec<f64> {
     let dim = compiled.layout.dim();
     let mut counts = vec![0.0; cells * values];
-    let first = first_value(compiled, d);
+    let first = first_value(&compiled.hir, &compiled.bound, d);
     let mut reporter = compiled.model.reporter();
     let buffer = compiled.layout.buffer(d.var).expect("the guide draws it");
     for row in theta.chunks_exact(dim.max(1)) {
@@ -125,8 +157,27 @@ fn probed(compiled: &Compiled, purpose: Purpose, draws: &[f64]) -> Vec<f64> {
     infer::probed(&model, draws, compiled.layout.dim())
 }
 
+/// Latents that have no probabilities in some cells.
+fn unknown(found: &[ReportDiscrete]) -> impl Iterator<Item = String> {
+    found.iter().filter_map(|z| {
+        let without = |c: &usize| (0..z.values.len()).any(|v| z.probability(*c, v).is_nan());
+        let cells: Vec<usize> = (0..z.cells()).filter(without).collect();
+        let first = z.cell_name(*cells.first()?);
+        let (n, all) = (cells.len(), z.cells());
+        Some(format!(
+            "The probabilities of `{}` are not known in {n} of its {all} cells, such as `{first}`: the log joint is not finite there at any draw.",
+            z.name
+        ))
+    })
+}
+
+/// What is doubtful in what is said of discrete latents.
+pub(super) fn doubts(compiled: &Compiled, found: &[ReportDiscrete]) -> Vec<String> {
+    cut_short(compiled, found).into_iter().chain(unknown(found)).collect()
+}
+
 /// Counts whose priors were cut where these have next to no mass, and whose posteriors have some there.
-pub(super) fn cut_short(compiled: &Compiled, found: &[ReportDiscrete]) -> Vec<String> {
+fn cut_short(compiled: &Compiled, found: &[ReportDiscrete]) -> Vec<String> {
     const SOME: f64 = 1e-6;
     let cut = |name: &str| compiled.hir.discrete.iter().any(|d| d.cut && compiled.hir.var(d.var).name == name);
     let doubt = |z: &ReportDiscrete| {

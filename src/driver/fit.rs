@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::activity;
 use super::batches;
-use super::discrete::cut_short;
 use super::plan::{self, After};
 use super::posterior::{check_draws, noncentred, points, report_vars};
 use super::trouble::{
@@ -299,7 +298,7 @@ pub(super) fn told(
         report.doubts.push(unsaved(checkpoint, error));
     }
     report.trace = trace(&fit.trace);
-    report.doubts.extend(cut_short(compiled, &report.discrete));
+    report.doubts.extend(super::discrete::doubts(compiled, &report.discrete));
     report.doubts.extend(check_draws(&report));
     report.verdict = Some(verdict);
     Ok(report)
@@ -344,7 +343,7 @@ fn by_sampler(
     (report.gradients, report.evaluations) = (nuts.gradients as u64, nuts.gradients as u64);
     report.seconds = nuts.seconds;
     report.trace = trace(&nuts.trace);
-    report.doubts.extend(cut_short(compiled, &report.discrete));
+    report.doubts.extend(super::discrete::doubts(compiled, &report.discrete));
     report.doubts.extend(check_draws(&report));
     report.verdict = Some(verdict);
     Ok(report)

@@ -210,3 +210,19 @@ fn parquet_is_read_in_pieces_too() {
         assert_eq!(on_disk(&model, damaged, 1000).err().map(|e| e[0].0.clone()).as_deref(), Some("V0905"));
     }
 }
+
+/// Probabilities take another pass over all rows, in memory: of rows on disk the report says where they are to be had.
+#[test]
+fn probabilities_of_rows_on_disk_are_left_to_encode() {
+    let model = "data rows { y: bool, x: real[feature] from \"x*\" }
+plate kind = 2
+param m[kind] = [-1, 1]
+latent k[rows]: kind ~ Categorical(logit: 0)
+observe y ~ Bernoulli(logit: m[k])
+fit { batch: rows(16), epochs: 1 }
+";
+    let compiled = on_disk(model, text(200, 1), 1000).unwrap_or_else(|e| panic!("{e:?}"));
+    let report = fit(&compiled, &FitRequest::default());
+    assert!(report.discrete.is_empty());
+    assert!(report.doubts.iter().any(|d| d.contains("`k`") && d.contains("vic encode")), "{:?}", report.doubts);
+}

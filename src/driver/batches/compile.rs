@@ -17,6 +17,7 @@ use crate::derive::several::{Several, several};
 use crate::derive::soften::Soft;
 use crate::derive::{self, Purpose};
 use crate::diag::{Code, Diagnostic, Diags};
+use crate::driver::discrete::is_drawn;
 use crate::driver::{Compiled, Session};
 use crate::hir::{FitValue, Hir, PlateId, VarId, VarKind, Written};
 use crate::infer::batches::{FIRST_LOG_SD, Kind, Part, Weighing};
@@ -197,13 +198,21 @@ pub(super) fn probing(
     let small = Small { hir: &hir, joint, all, levels, kinship, rows, given: &[], on_disk: None };
     let (model, layout, batches) =
         small.lower(vec![vec![]; joint.unconstrained.len()], &mut session.diags).expect(SAME);
+    let probes = probes(&hir, joint, &layout);
+    (model, batches, probes)
+}
+
+/// Where the probes of discrete latents stand in theta.
+pub fn probes(hir: &Hir, joint: &Joint, layout: &Layout) -> Vec<(VarId, Range<usize>)> {
     let (mut probes, mut at) = (vec![], 0);
     for u in &joint.unconstrained {
         let size: usize = layout.place(u.slot).expect("theta is laid out").dims.iter().product();
-        probes.extend(hir.discrete(u.var).map(|_| (u.var, at..at + size)));
+        // What the guide draws has inputs of its own there, and no probes.
+        let probe = hir.discrete(u.var).is_some() && !is_drawn(hir, u.var);
+        probes.extend(probe.then(|| (u.var, at..at + size)));
         at += size;
     }
-    (model, batches, probes)
+    probes
 }
 
 /// What batches of members with rows of other tables cannot do.

@@ -1,11 +1,13 @@
 //! Probabilities of discrete latents after a fit in batches: those of each batch's cells, given draws of the rest.
 
+use std::ops::Range;
+
 use super::compile::probing;
 use super::draws::{MOST_CELLS, MOST_NUMBERS, Placed, put};
 use super::{Batches, Feeding};
 use crate::derive::Purpose;
 use crate::driver::Compiled;
-use crate::driver::discrete::{cut_short, first_value, is_drawn, largest, reported, sizes};
+use crate::driver::discrete::{Average, doubts, first_value, is_drawn, largest, reported, sizes};
 use crate::hir::{Discrete, VarId};
 use crate::infer::Target;
 use crate::infer::batches::{Batch, Plan, Rows};
@@ -33,18 +35,26 @@ pub(in crate::driver) fn describe_discrete(
         }
         let name = &compiled.hir.var(d.var).name;
         let why = if batches.in_memory { format!("it has {cells} cells") } else { "its rows are kept on disk".into() };
-        report.doubts.push(format!("Probabilities of `{name}` are not reported: {why}."));
+        report.doubts.push(format!("Probabilities of `{name}` are not reported: {why}. `vic encode` gives them."));
     }
     let cells: usize = of_rows.iter().map(|d| sizes(compiled, d)).map(|(cells, values)| cells * values).sum();
-    let draws = (MOST_NUMBERS / cells.max(1)).clamp(FEWEST, DRAWS).min(report.draws.max(1));
+    let draws = match batches.coordinates().has_latents() {
+        true => (MOST_NUMBERS / cells.max(1)).clamp(FEWEST, DRAWS).min(report.draws.max(1)),
+        // All draws of params are the same.
+        false => 1,
+    };
     let mut scene = Scene { compiled, batches, plan, place, draws };
-    let (drawn, summed): (Vec<&Discrete>, Vec<&Discrete>) = of_rows.iter().partition(|d| is_drawn(compiled, d));
+    let (drawn, summed): (Vec<&Discrete>, Vec<&Discrete>) =
+        of_rows.iter().partition(|d| is_drawn(&compiled.hir, d.var));
     let mut found: Vec<(VarId, Vec<f64>, Vec<usize>)> = vec![];
     if !summed.is_empty() {
         let probabilities = scene.probed(&summed, Purpose::Probabilities);
         let path = scene.probed(&summed, Purpose::Path);
         for ((d, p), path) in summed.iter().zip(probabilities).zip(path) {
-            found.push((d.var, p, largest(&path, sizes(compiled, d).0)));
+            // Where the log joint is not finite at the mean of the draws, each cell by itself.
+            let path: Vec<f64> = path.iter().zip(&p).map(|(x, p)| if x.is_finite() { *x } else { *p }).collect();
+            let most = largest(&path, sizes(compiled, d).0);
+            found.push((d.var, p, most));
         }
     }
     if !drawn.is_empty() {
@@ -58,7 +68,7 @@ pub(in crate::driver) fn describe_discrete(
         let (_, p, most) = found.swap_remove(own);
         report.discrete.extend(reported(compiled, d, p, most));
     }
-    report.doubts.extend(cut_short(compiled, &report.discrete));
+    report.doubts.extend(doubts(compiled, &report.discrete));
 }
 
 struct Scene<'a> {
@@ -102,35 +112,34 @@ impl Scene<'_> {
         let dims: Vec<Vec<usize>> = latents.iter().map(|d| self.dims(d)).collect();
         let mut out: Vec<Vec<f64>> = dims.iter().map(|d| vec![0.0; d.iter().product()]).collect();
         let mut feeding = Feeding::new(model.fed(), &probing);
-        let (mut gradient, mut sum) = (vec![0.0; all], vec![0.0; all]);
+        let place_of = |d: &&Discrete| probes.iter().find(|p| p.0 == d.var).expect("it is summed out").1.clone();
+        let places: Vec<Range<usize>> = latents.iter().map(place_of).collect();
+        let mut gradient = vec![0.0; all];
         let (mut theta, mut mean) = (vec![0.0; all], vec![0.0; all]);
         self.through(|batch, place| {
             feeding.take(batch);
-            sum.fill(0.0);
             mean.fill(0.0);
-            let mut count = 0.0;
-            let mut add = |theta: &[f64], sum: &mut [f64]| {
-                let value = feeding.value_grad(theta, &mut gradient);
-                // Draws at which the log joint is not finite count for nothing.
-                if value.is_finite() && gradient[dim..].iter().all(|g| g.is_finite()) {
-                    sum.iter_mut().zip(&gradient).for_each(|(s, g)| *s += g);
-                    count += 1.0;
-                }
+            let average = |(at, dims): (&Range<usize>, &Vec<usize>)| {
+                let values = dims.last().copied().unwrap_or(1).max(1);
+                Average::new(at.len() / values, values)
+            };
+            let mut averages: Vec<Average> = places.iter().zip(&dims).map(average).collect();
+            let mut add = |theta: &[f64]| {
+                feeding.value_grad(theta, &mut gradient);
+                averages.iter_mut().zip(&places).for_each(|(sum, at)| sum.add(&gradient[at.clone()]));
             };
             for d in 0..draws {
                 place(d, &mut theta[..dim]);
                 match purpose {
                     Purpose::Path => mean.iter_mut().zip(&theta).for_each(|(m, t)| *m += t / draws as f64),
-                    _ => add(&theta, &mut sum),
+                    _ => add(&theta),
                 }
             }
             if purpose == Purpose::Path {
-                add(&mean, &mut sum);
+                add(&mean);
             }
-            sum.iter_mut().for_each(|s| *s /= count);
-            for ((d, dims), out) in latents.iter().zip(&dims).zip(&mut out) {
-                let (_, at) = probes.iter().find(|p| p.0 == d.var).expect("it is summed out");
-                put(&sum[at.clone()], dims, batches.dim(&compiled.hir, d.var), batch, 0, 1, out);
+            for (((d, dims), average), out) in latents.iter().zip(&dims).zip(&averages).zip(&mut out) {
+                put(&average.mean(), dims, batches.dim(&compiled.hir, d.var), batch, 0, 1, out);
             }
         });
         out
@@ -150,7 +159,7 @@ impl Scene<'_> {
                 feeding.report(|buffer| {
                     for ((latent, dims), counts) in latents.iter().zip(&dims).zip(&mut counts) {
                         let buf = compiled.layout.buffer(latent.var).expect("the guide draws it");
-                        let (numbers, first) = (buffer(buf), first_value(compiled, latent));
+                        let (numbers, first) = (buffer(buf), first_value(&compiled.hir, &compiled.bound, latent));
                         let values = dims.last().copied().unwrap_or(1);
                         counts.resize(numbers.len() * values, 0.0);
                         for (c, x) in numbers.iter().enumerate() {

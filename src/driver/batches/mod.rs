@@ -21,7 +21,7 @@ use crate::lower::Feed;
 use crate::lower::graph::BufId;
 use crate::run::Model;
 use crate::source::Span;
-pub use compile::{Small, compile, expected};
+pub use compile::{Small, compile, expected, probes};
 pub(in crate::driver) use discrete::describe_discrete;
 pub(in crate::driver) use draws::describe_draws;
 pub use feed::Feeding;
