@@ -22,12 +22,21 @@ fn make(args: &EncodeArgs, session: &mut Session) -> Option<Made> {
         encoded.expected.iter().filter_map(|(c, _)| Some((*c, encoded.model.bound.values.get(c)?.clone()))).collect();
     let picture = sheet(&args.sheet, &encoded.model.hir, &[&given, &encoded.expected]);
     let picture = picture.map_err(|d| session.diags.push(d)).ok()?;
+    let mut said = said(&encoded, args.refine);
+    let of_row = [&encoded.means, &encoded.sds, &encoded.probabilities];
+    let finite = |r: &usize| of_row.iter().all(|v| v[*r].iter().all(|x| x.is_finite()));
+    let bad = (0..encoded.labels.len()).filter(|r| !finite(r)).count();
+    if bad > 0 {
+        said += &format!(
+            "{bad} of them have numbers that are not finite: the guide or the log joint is not finite there.\n"
+        );
+    }
     let csv = match (args.reconstruct, args.draws) {
         (true, _) => reconstructed(&encoded),
         (false, 0) => moments(&encoded),
         (false, _) => draws(&encoded),
     };
-    Some(Made { csv, sheet: picture, said: said(&encoded, args.refine) })
+    Some(Made { csv, sheet: picture, said })
 }
 
 fn said(e: &Encoded, steps: u32) -> String {
@@ -49,12 +58,14 @@ fn said(e: &Encoded, steps: u32) -> String {
 fn moments(e: &Encoded) -> Csv {
     let mut header = vec!["row".to_string()];
     header.extend(e.names.iter().flat_map(|n| [format!("{n}.mean"), format!("{n}.sd")]));
+    header.extend(e.values.iter().cloned());
     if e.bounds.is_some() {
         header.extend(["bound".to_string(), "refined bound".to_string()]);
     }
     let row = |(i, label): (usize, &String)| {
         let mut row = vec![label.clone()];
         row.extend(e.means[i].iter().zip(&e.sds[i]).flat_map(|(m, s)| [number(*m), number(*s)]));
+        row.extend(e.probabilities[i].iter().map(|p| number(*p)));
         row.extend(e.bounds.iter().flat_map(|(b, a)| [number(b[i]), number(a[i])]));
         row
     };
@@ -63,7 +74,7 @@ fn moments(e: &Encoded) -> Csv {
 
 fn draws(e: &Encoded) -> Csv {
     let mut header = vec!["row".to_string(), "draw".to_string()];
-    header.extend(e.names.iter().cloned());
+    header.extend(e.names.iter().chain(&e.values).cloned());
     let mut rows = vec![];
     for (label, draws) in e.labels.iter().zip(&e.draws) {
         for (d, cells) in draws.iter().enumerate() {

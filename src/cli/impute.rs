@@ -29,7 +29,18 @@ fn make(args: &ImputeArgs, session: &mut Session) -> Option<Made> {
     let picture = sheet(&args.sheet, &imputed.model.hir, &[&given, &means]);
     let picture = picture.map_err(|d| session.diags.push(d)).ok()?;
     let csv = if args.draws.is_some() { copies(&imputed) } else { cells(&imputed) };
-    let said = format!("{holes} cells of {} rows filled in.\n", imputed.labels.len());
+    let rows = imputed.labels.len();
+    let mut said = match holes {
+        0 => format!("No cell of the {rows} rows is empty: there is nothing to fill in.\n"),
+        1 => format!("1 cell of {rows} rows filled in.\n"),
+        _ => format!("{holes} cells of {rows} rows filled in.\n"),
+    };
+    let bad = imputed.columns.iter().flat_map(|c| c.means.numbers.iter()).filter(|x| !x.is_finite()).count();
+    if bad > 0 {
+        said += &format!(
+            "{bad} of them have no finite mean: what is known of their rows is impossible under the model, or its density is not finite.\n"
+        );
+    }
     Some(Made { csv, sheet: picture, said })
 }
 

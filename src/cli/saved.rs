@@ -33,6 +33,11 @@ impl SavedFit {
                 .plain(format!("`{dir}` holds no fit: {why}"))
                 .help(format!("make one: `vic fit … --out {dir}`"))
         };
+        if Path::new(dir).is_file() {
+            return Err(Code::NOT_A_FIT
+                .plain(format!("`{dir}` is a file, and stands where the directory of a fit belongs"))
+                .help("the model comes first, then the directory of `vic fit --out`, then rows"));
+        }
         let read =
             |name: &str| std::fs::read(Path::new(dir).join(name)).map_err(|_| none(format!("`{name}` cannot be read")));
         let json: Value =
@@ -54,7 +59,9 @@ impl SavedFit {
         };
         let mut draws: HashMap<String, Vec<f64>> = HashMap::new();
         for (i, name) in csv.header.iter().enumerate() {
-            let numbers = csv.rows.iter().map(|r| r[i].parse().unwrap_or(f64::NAN)).collect();
+            let numbers: Result<Vec<f64>, _> = csv.rows.iter().map(|r| r[i].parse()).collect();
+            let numbers =
+                numbers.map_err(|_| none(format!("`draws.csv` has cells of `{name}` that are no numbers")))?;
             draws.insert(name.clone(), numbers);
         }
         // Weights of nets and params of the guide are the same in every draw, and stand once.

@@ -23,15 +23,26 @@ fn make(args: &ScoreArgs, session: &mut Session) -> Option<Made> {
         None => "lower bound".to_string(),
         Some(k) => format!("log likelihood by {k} importance weights"),
     };
-    let spread = (scored.scores.iter().map(|s| (s - mean(&scored.scores)).powi(2)).sum::<f64>() / n as f64).sqrt();
-    let mut said = format!("{n} rows, {what}: {:.3} nats per row (sd {spread:.3} between rows)", mean(&scored.scores));
-    if let Some(before) = &scored.before {
-        said += &format!(", {:.3} before refinement", mean(before));
+    // Of rows whose density is not finite there is no mean.
+    let finite =
+        |v: &[f64]| v.iter().zip(&scored.scores).filter(|(_, s)| s.is_finite()).map(|(x, _)| *x).collect::<Vec<f64>>();
+    let known = finite(&scored.scores);
+    let average = mean(&known);
+    let spread = (known.iter().map(|s| (s - average).powi(2)).sum::<f64>() / known.len().max(1) as f64).sqrt();
+    let rows = format!("{n} {}", if n == 1 { "row" } else { "rows" });
+    let mut said = match known.is_empty() {
+        true => format!("{rows}: under the model all are impossible, or their densities are not finite"),
+        false => format!("{rows}, {what}: {average:.3} nats per row (sd {spread:.3} between rows)"),
+    };
+    if let Some(before) = scored.before.as_ref().filter(|_| !known.is_empty()) {
+        said += &format!(", {:.3} before refinement", mean(&finite(before)));
     }
     said += ".\n";
-    let bad = scored.scores.iter().filter(|s| !s.is_finite()).count();
-    if bad > 0 {
-        said += &format!("{bad} of them are impossible under the model, or their density is not finite.\n");
+    if known.len() < n && !known.is_empty() {
+        let bad = n - known.len();
+        said += &format!(
+            "{bad} of them are impossible under the model, or their density is not finite: the mean is that of the others.\n"
+        );
     }
     let mut header = vec!["row".into(), "score".into()];
     let row = |(l, s): (&String, &f64)| vec![l.clone(), number(*s)];

@@ -56,6 +56,7 @@ impl Translator<'_> {
         let q = self.joint.unary(UnOp::Exp, log_q);
         let table = self.slot(format!("chances of {}", v.name), self.plates(&cells), SlotKind::Defined);
         self.joint.defs.push(Def::new(table, cells.clone(), q, span));
+        self.joint.written.as_mut().expect("a written guide is at work").chances.push((var, table));
         // Where noise falls: how many of the cumulated chances it exceeds. The last value takes what rounding leaves.
         let noise = self.guide_noise(var, format!("{} noise", v.name), &v.axes);
         let z = self.read_all(noise, &v.axes);

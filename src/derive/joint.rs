@@ -246,6 +246,8 @@ pub struct Unconstrained {
 pub struct Written {
     /// Standard normal noise, from which its draws are made.
     pub noise: Vec<SlotId>,
+    /// Discrete latents that it draws, with the tables of their chances: over the cells, then the values.
+    pub chances: Vec<(VarId, SlotId)>,
     /// Latents that a family draws together: which.
     pub together: Vec<(VarId, u32)>,
     /// Latents whose gradient is by the score function.

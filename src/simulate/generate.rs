@@ -74,12 +74,16 @@ impl Generator<'_> {
             let values =
                 self.values(&names, plate, &columns, &bound, (!apart).then_some(first), round * draws / rounds);
             if let Some(missing) = values.iter().find(|(v, n)| common.contains(v) && n.iter().any(|x| x.is_nan())) {
-                let v = hir.var(*missing.0);
+                let at = missing.1.iter().position(|x| x.is_nan()).unwrap_or(0);
+                let name = cell_names(hir, &bound, *missing.0).swap_remove(at);
                 diags.push(
                     Code::CANNOT_PREDICT
-                        .at(v.span, format!("the fit has no numbers for all cells of `{}`", v.name))
-                        .here("fitted without them")
-                        .help("fit the model with these rows among its data"),
+                        .at(
+                            hir.var(*missing.0).span,
+                            format!("the rows need `{name}`, and the fit has no numbers for it"),
+                        )
+                        .here("fitted without it")
+                        .help("leave these rows out, or fit the model with rows of theirs among its data"),
                 );
                 return None;
             }

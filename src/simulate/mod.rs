@@ -18,7 +18,7 @@ pub use draw::{Drawn, Given, draw};
 pub use generate::{Generated, Generator};
 pub use predict::{Prediction, Predictor};
 pub use tables::{Rows, Simulation, cell_names, simulate, write};
-pub use together::{Together, needed, together};
+pub use together::{Together, in_own_lines, lacking, needed, together};
 
 use crate::diag::{Code, Diagnostic};
 use crate::hir::{Hir, Step, VarId};

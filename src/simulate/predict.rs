@@ -38,7 +38,7 @@ pub struct Prediction {
 impl Predictor<'_> {
     /// Predict, or say in `diags` why not.
     pub fn predict(&self, diags: &mut Diags) -> Option<Prediction> {
-        let Together { inputs, first_new, found } = together(self.hir, self.fitted, self.new, diags)?;
+        let Together { inputs, first_new, found, .. } = together(self.hir, self.fitted, self.new, diags)?;
         let plain = unobserved(self.hir);
         let bound = data::bind(&plain, &inputs, diags)?;
         let columns = self.columns(&bound, diags)?;

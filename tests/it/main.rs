@@ -18,6 +18,7 @@ mod digits;
 mod discrete;
 mod drawn;
 mod drawn_matrices;
+mod encoded;
 mod exact;
 mod families;
 mod fences;

@@ -8,6 +8,8 @@ use crate::hir::{AxisId, Expr, ExprKind, Hir, Index, PlateId, Step, Ty, VarId, V
 
 /// Draws behind means and sds: pairs of a draw and its mirror image.
 const PAIRS: usize = 50;
+/// Draws of what all rows share behind the probabilities of rows that draw nothing themselves: as many as in a fit.
+const SHARED: usize = 1000;
 /// Draws behind the bounds before and after refinement.
 const BOUND: usize = 100;
 
@@ -19,7 +21,12 @@ pub struct Encoded {
     /// By row, then by cell.
     pub means: Vec<Vec<f64>>,
     pub sds: Vec<Vec<f64>>,
-    /// By row, draw and cell, if draws were asked for.
+    /// The values of one row's discrete latents: `k=a`.
+    pub values: Vec<String>,
+    /// By row, then by value: averaged over draws of the other latents. Not a number where the log joint is not finite at any.
+    pub probabilities: Vec<Vec<f64>>,
+    /// By row and draw, if draws were asked for: the cells, then the values, with their probabilities given the cells; of latents that the guide draws, 1 for
+    /// the value drawn.
     pub draws: Vec<Vec<Vec<f64>>>,
     /// Observed columns as the model expects them, averaged over the draws of the latents, if asked for.
     pub expected: Vec<(VarId, Values)>,
@@ -32,6 +39,7 @@ pub struct Encoded {
 struct OfBatch {
     means: Vec<Vec<f64>>,
     sds: Vec<Vec<f64>>,
+    probabilities: Vec<Vec<f64>>,
     draws: Vec<Vec<Vec<f64>>>,
     /// By column and row: its cells.
     expected: Vec<Vec<Vec<f64>>>,
@@ -40,8 +48,8 @@ struct OfBatch {
 
 /// Encode rows. `draws`: of each row's latents, if any are wanted. `reconstruct`: whether to compute what is expected of the columns.
 pub fn encode(question: &Question<'_>, draws: usize, reconstruct: bool, diags: &mut Diags) -> Option<Encoded> {
-    let model = question.compile(diags)?;
-    if model.latents.is_empty() {
+    let model = question.compile(true, diags)?;
+    if model.latents.is_empty() && model.discrete.is_empty() {
         let table = model.hir.plate(model.plate);
         diags.push(
             Code::NO_ROW_LATENTS
@@ -72,12 +80,14 @@ pub fn encode(question: &Question<'_>, draws: usize, reconstruct: bool, diags: &
     });
     let expected = expected.collect();
     let names = model.latents.iter().flat_map(|v| model.names_in_row(*v)).collect();
-    let labels = model.labels();
-    let (mut out, mut bounds) =
-        (Encoded { labels, names, means: vec![], sds: vec![], draws: vec![], expected, bounds: None, model }, None);
+    let (labels, values) = (model.labels(), model.names_of_values());
+    let (means, sds, probabilities, draws) = (vec![], vec![], vec![], vec![]);
+    let mut out = Encoded { labels, names, means, sds, values, probabilities, draws, expected, bounds: None, model };
+    let mut bounds = None;
     for b in batches {
         out.means.extend(b.means);
         out.sds.extend(b.sds);
+        out.probabilities.extend(b.probabilities);
         out.draws.extend(b.draws);
         if let Some((before, after)) = b.bounds {
             let all: &mut (Vec<f64>, Vec<f64>) = bounds.get_or_insert_with(Default::default);
@@ -99,24 +109,23 @@ fn of_batch(model: &RowModel, e: &mut Evaluator<'_>, draws: usize, means: &[(Var
     let wanted: Vec<VarId> = model.latents.iter().copied().chain(means.iter().map(|m| m.1)).collect();
     let mut moments: Vec<Vec<Vec<Moments>>> = vec![vec![vec![]; own]; wanted.len()];
     let mut out = vec![];
-    let mut add = |e: &mut Evaluator<'_>, into: &mut Vec<Vec<Vec<Moments>>>| {
-        e.weigh(&wanted, &mut out);
-        for ((v, numbers), into) in wanted.iter().zip(&out).zip(into) {
-            for (row, into) in into.iter_mut().enumerate() {
-                let cells = e.row_of(*v, numbers, row);
-                into.resize(cells.len(), Moments::default());
-                into.iter_mut().zip(cells).for_each(|(m, x)| m.add(x));
-            }
-        }
-    };
     let noises = balanced(model, e);
-    for (d, noise) in noises.iter().enumerate() {
-        e.share(d * model.shared.draws / noises.len());
-        for sign in [1.0, -1.0] {
-            e.z.iter_mut().zip(noise).for_each(|(z, n)| *z = sign * n);
-            add(e, &mut moments);
-        }
+    if !wanted.is_empty() {
+        each_draw(model, e, &noises, &mut |e| {
+            e.weigh(&wanted, &mut out);
+            for ((v, numbers), into) in wanted.iter().zip(&out).zip(&mut moments) {
+                for (row, into) in into.iter_mut().enumerate() {
+                    let cells = e.row_of(*v, numbers, row);
+                    into.resize(cells.len(), Moments::default());
+                    into.iter_mut().zip(cells).for_each(|(m, x)| m.add(x));
+                }
+            }
+        });
     }
+    let probabilities = match model.discrete.is_empty() {
+        true => vec![vec![]; own],
+        false => model.probabilities(e, |e, add| each_draw(model, e, &noises, add)),
+    };
     let latents = model.latents.len();
     let of = |row: usize, f: fn(&Moments) -> f64| {
         moments[..latents].iter().flat_map(|v| v[row].iter().map(f)).collect::<Vec<f64>>()
@@ -132,20 +141,45 @@ fn of_batch(model: &RowModel, e: &mut Evaluator<'_>, draws: usize, means: &[(Var
         e.weigh(&model.latents, &mut numbers);
         for (row, into) in drawn.iter_mut().enumerate() {
             let cells = model.latents.iter().zip(&numbers).flat_map(|(v, n)| e.row_of(*v, n, row));
-            into.push(cells.collect());
+            into.push(cells.collect::<Vec<f64>>());
+        }
+        let values = if model.discrete.is_empty() { vec![] } else { model.drawn_values(e) };
+        for (into, values) in drawn.iter_mut().zip(values) {
+            into.last_mut().expect("just pushed").extend(values);
         }
     }
     OfBatch {
         means: (0..own).map(|r| of(r, |m| m.mean)).collect(),
         sds: (0..own).map(|r| of(r, |m| m.sd())).collect(),
+        probabilities,
         draws: drawn,
         expected: expected.collect(),
         bounds,
     }
 }
 
+/// Go through the draws that are averaged over: pairs of a draw and its mirror image; for rows that draw nothing, those of what all rows
+/// share.
+fn each_draw(model: &RowModel, e: &mut Evaluator<'_>, noises: &[Vec<f64>], f: &mut dyn FnMut(&mut Evaluator<'_>)) {
+    let all = if noises.is_empty() { model.shared.draws.min(SHARED) } else { noises.len() };
+    for d in 0..all {
+        e.share(d * model.shared.draws / all);
+        let Some(noise) = noises.get(d) else {
+            f(e);
+            continue;
+        };
+        for sign in [1.0, -1.0] {
+            e.z.iter_mut().zip(noise).for_each(|(z, n)| *z = sign * n);
+            f(e);
+        }
+    }
+}
+
 /// Noise whose mean square is 1 in every cell: with each draw and its mirror image, the means and sds of normals are exact.
 fn balanced(model: &RowModel, e: &mut Evaluator<'_>) -> Vec<Vec<f64>> {
+    if !e.coordinates.has_row_latents() {
+        return vec![];
+    }
     let mut streams = model.streams("encode", &e.batch.rows);
     let mut all: Vec<Vec<f64>> = (0..PAIRS)
         .map(|_| {

@@ -3,8 +3,8 @@
 use super::RowModel;
 use crate::driver::batches::Feeding;
 use crate::hir::VarId;
-use crate::infer::Stream;
 use crate::infer::batches::{Batch, Coordinates, Rows};
+use crate::infer::{Stream, Target};
 
 /// One thread's evaluator, with the batch of rows that it stands at.
 pub struct Evaluator<'m> {
@@ -63,7 +63,7 @@ impl RowModel {
             own: 0,
             psi: coordinates.begin(),
             z: vec![0.0; dim],
-            theta: vec![0.0; dim],
+            theta: vec![0.0; self.model.dim()],
             log_weights: vec![0.0; self.batches.rows],
             coordinates,
         }
@@ -122,6 +122,14 @@ impl Evaluator<'_> {
             out.extend(wanted.iter().map(|v| layout.buffer(*v).map_or(vec![], buffer)));
         });
         self.coordinates.row_surprise(&self.psi, &places, &self.z, &mut self.log_weights);
+    }
+
+    /// The slopes of the log joint by theta, at the draw that `self.z` makes.
+    pub fn slopes(&mut self, out: &mut Vec<f64>) {
+        let places = self.places();
+        self.coordinates.place(&self.psi, &places, &self.z, &mut self.theta);
+        out.resize(self.theta.len(), 0.0);
+        self.feeding.value_grad(&self.theta, out);
     }
 
     /// The numbers of one row of a variable of the batch.

@@ -62,7 +62,10 @@ pub fn give(
     for &id in &shared {
         let names = cell_names(hir, bound, id);
         let of: Option<Vec<&Vec<f64>>> = names.iter().map(|n| posterior.get(n)).collect();
-        let Some(of) = of else { return Err(unknown(hir, id)) };
+        let Some(of) = of else {
+            let missing = names.iter().filter(|n| !posterior.contains_key(*n)).cloned().collect();
+            return Err(unknown(hir, id, missing));
+        };
         let dims = hir.var(id).axes.iter().map(|a| bound.size(hir.axis(*a).plate)).collect();
         let at = |draw: usize| of.iter().map(|c| c[draw.min(c.len() - 1)]).collect::<Vec<f64>>();
         let draws = of.iter().map(|c| c.len()).max().unwrap_or(1);
@@ -112,7 +115,7 @@ pub fn give(
 }
 
 /// A variable for some of whose cells the fit has no number.
-fn unknown(hir: &Hir, id: VarId) -> Diagnostic {
+fn unknown(hir: &Hir, id: VarId, missing: Vec<String>) -> Diagnostic {
     let v = hir.var(id);
     if hir.weights.contains(&id) || hir.is_guides(id) {
         return Code::NOT_A_FIT
@@ -120,8 +123,13 @@ fn unknown(hir: &Hir, id: VarId) -> Diagnostic {
             .here("not in `weights.safetensors`")
             .help("fit again: `vic fit … --out DIR --force`");
     }
+    let (more, them) = match missing.len() {
+        0 | 1 => (String::new(), "it"),
+        n => (format!(" and {} more of its cells", n - 1), "them"),
+    };
+    let first = missing.first().map_or(v.name.as_str(), String::as_str);
     Code::CANNOT_PREDICT
-        .at(v.span, format!("the rows need cells of `{}` that were not fitted", v.name))
-        .here("fitted without them")
-        .help("fit the model with these rows among its data")
+        .at(v.span, format!("the rows need `{first}`{more}, and the fit has no numbers for {them}"))
+        .here(format!("fitted without {them}"))
+        .help("leave these rows out, or fit the model with rows of theirs among its data")
 }

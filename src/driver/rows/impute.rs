@@ -46,7 +46,7 @@ type OfBatch = Vec<(Vec<Vec<f64>>, Vec<Vec<Vec<f64>>>)>;
 
 /// Fill in what is missing, with so many completed copies.
 pub fn impute(question: &Question<'_>, draws: usize, diags: &mut Diags) -> Option<Imputed> {
-    let model = question.compile(diags)?;
+    let model = question.compile(false, diags)?;
     if let Some(d) = model.not_amortised().filter(|_| !model.latents.is_empty()) {
         diags.push(d);
         return None;
@@ -260,10 +260,8 @@ fn of_batch(model: &RowModel, plain: &Hir, e: &mut Evaluator<'_>, draws: usize) 
             e.coordinates.row_noise(&mut noise, &mut e.z);
             e.weigh(&wanted, &mut out);
             for row in 0..rows {
-                let w = e.log_weights[row];
-                if w.is_nan() {
-                    continue;
-                }
+                // A draw whose weight is not a number stands only where there is no other: every row has one.
+                let w = if e.log_weights[row].is_nan() { f64::NEG_INFINITY } else { e.log_weights[row] };
                 let cells: Vec<Vec<f64>> = wanted.iter().zip(&out).map(|(v, n)| e.row_of(*v, n, row)).collect();
                 if sweep >= BURNED {
                     averages[row].add(w, &cells[latents..]);

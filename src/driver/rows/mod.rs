@@ -5,6 +5,7 @@
 //! here is made of: its average is the lower bound, the log of its exponential's average the likelihood (Burda, Grosse and
 //! Salakhutdinov 2016), and it weighs the draws themselves.
 
+mod discrete;
 mod encode;
 mod evaluate;
 mod generate;
@@ -15,7 +16,8 @@ mod score;
 
 use std::collections::{HashMap, HashSet};
 
-use super::batches::{Batches, Kinship, Small, add_scores};
+use super::batches::{Batches, Kinship, Small, add_scores, probes};
+use super::discrete::is_drawn;
 use crate::data::{self, Bound, DataFile, Inputs, Values};
 use crate::derive::batch::{Batched, batched};
 use crate::derive::joint::{Def, Joint, Node, NodeId};
@@ -23,11 +25,13 @@ use crate::derive::soften::Soft;
 use crate::derive::{self, Purpose};
 use crate::diag::{Code, Diagnostic, Diags};
 use crate::hir::{AxisId, Constraint, Hir, PlateId, Ty, Var, VarId, VarKind};
-use crate::infer::batches::{Coordinates, Kind};
+use crate::infer::Target;
+use crate::infer::batches::{Coordinates, Kind, Part};
 use crate::lower::{self, Layout};
 use crate::run::Model;
-use crate::simulate::{Together, needed, together};
+use crate::simulate::{Together, in_own_lines, lacking, needed, together};
 use crate::source::Span;
+use discrete::Discrete;
 pub use encode::{Encoded, encode};
 pub use generate::{Source, generate};
 use given::Given;
@@ -69,8 +73,10 @@ pub struct RowModel {
     /// The rows in question; other plates as in the fit.
     pub bound: Bound,
     pub plate: PlateId,
-    /// The latents of rows.
+    /// The latents of rows, but for discrete ones.
     pub latents: Vec<VarId>,
+    /// Discrete ones, if their probabilities are asked for.
+    discrete: Vec<Discrete>,
     /// Observed columns with the variable that is their expected value given the latents, if there is one.
     pub columns: Vec<(VarId, Option<VarId>)>,
     /// Of the observed columns, 1 for a cell that is known and 0 for one that is not.
@@ -83,14 +89,16 @@ pub struct RowModel {
     /// What its report computes anew for another draw.
     again: Model,
     batches: Batches,
+    /// What theta begins with: all but the probes of discrete latents, which are 0.
+    parts: Vec<Part>,
     refine: usize,
     seed: u64,
     threads: usize,
 }
 
 impl Question<'_> {
-    /// Compile, or say in `diags` why the rows cannot be looked at one by one.
-    pub fn compile(&self, diags: &mut Diags) -> Option<RowModel> {
+    /// Compile, with the probabilities of discrete latents or without, or say in `diags` why the rows cannot be looked at one by one.
+    pub fn compile(&self, probabilities: bool, diags: &mut Diags) -> Option<RowModel> {
         let mut hir = self.hir.clone();
         // Empty cells that are latents of the model stay so where rows are scored as they are.
         let latents = |id: &VarId| self.holes == Holes::Cells && hir.missing.iter().any(|m| m.column == *id);
@@ -105,23 +113,28 @@ impl Question<'_> {
             }
         }
         let cut = if self.new.is_empty() { self.fitted.clone() } else { needed(&hir, self.fitted) };
-        let Together { inputs, first_new, found } = together(&hir, &cut, self.new, diags)?;
+        if let Some((id, field)) = lacking(self.hir, &cut, self.new).filter(|_| self.holes != Holes::Columns) {
+            diags.push(self.without_column(id, &field));
+            return None;
+        }
+        let before = diags.list.len();
+        let Some(Together { inputs, first_new, found, lines }) = together(&hir, &cut, self.new, diags) else {
+            offer_for_holes(&hir, &mut diags.list[before..]);
+            return None;
+        };
         let plate = self.plate(&first_new, diags)?;
         if self.holes != Holes::Columns && !first_new.is_empty() {
             let absent = observed.iter().find(|id| !found.contains(id) && has_axis(&hir, **id, plate));
             if let Some(id) = absent {
-                let v = hir.var(*id);
-                diags.push(
-                    Code::ROWS_WITHOUT_COLUMN
-                        .at(v.span, format!("the rows have no column `{}`, which the model observes", v.name))
-                        .here("observed")
-                        .place(self.new.first().map_or(String::new(), |f| f.name.clone()))
-                        .help("add the column; `vic impute` fills in what is not known"),
-                );
+                diags.push(self.without_column(*id, &hir.var(*id).name));
                 return None;
             }
         }
-        let mut bound = data::bind(&hir, &inputs, diags)?;
+        let before = diags.list.len();
+        let Some(mut bound) = data::bind(&hir, &inputs, diags) else {
+            in_own_lines(&lines, &mut diags.list[before..]);
+            return None;
+        };
         let total = bound.size(plate);
         let first = first_new.values().next().copied().unwrap_or(0);
         let fitted: Vec<usize> = if first_new.is_empty() { (0..total).collect() } else { (0..first).collect() };
@@ -138,8 +151,12 @@ impl Question<'_> {
         let masks = if holes { impute::mask(&mut hir, &mut bound, plate, (&observed, all), diags)? } else { vec![] };
         let columns = encode::expectations(&mut hir, plate);
         let at = self.hir.plate(plate).span;
-        let mut whole = derive::joint_for(&mut hir, Purpose::Fit, &lower::known_size(&bound));
+        let discrete = if probabilities { discrete::of_rows(&hir, &bound, plate, first) } else { vec![] };
+        let summed = discrete.iter().any(|v| !is_drawn(&hir, *v));
+        let purpose = if summed { Purpose::Probabilities } else { Purpose::Fit };
+        let mut whole = derive::joint_for(&mut hir, purpose, &lower::known_size(&bound));
         bound.add_derived(&hir);
+        let chances = discrete::chances(&mut hir, &mut whole, &discrete);
         let latents: Vec<VarId> = (0..hir.vars.len() as u32)
             .map(VarId)
             .filter(|v| matches!(hir.var(*v).kind, VarKind::Latent) && has_axis(&hir, *v, plate))
@@ -208,7 +225,13 @@ impl Question<'_> {
         let (joint, kinship) = (&joint, &Kinship::default());
         let small = Small { hir: &hir, joint, all: &bound, levels: &levels, kinship, rows, given: &fed, on_disk: None };
         let (model, layout, batches) = small.lower(vec![vec![]; joint.unconstrained.len()], diags)?;
-        let again = model.redrawing(&batches.coordinates().redrawn());
+        let probes = probes(&hir, joint, &layout);
+        let discrete = discrete::found(&hir, &bound, &discrete, &chances, &probes);
+        // Probes come last.
+        let parts = batches.parts()[..batches.parts().len() - probes.len()].to_vec();
+        let mut redrawn = Coordinates::new(&parts, &[rows]).redrawn();
+        redrawn.resize(model.dim(), false);
+        let again = model.redrawing(&redrawn);
         let (refine, seed, threads) = (self.refine, self.seed, self.threads);
         let latents = latents.into_iter().filter(|v| layout.buffer(*v).is_some()).collect();
         Some(RowModel {
@@ -216,6 +239,7 @@ impl Question<'_> {
             bound,
             plate,
             latents,
+            discrete,
             columns,
             masks,
             scores,
@@ -224,10 +248,21 @@ impl Question<'_> {
             model,
             again,
             batches,
+            parts,
             refine,
             seed,
             threads,
         })
+    }
+
+    /// New rows that have no field of this name.
+    fn without_column(&self, id: VarId, field: &str) -> Diagnostic {
+        let text = format!("the rows have no column `{field}`, which the model observes");
+        Code::ROWS_WITHOUT_COLUMN
+            .at(self.hir.var(id).span, text)
+            .here("observed")
+            .place(self.new.first().map_or(String::new(), |f| f.name.clone()))
+            .help("add the column; `vic impute` fills in what is not known")
     }
 
     /// The table whose rows are meant.
@@ -277,7 +312,7 @@ impl RowModel {
 
     /// Whether the guide says how the latents of rows that it has not seen are drawn.
     pub fn amortised(&self) -> bool {
-        self.batches.parts().iter().all(|p| !matches!(p.kind, Kind::Point | Kind::Drawn))
+        self.parts.iter().all(|p| !matches!(p.kind, Kind::Point | Kind::Drawn))
     }
 
     /// What is missing for rows that were not fitted, if they are not refined.
@@ -298,17 +333,26 @@ impl RowModel {
 
     /// The dimension of a variable that runs over the rows.
     fn dim(&self, var: VarId) -> Option<usize> {
-        self.hir.var(var).axes.iter().position(|a| self.hir.axis(*a).plate == self.plate)
+        dim_of(&self.hir, var, self.plate)
     }
 
     /// The coordinates of a batch by itself. With `free`, the guide of each row can be moved away from where its encoder puts
     /// it: its noise gets a mean and an sd.
     fn coordinates(&self, free: bool) -> Coordinates {
-        let mut parts = self.batches.parts().to_vec();
+        let mut parts = self.parts.clone();
         for p in parts.iter_mut().filter(|p| free && p.kind == Kind::Noise) {
             (p.kind, p.log_sd) = (Kind::Drawn, 0.0);
         }
         Coordinates::new(&parts, &[self.batches.rows])
+    }
+}
+
+/// Where empty cells are in the way, say which commands take them.
+fn offer_for_holes(hir: &Hir, said: &mut [Diagnostic]) {
+    let seen = crate::simulate::observed(hir);
+    let observed = |d: &Diagnostic| seen.iter().any(|o| Some(hir.var(o.0).span) == d.span);
+    for d in said.iter_mut().filter(|d| d.code.id == Code::DATA_MISSING.id && observed(d)) {
+        d.notes.push("`vic impute` fills in empty cells of observed columns, and `vic score` leaves them out".into());
     }
 }
 
@@ -331,8 +375,13 @@ fn keep_needed(joint: &mut Joint, nodes: Vec<NodeId>) {
     joint.defs.retain(|d| slots.contains(&d.slot));
 }
 
+/// The dimension of a variable that runs over a plate.
+fn dim_of(hir: &Hir, var: VarId, plate: PlateId) -> Option<usize> {
+    hir.var(var).axes.iter().position(|a| hir.axis(*a).plate == plate)
+}
+
 fn has_axis(hir: &Hir, var: VarId, plate: PlateId) -> bool {
-    hir.var(var).axes.iter().any(|a| hir.axis(*a).plate == plate)
+    dim_of(hir, var, plate).is_some()
 }
 
 fn is_mean(columns: &[(VarId, Option<VarId>)], var: VarId) -> bool {
@@ -342,7 +391,7 @@ fn is_mean(columns: &[(VarId, Option<VarId>)], var: VarId) -> bool {
 /// Cells of new rows that stand in no file are not known.
 fn forget(hir: &Hir, bound: &mut Bound, plate: PlateId, first: usize, all: &[VarId], found: &[VarId], new: bool) {
     for id in all.iter().filter(|id| new && !found.contains(id)) {
-        let Some(dim) = hir.var(*id).axes.iter().position(|a| hir.axis(*a).plate == plate) else { continue };
+        let Some(dim) = dim_of(hir, *id, plate) else { continue };
         let Some(values) = bound.values.get_mut(id) else { continue };
         let inner: usize = values.dims[..dim].iter().product();
         let rows = values.dims[dim];

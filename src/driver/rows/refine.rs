@@ -32,12 +32,10 @@ impl RowModel {
             for _ in 0..2 {
                 e.z.iter_mut().for_each(|z| *z = -*z);
                 e.coordinates.place(&e.psi, &places, &e.z, &mut e.theta);
-                let value = e.feeding.value_grad(&e.theta, &mut by_theta);
-                // Rows are apart: one that is not finite would only spoil its own gradient, were it not for the sums.
-                if value.is_finite() && by_theta.iter().all(|g| g.is_finite()) {
-                    e.coordinates.pull_back(&e.psi, &places, &e.z, &by_theta, 1.0, &mut by_psi);
-                    sum.iter_mut().zip(&by_psi).for_each(|(s, g)| *s += g);
-                }
+                e.feeding.value_grad(&e.theta, &mut by_theta);
+                e.coordinates.pull_back(&e.psi, &places, &e.z, &by_theta, 1.0, &mut by_psi);
+                // Rows are apart: one whose log joint is not finite stays where it is, and the others move.
+                sum.iter_mut().zip(&by_psi).filter(|(_, g)| g.is_finite()).for_each(|(s, g)| *s += g);
             }
             let rate = adam.rate_at(step, self.refine, self.refine);
             let step = Descent { optimizer: &adam, rate, scale: -0.5, length: 0.0, turn: None };

@@ -23,7 +23,7 @@ const TAILED: usize = 100;
 /// Score rows: by their lower bounds, or by the log of the average of so many importance weights (Burda et al. 2016), which
 /// from below tends to the log likelihood.
 pub fn score(question: &Question<'_>, samples: Option<usize>, diags: &mut Diags) -> Option<Score> {
-    let model = question.compile(diags)?;
+    let model = question.compile(false, diags)?;
     if let Some(d) = model.not_amortised() {
         diags.push(d);
         return None;
