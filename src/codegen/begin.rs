@@ -17,7 +17,7 @@ pub fn begin_sums(graph: &Graph, regions: &mut [Region]) -> Vec<(BufId, Range<us
             touched.push((buf, cells.unwrap_or(0..graph.buffers[buf.0 as usize].len)));
         });
         if let [Stmt::Call(Call::Product(call))] = &mut region.body[..]
-            && let Some((buf, cells)) = sum(call)
+            && let Some((buf, cells)) = fills(call, Access::Add)
             && touched.iter().filter(|t| t.0 == buf).count() == 1
             && seen.get(&buf).is_none_or(|all| all.iter().all(|s| s.end <= cells.start || cells.end <= s.start))
         {
@@ -47,10 +47,9 @@ fn is_zeroed(graph: &Graph, buf: BufId) -> bool {
     matches!(graph.buffers[buf.0 as usize].kind, BufKind::Scratch { zeroed: true })
 }
 
-/// The sum that a product is added to, if it fills all cells between its first and its last.
-fn sum(call: &ProductCall) -> Option<(BufId, Range<usize>)> {
+/// The buffer that a product is stored in, or added to, if it fills all cells between its first and its last.
+pub fn fills(call: &ProductCall, access: Access) -> Option<(BufId, Range<usize>)> {
     let ([m, _, n], to) = (call.sizes, &call.operands[2]);
     let dense = call.steps[2] == [1, m] || call.steps[2] == [n, 1];
-    (to.access == Access::Add && call.batch.is_empty() && dense)
-        .then(|| to.buf.map(|buf| (buf, to.offset..to.offset + m * n)))?
+    (to.access == access && call.batch.is_empty() && dense).then(|| to.buf.map(|buf| (buf, call.reach(2))))?
 }

@@ -3,12 +3,12 @@
 //! Instructions are emitted where they are needed; Cranelift moves what does not change out of loops and merges what is
 //! computed twice. It may not move loads of buffers that a run writes, nor calls: [`super::plan`] places those.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{F64, F64X2, I32, I64};
-use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value};
+use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I32, I64};
+use cranelift_codegen::ir::{BlockArg, Endianness, InstBuilder, MemFlagsData, Type, Value};
 use cranelift_frontend::FunctionBuilder;
 
 use super::jit::{self, Imports};
@@ -45,6 +45,8 @@ pub struct Emitter<'a, 'f> {
     lanes: Option<Block<'a>>,
     /// Products that are read once, so that adding them to a sum may round once.
     products: HashMap<ValId, (ValId, ValId)>,
+    /// Buffers that hold numbers in single precision.
+    single: &'a HashSet<BufId>,
     /// Most numbers of lane scratch that a region takes.
     pub scratch: usize,
 }
@@ -64,6 +66,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
         graph: &'a Graph,
         odes: &'a [Arc<OdeCode>],
         table: Value,
+        single: &'a HashSet<BufId>,
     ) -> Self {
         Emitter {
             b,
@@ -75,6 +78,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
             scalars: HashMap::new(),
             lanes: None,
             products: HashMap::new(),
+            single,
             scratch: 0,
         }
     }
@@ -340,13 +344,13 @@ impl<'a, 'f> Emitter<'a, 'f> {
                     let x = self.value(*value, scope);
                     if !scope.wide || self.lane_stride(addr) == Some(1) {
                         let (at, offset) = self.place(*buf, addr, scope.delta);
-                        self.b.ins().store(memory(), x, at, offset);
+                        self.write(*buf, x, at, offset);
                         continue;
                     }
                     for lane in 0..2 {
                         let (at, offset) = self.place(*buf, addr, scope.delta + lane);
                         let x = self.b.ins().extractlane(x, lane as u8);
-                        self.b.ins().store(memory(), x, at, offset);
+                        self.write(*buf, x, at, offset);
                     }
                 }
             }
@@ -424,30 +428,60 @@ impl<'a, 'f> Emitter<'a, 'f> {
     }
 
     pub fn load(&mut self, buf: BufId, addr: &Addr, scope: &Scope) -> Value {
-        let flags = self.flags(buf);
         if !scope.wide {
             let (at, offset) = self.place(buf, addr, scope.delta);
-            return self.b.ins().load(F64, flags, at, offset);
+            return self.read(buf, F64, at, offset);
         }
         match self.lane_stride(addr) {
             Some(1) => {
                 let (at, offset) = self.place(buf, addr, scope.delta);
-                self.b.ins().load(F64X2, flags, at, offset)
+                self.read(buf, F64X2, at, offset)
             }
             Some(0) => {
                 let (at, offset) = self.place(buf, addr, scope.delta);
-                let x = self.b.ins().load(F64, flags, at, offset);
+                let x = self.read(buf, F64, at, offset);
                 self.b.ins().splat(F64X2, x)
             }
             _ => {
                 let [low, high] = [0, 1].map(|lane| {
                     let (at, offset) = self.place(buf, addr, scope.delta + lane);
-                    self.b.ins().load(F64, flags, at, offset)
+                    self.read(buf, F64, at, offset)
                 });
                 let pair = self.b.ins().scalar_to_vector(F64X2, low);
                 self.b.ins().insertlane(pair, high, 1)
             }
         }
+    }
+
+    /// A number of a buffer, or two that follow each other.
+    fn read(&mut self, buf: BufId, ty: Type, at: Value, offset: i32) -> Value {
+        let flags = self.flags(buf);
+        if !self.single.contains(&buf) {
+            return self.b.ins().load(ty, flags, at, offset);
+        }
+        if ty == F64 {
+            let x = self.b.ins().load(F32, flags, at, offset);
+            return self.b.ins().fpromote(F64, x);
+        }
+        // Two numbers of 4 bytes, as one of 8.
+        let both = self.b.ins().load(F64, flags, at, offset);
+        let both = self.b.ins().scalar_to_vector(F64X2, both);
+        let lanes = self.b.ins().bitcast(F32X4, in_memory_order(), both);
+        self.b.ins().fvpromote_low(lanes)
+    }
+
+    /// Store what [`Emitter::read`] reads.
+    fn write(&mut self, buf: BufId, x: Value, at: Value, offset: i32) {
+        let x = match (self.single.contains(&buf), self.b.func.dfg.value_type(x) == F64) {
+            (false, _) => x,
+            (true, true) => self.b.ins().fdemote(F32, x),
+            (true, false) => {
+                let lanes = self.b.ins().fvdemote(x);
+                let both = self.b.ins().bitcast(F64X2, in_memory_order(), lanes);
+                self.b.ins().extractlane(both, 0)
+            }
+        };
+        self.b.ins().store(memory(), x, at, offset);
     }
 
     /// A loop's counter as a number.
@@ -570,7 +604,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
 
     /// The address of an entry `delta` lanes on, and a constant to add to it.
     fn place(&mut self, buf: BufId, addr: &Addr, delta: i64) -> (Value, i32) {
-        self.entry_of(buf, addr, delta, 3)
+        self.entry_of(buf, addr, delta, if self.single.contains(&buf) { 2 } else { 3 })
     }
 
     fn entry_of(&mut self, buf: BufId, addr: &Addr, delta: i64, shift: i64) -> (Value, i32) {
@@ -669,6 +703,11 @@ impl<'a, 'f> Emitter<'a, 'f> {
 /// Memory that the kernel reads and writes.
 fn memory() -> MemFlagsData {
     MemFlagsData::new().with_notrap()
+}
+
+/// How the lanes of a register are taken for those of others.
+fn in_memory_order() -> MemFlagsData {
+    MemFlagsData::new().with_endianness(Endianness::Little)
 }
 
 /// Memory that no kernel writes.

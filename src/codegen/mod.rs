@@ -1,6 +1,7 @@
 //! From a graph to machine code for this processor, through Cranelift. Nothing outside this folder names Cranelift.
 
 mod begin;
+mod copies;
 mod desugar;
 mod emit;
 mod jit;
@@ -11,6 +12,7 @@ mod plan;
 mod tests;
 mod walk;
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,10 +48,68 @@ struct Program {
 pub fn compile(graph: &Graph) -> Result<Kernels, CompileError> {
     let start = Instant::now();
     let systems = &mut Systems::new();
-    let value = program(graph, "value", &graph.value, false, systems)?;
-    let gradient = program(graph, "gradient", &graph.gradient, false, systems)?;
-    let report = program(graph, "report", &graph.report, false, systems)?;
+    let value = program(graph, "value", &graph.value, false, systems, None)?;
+    let gradient = program(graph, "gradient", &graph.gradient, false, systems, None)?;
+    let report = program(graph, "report", &graph.report, false, systems, None)?;
     Ok(Kernels { value, gradient, report, time: start.elapsed() })
+}
+
+/// The log joint and its gradient with products of matrices in single precision, and what they hand on to each other. To be run in a
+/// workshop of that precision.
+pub struct SingleKernels {
+    value: Program,
+    gradient: Program,
+    living: Option<Living>,
+}
+
+/// Params that only products of matrices read in a gradient run, and whose slopes only these write: they may live in the workshop's
+/// copies.
+#[derive(Clone, Debug)]
+pub struct Living {
+    pub theta: BufId,
+    pub slopes: BufId,
+    /// Stretches of theta, in order.
+    pub cells: Vec<Range<usize>>,
+}
+
+/// Compile the log joint and its gradient so. `points`: which coordinates are params.
+pub fn compile_single(graph: &Graph, points: &[bool]) -> Result<SingleKernels, CompileError> {
+    let systems = &mut Systems::new();
+    let mut single = Single { in_place: copies::in_place(graph), points: &[], living: vec![] };
+    let value = program(graph, "value", &graph.value, false, systems, Some(&mut single))?;
+    single.points = points;
+    let gradient = program(graph, "gradient", &graph.gradient, false, systems, Some(&mut single))?;
+    let cells = single.living;
+    let living = graph.theta.zip(graph.grad).filter(|_| !cells.is_empty());
+    Ok(SingleKernels { value, gradient, living: living.map(|(theta, slopes)| Living { theta, slopes, cells }) })
+}
+
+/// What is single in a program.
+struct Single<'p> {
+    /// Buffers that hold such numbers.
+    in_place: HashSet<BufId>,
+    /// Params that may live in single precision, and then those that do.
+    points: &'p [bool],
+    living: Vec<Range<usize>>,
+}
+
+impl SingleKernels {
+    /// The log joint at the workspace's theta.
+    pub fn value(&self, ws: &mut Workspace) -> f64 {
+        self.value.run(ws);
+        ws.log_joint()
+    }
+
+    /// The log joint, with its gradient in the workspace, or in the workshop where it lives there.
+    pub fn gradient(&self, ws: &mut Workspace) -> f64 {
+        self.gradient.run(ws);
+        ws.log_joint()
+    }
+
+    /// The params that may live in single precision, if there are some.
+    pub fn living(&self) -> Option<&Living> {
+        self.living.as_ref()
+    }
 }
 
 /// The compiled form of a program for products with the Hessian.
@@ -58,7 +118,7 @@ pub struct ProductKernel(Program);
 /// Compile a program for products with the Hessian.
 pub fn compile_product(product: &Product) -> Result<ProductKernel, CompileError> {
     let graph = &product.graph;
-    program(graph, "product", &graph.gradient, false, &mut Systems::new()).map(ProductKernel)
+    program(graph, "product", &graph.gradient, false, &mut Systems::new(), None).map(ProductKernel)
 }
 
 impl ProductKernel {
@@ -73,7 +133,7 @@ pub fn listing(graph: &Graph) -> Result<String, CompileError> {
     let mut text = String::new();
     for (name, regions) in [("value", &graph.value), ("gradient", &graph.gradient), ("report", &graph.report)] {
         let start = Instant::now();
-        let program = program(graph, name, regions, true, &mut Systems::new())?;
+        let program = program(graph, name, regions, true, &mut Systems::new(), None)?;
         text += &format!("; {name}: compiled in {:.1} ms\n", start.elapsed().as_secs_f64() * 1e3);
         text += program.code.listing.as_deref().unwrap_or_default();
     }
@@ -86,11 +146,21 @@ fn program(
     regions: &[Region],
     listing: bool,
     systems: &mut Systems,
+    single: Option<&mut Single>,
 ) -> Result<Program, CompileError> {
     let mut regions = regions.to_vec();
     let zeroed = begin::begin_sums(graph, &mut regions);
+    let none = HashSet::new();
+    let in_place = match single {
+        Some(single) => {
+            single.living = copies::living(graph, single.points, &regions);
+            copies::mark(graph, &mut regions, &single.living, &single.in_place);
+            &single.in_place
+        }
+        None => &none,
+    };
     let regions: Vec<Region> = regions.iter().map(|r| desugar::desugar(r, plan::lane_loop(r))).collect();
-    let plans: Vec<plan::Plan> = regions.iter().map(plan::plan).collect();
+    let plans: Vec<plan::Plan> = regions.iter().map(|r| plan::plan(r, in_place)).collect();
     let call = |s: &Stmt| match s {
         Stmt::Call(call) => Some(call.clone()),
         Stmt::Let(..)
@@ -105,7 +175,7 @@ fn program(
     let mut scratch = 0;
     let code = jit::compile(name, listing, |b, imports, table| {
         let target = imports.target();
-        let mut emitter = emit::Emitter::new(b, imports, graph, &odes, table);
+        let mut emitter = emit::Emitter::new(b, imports, graph, &odes, table, in_place);
         for plan in &plans {
             emitter.region(plan);
         }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::walk::{for_defs, for_loops, for_uses, has_effects, highest, is_sequential, stride};
-use crate::lower::graph::{BinOp, Loop, LoopId, Op, ReduceOp, Region, Stmt, UnOp, ValId};
+use crate::lower::graph::{BinOp, BufId, Loop, LoopId, Op, ReduceOp, Region, Stmt, UnOp, ValId};
 use crate::prim::vector;
 
 /// Fewer lanes than this run one by one.
@@ -86,7 +86,8 @@ fn runs_lane_by_lane(region: &Region) -> bool {
 }
 
 /// Expects the region desugared for its `lane_loop`.
-pub fn plan(region: &Region) -> Plan<'_> {
+/// `single`: the buffers that hold numbers in single precision.
+pub fn plan<'r>(region: &'r Region, single: &'r HashSet<BufId>) -> Plan<'r> {
     let sequential = runs_lane_by_lane(region);
     let depth = region.loops.len();
     let mut levels = vec![vec![]; depth + 1];
@@ -116,15 +117,21 @@ pub fn plan(region: &Region) -> Plan<'_> {
             Stmt::Accum { addr, value, .. } => !addr.uses(id) && !varies(*value),
             _ => false,
         });
-        schedule_lanes(region, over, body, even)
+        schedule_lanes(region, over, body, even, single)
     });
     Plan { region, levels, lanes, sequential }
 }
 
-fn schedule_lanes<'r>(region: &Region, over: &'r Loop, body: Vec<&'r Stmt>, even: Vec<&'r Stmt>) -> Lanes<'r> {
+fn schedule_lanes<'r>(
+    region: &Region,
+    over: &'r Loop,
+    body: Vec<&'r Stmt>,
+    even: Vec<&'r Stmt>,
+    single: &'r HashSet<BufId>,
+) -> Lanes<'r> {
     let next = highest(&region.body);
-    let mut scheduler =
-        Scheduler { lanes: over.id, next, varying: HashSet::new(), held: HashSet::new(), cheap: HashMap::new() };
+    let (varying, held) = (HashSet::new(), HashSet::new());
+    let mut scheduler = Scheduler { lanes: over.id, next, varying, held, cheap: HashMap::new(), single };
     let phases = scheduler.schedule(&body, &[]);
     let mut slots = Slots::default();
     slots.assign(&phases);
@@ -152,6 +159,8 @@ struct Scheduler<'r> {
     held: HashSet<ValId>,
     /// Those that are read again instead.
     cheap: HashMap<ValId, &'r Op>,
+    /// Buffers that hold numbers in single precision, which block routines do not read.
+    single: &'r HashSet<BufId>,
 }
 
 /// Where a body's statements run. The step of a statement is `2l` in the fused pass of level `l`, and `2l + 1` among the
@@ -280,7 +289,8 @@ impl<'r> Scheduler<'r> {
     /// Whether a block routine can be given the address of a value's lanes.
     fn is_addressable(&self, v: ValId) -> bool {
         self.held.contains(&v)
-            || matches!(self.cheap.get(&v), Some(Op::Load(_, addr)) if stride(addr, self.lanes) == Some(1))
+            || matches!(self.cheap.get(&v), Some(Op::Load(buf, addr))
+                if stride(addr, self.lanes) == Some(1) && !self.single.contains(buf))
     }
 
     /// The calls of one step, with functions of one argument that have a common routine put together.

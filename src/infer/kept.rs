@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// What every checkpoint begins with; the number is the format's.
-const MAGIC: &[u8] = b"vic checkpoint 2\n";
+const MAGIC: &[u8] = b"vic checkpoint 3\n";
 /// A running fit writes its checkpoint at most this often.
 pub const EVERY: Duration = Duration::from_secs(10);
 

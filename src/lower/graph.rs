@@ -4,6 +4,7 @@
 //! gathered addresses, may hold inner reductions, and end in stores and accumulations. Everything later (kernels,
 //! the interpreter) runs regions in order; derivatives, hoisting and contraction are rewrites from regions to regions.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::lower::tangent::Recipe;
@@ -303,6 +304,53 @@ pub struct ProductCall {
     pub operands: Vec<Operand>,
     /// How far each of them moves by row and by column.
     pub steps: [[usize; 2]; 3],
+    /// What is known of copies in single precision, where the product is made in that.
+    pub copies: Copies,
+}
+
+/// Copies in single precision of what a product reads and writes.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Copies {
+    /// Of `a` and `b`.
+    pub factors: [Copied; 2],
+    pub result: Stored,
+}
+
+/// Whether a factor has been rounded before it is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Copied {
+    #[default]
+    No,
+    /// By an earlier product of the same run.
+    Before,
+    /// Params that only products read: whoever runs the program may keep the copy instead.
+    Outside,
+    /// Its buffer holds numbers in single precision itself.
+    InPlace,
+}
+
+/// Where the result of a product in single precision goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Stored {
+    /// To the buffer, in double precision.
+    #[default]
+    Widened,
+    /// To the copy of the buffer: whoever runs the program reads it there.
+    Copy,
+    /// To the buffer, which holds numbers in single precision.
+    InPlace,
+}
+
+impl ProductCall {
+    /// The cells of an operand's buffer from the first to the last that the product reaches.
+    pub fn reach(&self, i: usize) -> Range<usize> {
+        let ([m, k, n], operand) = (self.sizes, &self.operands[i]);
+        let sides = [[m, k], [k, n], [m, n]][i];
+        let last = |size: &usize, stride: usize| stride * size.saturating_sub(1);
+        let own: usize = sides.iter().zip(self.steps[i]).map(|(size, step)| last(size, step)).sum();
+        let rest: usize = self.batch.iter().zip(&operand.strides).map(|(size, stride)| last(size, *stride)).sum();
+        operand.offset..operand.offset + own + rest + 1
+    }
 }
 
 /// A batch of initial-value problems. Operands: start, arguments, solution; backwards the adjoint of the solution stands

@@ -218,7 +218,8 @@ fn regrouped(arena: &mut Arena, e: E, at: &Place) -> Option<E> {
             _ => common.push(x),
         }
     }
-    let several = common.len() + usize::from(sign < 0.0) >= 2;
+    // A sign alone is not worth a copy of what is read as it stands.
+    let several = common.len() >= 2 || sign < 0.0 && common.iter().any(|x| !arena.is_leaf(*x));
     if !several || varying.is_empty() || !common.iter().any(|&x| arena.active(x)) {
         return None;
     }

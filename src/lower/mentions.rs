@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::graph::{Access, Addr, AddrTerm, BufId, Call, LoopId, Op, Operand, Region, Stmt};
+use super::graph::{Access, Addr, AddrTerm, BufId, Call, LoopId, Op, Region, Stmt};
 
 /// How a region mentions a buffer: reads it, or writes to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,7 +42,9 @@ fn visit(body: &[Stmt], sizes: &HashMap<LoopId, usize>, f: &mut dyn FnMut(BufId,
             Stmt::Call(call) => {
                 for (i, operand) in call.operands().iter().enumerate() {
                     let how = if operand.access == Access::Read { Mention::Read } else { Mention::Written };
-                    operand.buf.iter().for_each(|buf| f(*buf, how, reach_of(call, i, operand)));
+                    // Operations other than products may reach anything.
+                    let cells = if let Call::Product(call) = call { Some(call.reach(i)) } else { None };
+                    operand.buf.iter().for_each(|buf| f(*buf, how, cells.clone()));
                 }
             }
         }
@@ -56,15 +58,4 @@ fn reach(addr: &Addr, sizes: &HashMap<LoopId, usize>) -> Option<Range<usize>> {
         last += stride * sizes.get(id)?.saturating_sub(1);
     }
     Some(addr.offset..last + 1)
-}
-
-/// Of an operand of a product; other operations may reach anything.
-fn reach_of(call: &Call, i: usize, operand: &Operand) -> Option<Range<usize>> {
-    let Call::Product(call) = call else { return None };
-    let [m, k, n] = call.sizes;
-    let sides = [[m, k], [k, n], [m, n]][i];
-    let own: usize = sides.iter().zip(call.steps[i]).map(|(size, step)| step * size.saturating_sub(1)).sum();
-    let rest: usize =
-        call.batch.iter().zip(&operand.strides).map(|(size, stride)| stride * size.saturating_sub(1)).sum();
-    Some(operand.offset..operand.offset + own + rest + 1)
 }

@@ -49,7 +49,7 @@ use kernel::Kernel;
 use storage::Storage;
 
 pub use interactions::interactions;
-pub use mentions::mentions;
+pub use mentions::{Mention, mentions};
 pub use prune::reporting;
 pub use redraw::redrawing;
 pub(crate) use settle::Folding;

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::lower::expr::{Arena, E, Expr, without};
-use crate::lower::graph::{Access, Addr, AddrTerm, BinOp, BufId, Call, LoopId, Operand, ProductCall, ReduceOp, UnOp};
+use crate::lower::graph::{
+    Access, Addr, AddrTerm, BinOp, BufId, Call, Copies, LoopId, Operand, ProductCall, ReduceOp, UnOp,
+};
 use crate::lower::kernel::{Effect, Kernel, Root};
 
 /// Fewer multiplications than this are left where they are.
@@ -211,6 +213,7 @@ impl Shape {
             batch: batch.iter().map(|&l| arena.size(l)).collect(),
             operands: vec![operand(&a, Access::Read), operand(&b, Access::Read), operand(&c, access)],
             steps,
+            copies: Copies::default(),
         }
     }
 }

@@ -1,24 +1,28 @@
 //! Products of matrices that lie anywhere in memory, by faer's blocked kernels.
 //!
-//! In a [`Workshop`] a product is cut into pieces, which several threads take, and may be computed in single precision: its
-//! factors are rounded to `f32`, multiplied and summed so, and the sums are stored, or added, in double precision.
+//! In a [`Workshop`] a product is cut into pieces, which several threads take, and may be made in single precision: from copies
+//! of its factors, rounded to `f32`, whose products are summed so, and stored or added in double precision. A copy has the same
+//! cells as its buffer; it is made once for all that read it.
 
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 
 use faer::linalg::matmul::matmul;
+use faer::traits::ComplexField;
 use faer::{Accum, MatMut, MatRef, Par};
 
 use super::crew::Crew;
 use super::vector::widely;
-use crate::lower::graph::{Access, BufId, ProductCall};
+use crate::lower::graph::{Access, BufId, Copied, ProductCall, Stored};
 
 /// Pieces of a product, whatever the number of threads: so the sums have the same bits.
-const PIECES: usize = 4;
+const PIECES: usize = 8;
 /// Multiplications that are worth cutting up.
 const WORTH: usize = 1 << 18;
-/// Columns of a piece are a multiple of this, the width of the kernels.
-const WIDTH: usize = 16;
+/// Rows or columns of a piece are a multiple of this, which the kernels take well.
+const WIDTH: usize = 48;
+/// Numbers of a piece that is copied.
+const PIECE: usize = 1 << 14;
 
 thread_local! {
     /// The workshop in which this thread's products are made, if any.
@@ -28,18 +32,43 @@ thread_local! {
 /// Threads for products, and how precise they are.
 pub struct Workshop {
     crew: Crew,
-    single: bool,
-    /// Rounded factors and sums; only the thread that is in the workshop hands out parts of it.
-    room: UnsafeCell<Vec<f32>>,
+    copies: Option<Copies>,
+}
+
+/// Copies of buffers in single precision, as far as products have asked for their cells.
+struct Copies {
+    /// By buffer. Only the thread that is in the workshop hands out parts of it.
+    numbers: UnsafeCell<Vec<Vec<f32>>>,
+    /// Whether those of params that only products read are made outside, and are as they should be.
+    kept: Cell<bool>,
 }
 
 impl Workshop {
     pub fn new(threads: usize, single: bool) -> Workshop {
-        Workshop { crew: Crew::new(threads), single, room: UnsafeCell::new(vec![]) }
+        let copies = single.then(|| Copies { numbers: UnsafeCell::new(vec![]), kept: Cell::new(false) });
+        Workshop { crew: Crew::new(threads), copies }
     }
 
     pub fn crew(&self) -> &Crew {
         &self.crew
+    }
+
+    pub fn is_single(&self) -> bool {
+        self.copies.is_some()
+    }
+
+    /// Whether the copies of params that only products read ([`Copied::Outside`]) are as they should be, and need not be made.
+    pub fn keep(&self, kept: bool) {
+        if let Some(copies) = &self.copies {
+            copies.kept.set(kept);
+        }
+    }
+
+    /// The copies of these buffers, in single precision; and the crew. They may be shorter than the buffers.
+    pub fn copies(&mut self, ids: [BufId; 2]) -> (Option<[&mut [f32]; 2]>, &Crew) {
+        let all = self.copies.as_mut().map(|c| c.numbers.get_mut());
+        let own = all.and_then(|all| all.get_disjoint_mut(ids.map(|id| id.0 as usize)).ok());
+        (own.map(|own| own.map(|v| v.as_mut_slice())), &self.crew)
     }
 
     /// Make the products that `f` runs on this thread here.
@@ -49,6 +78,11 @@ impl Workshop {
         AT.set(before);
         out
     }
+}
+
+/// Whether a product is one that a workshop makes, in its precision.
+pub fn is_large(call: &ProductCall) -> bool {
+    call.sizes.iter().product::<usize>() >= WORTH
 }
 
 /// A matrix in memory: its first cell, and the steps from row to row and from column to column.
@@ -87,34 +121,77 @@ impl<T> Matrix<T> {
 pub unsafe fn run(call: &ProductCall, at: impl Fn(BufId) -> *mut f64) {
     let add = call.operands[2].access == Access::Add;
     // It outlives the call: `during` has not returned.
-    let workshop = unsafe { AT.get().as_ref() };
-    for cell in 0..call.batch.iter().product::<usize>() {
-        let matrix = |i: usize| {
-            let operand = &call.operands[i];
-            let (mut rest, mut offset) = (cell, operand.offset);
-            for (size, stride) in call.batch.iter().zip(&operand.strides) {
-                offset += stride * (rest % size);
-                rest /= size;
+    let workshop = unsafe { AT.get().as_ref() }.filter(|_| is_large(call));
+    let copies = workshop.and_then(|w| Some((w, w.copies.as_ref()?)));
+    unsafe {
+        match (workshop, copies) {
+            (_, Some((workshop, copies))) => {
+                copies.prepare(call, workshop, &at);
+                let first = (*copies.numbers.get()).as_mut_ptr();
+                let in_place = in_place(call);
+                let single = |i: usize, id: BufId| match in_place[i] {
+                    true => at(id).cast::<f32>(),
+                    false => (*first.add(id.0 as usize)).as_mut_ptr(),
+                };
+                for cell in 0..times(call) {
+                    let all = std::array::from_fn(|i| matrix(call, cell, i, single(i, buffer(call, i))));
+                    let to =
+                        (call.copies.result == Stored::Widened).then(|| matrix(call, cell, 2, at(buffer(call, 2))));
+                    workshop.single(call.sizes, all, to, add);
+                }
             }
-            // Within the buffer, by the caller's promise.
-            let at = unsafe { at(operand.buf.expect("a product has all its operands")).add(offset) };
-            Matrix { at, steps: call.steps[i] }
-        };
-        let all = [matrix(0), matrix(1), matrix(2)];
-        unsafe {
-            match workshop {
-                Some(w) if call.sizes.iter().product::<usize>() >= WORTH => w.product(call.sizes, all, add),
-                _ => product(call.sizes, all, add),
+            (Some(workshop), None) => {
+                (0..times(call)).for_each(|cell| workshop.double(call.sizes, matrices(call, cell, &at), add));
             }
+            (None, _) => (0..times(call)).for_each(|cell| product(call.sizes, matrices(call, cell, &at), add)),
         }
     }
+}
+
+/// How often the product is repeated.
+fn times(call: &ProductCall) -> usize {
+    call.batch.iter().product()
+}
+
+/// Which operands are single precision where they stand. Programs with such run in a workshop of that precision.
+fn in_place(call: &ProductCall) -> [bool; 3] {
+    let [a, b] = call.copies.factors.map(|f| f == Copied::InPlace);
+    [a, b, call.copies.result == Stored::InPlace]
+}
+
+fn buffer(call: &ProductCall, operand: usize) -> BufId {
+    call.operands[operand].buf.expect("a product has all its operands")
+}
+
+/// An operand of one of the products, whose buffer begins there.
+///
+/// # Safety
+/// As for [`run`].
+unsafe fn matrix<T>(call: &ProductCall, cell: usize, i: usize, first: *mut T) -> Matrix<T> {
+    let operand = &call.operands[i];
+    let (mut rest, mut offset) = (cell, operand.offset);
+    for (size, stride) in call.batch.iter().zip(&operand.strides) {
+        offset += stride * (rest % size);
+        rest /= size;
+    }
+    // Within the buffer, by the caller's promise.
+    Matrix { at: unsafe { first.add(offset) }, steps: call.steps[i] }
+}
+
+/// The operands of one of the products in double precision.
+///
+/// # Safety
+/// As for [`run`].
+unsafe fn matrices(call: &ProductCall, cell: usize, at: &impl Fn(BufId) -> *mut f64) -> [Matrix<f64>; 3] {
+    debug_assert_eq!(in_place(call), [false; 3]);
+    std::array::from_fn(|i| unsafe { matrix(call, cell, i, at(buffer(call, i))) })
 }
 
 /// c = a · b, or c += a · b.
 ///
 /// # Safety
 /// As for [`run`].
-unsafe fn product<T: faer::traits::ComplexField + Copy>([m, k, n]: [usize; 3], [a, b, c]: [Matrix<T>; 3], add: bool) {
+unsafe fn product<T: ComplexField + Copy>([m, k, n]: [usize; 3], [a, b, c]: [Matrix<T>; 3], add: bool) {
     let steps = |x: Matrix<T>| (x.steps[0] as isize, x.steps[1] as isize);
     let ((am, ak), (bk, bn), (cm, cn)) = (steps(a), steps(b), steps(c));
     let accum = if add { Accum::Add } else { Accum::Replace };
@@ -126,57 +203,95 @@ unsafe fn product<T: faer::traits::ComplexField + Copy>([m, k, n]: [usize; 3], [
     }
 }
 
-impl Workshop {
+impl Copies {
+    /// Round the factors of a call, if that has not been done, and make room for its result.
+    ///
     /// # Safety
     /// As for [`run`].
-    unsafe fn product(&self, sizes: [usize; 3], [a, b, c]: [Matrix<f64>; 3], add: bool) {
-        let [m, k, n] = sizes;
-        let columns = c.by_columns();
-        let each = (if columns { n } else { m }).div_ceil(PIECES).next_multiple_of(WIDTH);
-        // The part of a piece: its rows, its columns, and where they begin.
-        let part = |p: usize| {
-            let cut = |all: usize| (all.min(p * each), all.min((p + 1) * each) - all.min(p * each));
-            let ((i, rows), (j, cols)) = if columns { ((0, m), cut(n)) } else { (cut(m), (0, n)) };
-            (i, rows, j, cols)
-        };
-        if !self.single {
-            self.crew.each(PIECES, &|p| {
-                let (i, rows, j, cols) = part(p);
-                unsafe { product([rows, k, cols], [a.from(i, 0), b.from(0, j), c.from(i, j)], add) }
+    unsafe fn prepare(&self, call: &ProductCall, workshop: &Workshop, at: &impl Fn(BufId) -> *mut f64) {
+        // Only this thread is in the workshop.
+        let all = unsafe { &mut *self.numbers.get() };
+        let in_place = in_place(call);
+        for i in 0..3 {
+            if in_place[i] {
+                continue;
+            }
+            let (buf, cells) = (buffer(call, i), call.reach(i));
+            let id = buf.0 as usize;
+            if all.len() <= id {
+                all.resize_with(id + 1, Vec::new);
+            }
+            if all[id].len() < cells.end {
+                all[id].resize(cells.end, 0.0);
+            }
+            let made = match call.copies.factors.get(i) {
+                None | Some(Copied::Before) => true,
+                Some(Copied::Outside) => self.kept.get(),
+                Some(Copied::No | Copied::InPlace) => false,
+            };
+            if made {
+                continue;
+            }
+            let to = Shared(all[id][cells.clone()].as_mut_ptr());
+            let from = unsafe { std::slice::from_raw_parts(at(buf).add(cells.start).cast_const(), cells.len()) };
+            workshop.crew.each(cells.len().div_ceil(PIECE), &|p| {
+                let from = &from[p * PIECE..from.len().min((p + 1) * PIECE)];
+                // Pieces do not overlap.
+                let to = unsafe { std::slice::from_raw_parts_mut(to.get().add(p * PIECE), from.len()) };
+                widely(
+                    #[inline(always)]
+                    || to.iter_mut().zip(from).for_each(|(t, f)| *t = *f as f32),
+                );
             });
-            return;
         }
-        // Only this thread is in the workshop, and its helpers get parts that do not overlap.
-        let room = unsafe { &mut *self.room.get() };
-        room.resize(room.len().max(m * k + k * n + m * n), 0.0);
-        let (first, rest) = room.split_at_mut(m * k);
-        let (second, third) = rest.split_at_mut(k * n);
-        let like = |x: Matrix<f64>, rows: usize, cols: usize, at: *mut f32| Matrix {
-            at,
-            steps: if x.by_columns() { [1, rows] } else { [cols, 1] },
-        };
-        let (a32, b32, c32) =
-            (like(a, m, k, first.as_mut_ptr()), like(b, k, n, second.as_mut_ptr()), like(c, m, n, third.as_mut_ptr()));
-        self.crew.each(2 * PIECES, &|p| {
-            let of = if p < PIECES { (a, a32, m, k) } else { (b, b32, k, n) };
-            unsafe { round(of, p % PIECES) }
-        });
+    }
+}
+
+/// Numbers of which several threads write different ones.
+struct Shared(*mut f32);
+
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn get(&self) -> *mut f32 {
+        self.0
+    }
+}
+
+impl Workshop {
+    /// The parts that threads take of a product: rows and columns, and where they begin. Cut is the longer side of the result, so
+    /// that fewer cells are read again.
+    fn parts([m, n]: [usize; 2]) -> impl Fn(usize) -> [usize; 4] {
+        let each = m.max(n).div_ceil(PIECES).next_multiple_of(WIDTH);
+        let cut = move |all: usize, p: usize| (all.min(p * each), all.min((p + 1) * each) - all.min(p * each));
+        move |p| {
+            let ((i, rows), (j, cols)) = if n > m { ((0, m), cut(n, p)) } else { (cut(m, p), (0, n)) };
+            [i, rows, j, cols]
+        }
+    }
+
+    /// # Safety
+    /// As for [`run`].
+    unsafe fn double(&self, [m, k, n]: [usize; 3], [a, b, c]: [Matrix<f64>; 3], add: bool) {
+        let part = Workshop::parts([m, n]);
         self.crew.each(PIECES, &|p| {
-            let (i, rows, j, cols) = part(p);
+            let [i, rows, j, cols] = part(p);
+            unsafe { product([rows, k, cols], [a.from(i, 0), b.from(0, j), c.from(i, j)], add) }
+        });
+    }
+
+    /// A product in single precision, which is stored in `to`, or added, or stays where it is.
+    ///
+    /// # Safety
+    /// As for [`run`].
+    unsafe fn single(&self, [m, k, n]: [usize; 3], [a, b, c]: [Matrix<f32>; 3], to: Option<Matrix<f64>>, add: bool) {
+        let part = Workshop::parts([m, n]);
+        self.crew.each(PIECES, &|p| {
+            let [i, rows, j, cols] = part(p);
             unsafe {
-                product([rows, k, cols], [a32.from(i, 0), b32.from(0, j), c32.from(i, j)], false);
-                let (outer, inner) = if columns { (cols, rows) } else { (rows, cols) };
-                for o in 0..outer {
-                    let (y, x) = if columns { (0, o) } else { (o, 0) };
-                    let (to, from) = (c.cell(i + y, j + x), c32.cell(i + y, j + x));
-                    let (sums, step) = (std::slice::from_raw_parts(from, inner), c.steps[usize::from(!columns)]);
-                    if step == 1 {
-                        put(sums, std::slice::from_raw_parts_mut(to, inner), add);
-                    } else {
-                        for (l, sum) in sums.iter().enumerate() {
-                            put(std::slice::from_ref(sum), std::slice::from_mut(&mut *to.add(l * step)), add);
-                        }
-                    }
+                product([rows, k, cols], [a.from(i, 0), b.from(0, j), c.from(i, j)], false);
+                if let Some(to) = to {
+                    widen(c.from(i, j), to.from(i, j), [rows, cols], add);
                 }
             }
         });
@@ -184,6 +299,28 @@ impl Workshop {
 }
 
 /// Store sums in double precision, or add them.
+///
+/// # Safety
+/// Both are matrices of so many rows and columns, with the same order in memory.
+unsafe fn widen(from: Matrix<f32>, to: Matrix<f64>, [rows, cols]: [usize; 2], add: bool) {
+    let columns = from.by_columns();
+    let (outer, inner) = if columns { (cols, rows) } else { (rows, cols) };
+    let step = from.steps[usize::from(!columns)];
+    for o in 0..outer {
+        let (i, j) = if columns { (0, o) } else { (o, 0) };
+        unsafe {
+            let (from, to) = (from.cell(i, j), to.cell(i, j));
+            if step == 1 {
+                put(std::slice::from_raw_parts(from, inner), std::slice::from_raw_parts_mut(to, inner), add);
+            } else {
+                for l in 0..inner {
+                    put(&[*from.add(l * step)], std::slice::from_mut(&mut *to.add(l * step)), add);
+                }
+            }
+        }
+    }
+}
+
 fn put(sums: &[f32], to: &mut [f64], add: bool) {
     widely(
         #[inline(always)]
@@ -192,33 +329,6 @@ fn put(sums: &[f32], to: &mut [f64], add: bool) {
             false => to.iter_mut().zip(sums).for_each(|(t, s)| *t = f64::from(*s)),
         },
     );
-}
-
-/// Round a piece of a matrix to single precision.
-///
-/// # Safety
-/// Both are matrices of so many rows and columns, with the same order in memory.
-unsafe fn round((from, to, rows, cols): (Matrix<f64>, Matrix<f32>, usize, usize), piece: usize) {
-    let columns = from.by_columns();
-    let (outer, inner) = if columns { (cols, rows) } else { (rows, cols) };
-    let each = outer.div_ceil(PIECES);
-    for o in (piece * each).min(outer)..((piece + 1) * each).min(outer) {
-        unsafe {
-            let (i, j) = if columns { (0, o) } else { (o, 0) };
-            let (from_step, to_line) = (from.steps[usize::from(!columns)], to.cell(i, j));
-            let from_line = from.cell(i, j);
-            if from_step == 1 {
-                let line = std::slice::from_raw_parts(from_line, inner);
-                let rounded = std::slice::from_raw_parts_mut(to_line, inner);
-                widely(
-                    #[inline(always)]
-                    || rounded.iter_mut().zip(line).for_each(|(t, f)| *t = *f as f32),
-                );
-            } else {
-                (0..inner).for_each(|l| *to_line.add(l) = *from_line.add(l * from_step) as f32);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -252,6 +362,7 @@ mod tests {
                 operand(2, Access::Add, m * n),
             ],
             steps: [[k, 1], [1, k], [1, m]],
+            copies: Default::default(),
         };
         let table = [a.as_mut_ptr(), b.as_mut_ptr(), c.as_mut_ptr()];
         unsafe { run(&call, |b| table[b.0 as usize]) };
@@ -273,7 +384,8 @@ mod tests {
         ] {
             let operand = |buf, access| Operand { buf: Some(BufId(buf)), access, offset: 0, strides: vec![] };
             let operands = vec![operand(0, Access::Read), operand(1, Access::Read), operand(2, access)];
-            let call = ProductCall { sizes: [m, k, n], batch: vec![], operands, steps };
+            let copies = Default::default();
+            let call = ProductCall { sizes: [m, k, n], batch: vec![], operands, steps, copies };
             let (mut a, mut b, c) = (numbers(m * k, 0.7), numbers(k * n, 1.3), numbers(m * n, 0.3));
             let mut made = |workshop: Option<Workshop>| {
                 let mut c = c.clone();

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use super::Workspace;
 use super::interp::Interp;
-use crate::codegen::{self, CompileError, Kernels, ProductKernel};
+use crate::codegen::{self, CompileError, Kernels, Living, ProductKernel, SingleKernels};
 use crate::infer::{Evaluator, Role, Target};
 use crate::lower::graph::{BufId, BufKind, Graph};
 use crate::lower::{self, Product};
@@ -16,6 +16,8 @@ use crate::lower::{self, Product};
 pub struct Model {
     graph: Graph,
     kernels: Result<Kernels, CompileError>,
+    /// Made when products in single precision are first asked for.
+    single: OnceLock<Option<SingleKernels>>,
     /// Made when a product with the Hessian is first asked for.
     second: OnceLock<Option<Second>>,
     /// Found when they are first asked for.
@@ -42,6 +44,7 @@ impl Model {
         Model {
             graph,
             kernels,
+            single: OnceLock::new(),
             second: OnceLock::new(),
             interactions: OnceLock::new(),
             parts: OnceLock::new(),
@@ -80,9 +83,18 @@ impl Model {
     /// An evaluator whose data are given from outside.
     pub fn fed(&self) -> Fed<'_> {
         Fed(match &self.kernels {
-            Ok(kernels) => Kept::Compiled(kernels, Workspace::new(&self.graph)),
+            Ok(kernels) => Kept::Compiled(kernels, None, Workspace::new(&self.graph)),
             Err(_) => self.interpreted(),
         })
+    }
+
+    /// The same with products of matrices in single precision, to be run in a workshop of that.
+    pub fn fed_in_single(&self) -> Fed<'_> {
+        let mut fed = self.fed();
+        if let Kept::Compiled(_, single, _) = &mut fed.0 {
+            *single = self.single.get_or_init(|| codegen::compile_single(&self.graph, &self.points).ok()).as_ref();
+        }
+        fed
     }
 
     /// The same model for draws of these buffers alone: what is reported besides is not computed.
@@ -287,13 +299,22 @@ impl Evaluator for Engine<'_> {
 /// Evaluates the log joint on data that change from call to call.
 pub struct Fed<'m>(Kept<'m>);
 
-/// The compiled program, or the graph with data of its own for the interpreter, theta and the gradient.
+/// The compiled program, and that in single precision if it is asked for; or the graph with data of its own for the interpreter, theta
+/// and the gradient.
 enum Kept<'m> {
-    Compiled(&'m Kernels, Workspace),
+    Compiled(&'m Kernels, Option<&'m SingleKernels>, Workspace),
     Interpreted(Box<Graph>, Vec<f64>, Vec<f64>),
 }
 
-impl Fed<'_> {
+impl<'m> Fed<'m> {
+    /// The params that may live in a workshop's copies, if there are some.
+    pub fn living(&self) -> Option<&'m Living> {
+        match &self.0 {
+            Kept::Compiled(_, single, _) => single.and_then(|s| s.living()),
+            Kept::Interpreted(..) => None,
+        }
+    }
+
     /// The graph with its present data, if it is interpreted.
     pub fn graph(&self) -> Option<&Graph> {
         match &self.0 {
@@ -305,7 +326,7 @@ impl Fed<'_> {
     /// Change the numbers of an input buffer.
     pub fn numbers(&mut self, id: BufId, fill: impl FnOnce(&mut [f64])) {
         match &mut self.0 {
-            Kept::Compiled(_, workspace) => fill(workspace.buffer_mut(id)),
+            Kept::Compiled(.., workspace) => fill(workspace.buffer_mut(id)),
             Kept::Interpreted(graph, ..) => {
                 let buffer = &mut graph.buffers[id.0 as usize];
                 let mut numbers = match &buffer.kind {
@@ -321,7 +342,7 @@ impl Fed<'_> {
     /// Change the entries of an index buffer; each must be a position of its plate.
     pub fn positions(&mut self, id: BufId, fill: impl FnOnce(&mut [u32])) {
         match &mut self.0 {
-            Kept::Compiled(_, workspace) => fill(workspace.positions_mut(id)),
+            Kept::Compiled(.., workspace) => fill(workspace.positions_mut(id)),
             Kept::Interpreted(graph, ..) => {
                 if let BufKind::Index(entries) = &mut graph.buffers[id.0 as usize].kind {
                     fill(Arc::make_mut(entries));
@@ -333,22 +354,31 @@ impl Fed<'_> {
     /// The unconstrained latents, to be set before a run.
     pub fn theta(&mut self) -> &mut [f64] {
         match &mut self.0 {
-            Kept::Compiled(_, workspace) => workspace.theta_mut(),
+            Kept::Compiled(.., workspace) => workspace.theta_mut(),
             Kept::Interpreted(_, theta, _) => theta,
+        }
+    }
+
+    /// Theta and its slopes, those of the last gradient run.
+    pub fn params(&mut self) -> (&mut [f64], &mut [f64]) {
+        match &mut self.0 {
+            Kept::Compiled(.., workspace) => workspace.params(),
+            Kept::Interpreted(_, theta, gradient) => (theta, gradient),
         }
     }
 
     /// The log joint at theta, with its gradient in `by_theta`.
     pub fn gradient(&mut self) -> f64 {
         match &mut self.0 {
-            Kept::Compiled(kernels, workspace) => kernels.gradient(workspace),
+            Kept::Compiled(_, Some(single), workspace) => single.gradient(workspace),
+            Kept::Compiled(kernels, None, workspace) => kernels.gradient(workspace),
             Kept::Interpreted(graph, theta, gradient) => Interp::new(graph).value_grad(theta, gradient),
         }
     }
 
     pub fn by_theta(&self) -> &[f64] {
         match &self.0 {
-            Kept::Compiled(_, workspace) => workspace.grad(),
+            Kept::Compiled(.., workspace) => workspace.grad(),
             Kept::Interpreted(_, _, gradient) => gradient,
         }
     }
@@ -356,7 +386,8 @@ impl Fed<'_> {
     /// The log joint at theta.
     pub fn value(&mut self) -> f64 {
         match &mut self.0 {
-            Kept::Compiled(kernels, workspace) => kernels.value(workspace),
+            Kept::Compiled(_, Some(single), workspace) => single.value(workspace),
+            Kept::Compiled(kernels, None, workspace) => kernels.value(workspace),
             Kept::Interpreted(graph, theta, _) => Interp::new(graph).value(theta),
         }
     }
@@ -369,7 +400,7 @@ impl Fed<'_> {
         mut take: impl FnMut(&[f64]),
     ) {
         match &mut self.0 {
-            Kept::Compiled(kernels, workspace) => {
+            Kept::Compiled(kernels, _, workspace) => {
                 again.and_then(|m| m.kernels.as_ref().ok()).unwrap_or(kernels).report(workspace);
                 ids.for_each(|id| take(workspace.buffer(id)));
             }
@@ -385,7 +416,7 @@ impl Fed<'_> {
     /// ([`Model::redrawing`]) that suffices since the last time.
     pub fn report(&mut self, again: Option<&Model>, mut take: impl FnMut(&dyn Fn(BufId) -> Vec<f64>)) {
         match &mut self.0 {
-            Kept::Compiled(kernels, workspace) => {
+            Kept::Compiled(kernels, _, workspace) => {
                 again.and_then(|m| m.kernels.as_ref().ok()).unwrap_or(kernels).report(workspace);
                 take(&|id| workspace.buffer(id).to_vec());
             }

@@ -94,6 +94,16 @@ impl Workspace {
         self.grad.map_or(&[], |id| self.buffer(id))
     }
 
+    /// Theta, and its slopes after a gradient run.
+    pub fn params(&mut self) -> (&mut [f64], &mut [f64]) {
+        let [theta, slopes] = [self.theta, self.grad].map(|id| match id {
+            Some(id) => std::ptr::from_mut(self.buffer_mut(id)),
+            None => std::ptr::from_mut(&mut []),
+        });
+        // Two buffers, which do not overlap.
+        unsafe { (&mut *theta, &mut *slopes) }
+    }
+
     /// The log joint, after a value or gradient run.
     pub fn log_joint(&self) -> f64 {
         self.log_joint.map_or(0.0, |id| self.buffer(id)[0])

@@ -59,6 +59,7 @@ mod reproducible;
 mod robust;
 mod rows;
 mod simulate;
+mod single;
 mod stanc;
 mod states;
 mod stochastic;

@@ -56,7 +56,7 @@ pub(in crate::driver) fn describe_draws(
     let wanted: Vec<BufId> = vars.iter().filter_map(|v| compiled.layout.buffer(*v)).collect();
     let model = compiled.model.reporting(&wanted);
     let again = model.redrawing(&batches.coordinates().redrawn());
-    let mut feeding = Feeding::on(threads, plan.single, model.fed(), batches).redrawing(&again);
+    let mut feeding = Feeding::on(threads, plan.single, &model, batches).redrawing(&again);
     let mut batch = Batch::default();
     // What all rows share is the same in every batch.
     let rows = |(v, var): (&VarId, &ReportVar)| match dim(v) {

@@ -1,5 +1,6 @@
 //! The rows of the table that a batch holds, given to the kernels.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::kin::Pointer;
@@ -7,7 +8,7 @@ use super::store::Store;
 use super::{Batches, Weighed};
 use crate::data::binarised::binary;
 use crate::hir::VarId;
-use crate::infer::batches::{Batch, Coordinates, Part, Rows};
+use crate::infer::batches::{Batch, Coordinates, Each, Params, Part, Rows, Single};
 use crate::infer::{Stream, Target};
 use crate::lower::Feed;
 use crate::lower::graph::BufId;
@@ -55,20 +56,37 @@ pub struct Feeding<'m> {
     /// What the report has to compute anew for another draw of the same rows, and whether it has been computed for them.
     again: Option<&'m Model>,
     reported: bool,
+    /// Whether params have changed in the workshop alone, and slopes stand there alone.
+    params_ahead: bool,
+    slopes_ahead: bool,
 }
 
 impl<'m> Feeding<'m> {
     pub fn new(fed: Fed<'m>, batches: &'m Batches) -> Feeding<'m> {
-        Feeding::on(1, false, fed, batches)
+        Feeding::within(Workshop::new(1, false), fed, batches)
     }
 
     /// On so many threads, products of matrices in single precision or not.
-    pub fn on(threads: usize, single: bool, fed: Fed<'m>, batches: &'m Batches) -> Feeding<'m> {
-        let workshop = Workshop::new(threads, single);
+    pub fn on(threads: usize, single: bool, model: &'m Model, batches: &'m Batches) -> Feeding<'m> {
+        let fed = if single { model.fed_in_single() } else { model.fed() };
+        Feeding::within(Workshop::new(threads, single), fed, batches)
+    }
+
+    fn within(workshop: Workshop, fed: Fed<'m>, batches: &'m Batches) -> Feeding<'m> {
         let places = batches.plates().map(|(_, total)| if batches.kin.is_empty() { vec![] } else { vec![0; total] });
         let (rows, places) = (vec![vec![]; 1 + batches.along.len()], places.collect());
-        let mut feeding =
-            Feeding { fed, batches, rows, places, numbers: vec![], workshop, again: None, reported: false };
+        let mut feeding = Feeding {
+            fed,
+            batches,
+            rows,
+            places,
+            numbers: vec![],
+            workshop,
+            again: None,
+            reported: false,
+            params_ahead: false,
+            slopes_ahead: false,
+        };
         feeding.drop_out(None);
         feeding
     }
@@ -91,8 +109,22 @@ impl<'m> Feeding<'m> {
         again
     }
 
+    /// Take over what stands in the workshop alone.
+    fn catch_up(&mut self) {
+        let Some(living) = self.fed.living().filter(|_| self.params_ahead || self.slopes_ahead) else { return };
+        let (theta, slopes) = self.fed.params();
+        let (Some(copies), _) = self.workshop.copies([living.theta, living.slopes]) else { return };
+        for ((to, from), ahead) in [theta, slopes].into_iter().zip(copies).zip([self.params_ahead, self.slopes_ahead]) {
+            for cells in living.cells.iter().filter(|_| ahead) {
+                to[cells.clone()].iter_mut().zip(&from[cells.clone()]).for_each(|(t, f)| *t = f64::from(*f));
+            }
+        }
+        (self.params_ahead, self.slopes_ahead) = (false, false);
+    }
+
     /// What each row of the batch taken adds to the log joint, with what belongs to it, at theta as it is set.
     pub fn scores(&mut self, batch: &Batch, out: &mut [f64]) {
+        self.catch_up();
         let again = self.again();
         self.add_up(&self.batches.scores, again, batch, out);
     }
@@ -121,6 +153,7 @@ impl<'m> Feeding<'m> {
 
     /// Hand out the buffers of the report that are asked for, at theta as it is set.
     pub fn report(&mut self, take: impl FnMut(&dyn Fn(BufId) -> Vec<f64>)) {
+        self.catch_up();
         let again = self.again();
         self.workshop.during(|| self.fed.report(again, take));
     }
@@ -193,6 +226,7 @@ impl Rows for Feeding<'_> {
     }
 
     fn log_joints(&mut self, batch: &Batch, out: &mut [f64]) {
+        self.catch_up();
         if let Some(draws) = &self.batches.draws {
             self.add_up(&draws.scores, None, batch, out);
         }
@@ -245,19 +279,53 @@ impl Rows for Feeding<'_> {
     }
 
     fn theta(&mut self) -> &mut [f64] {
+        self.catch_up();
+        self.workshop.keep(false);
+        self.fed.theta()
+    }
+
+    fn drawn(&mut self) -> &mut [f64] {
         self.fed.theta()
     }
 
     fn gradient(&mut self) -> f64 {
         self.renew();
-        self.workshop.during(|| self.fed.gradient())
+        let value = self.workshop.during(|| self.fed.gradient());
+        self.slopes_ahead = self.workshop.is_single();
+        value
     }
 
-    fn by_theta(&self) -> &[f64] {
+    fn by_theta(&mut self) -> &[f64] {
+        self.catch_up();
         self.fed.by_theta()
     }
 
+    fn params(&mut self, range: Range<usize>, f: &mut dyn FnMut(Params, Each)) {
+        self.renew();
+        let living = self.fed.living();
+        let (theta, slopes) = self.fed.params();
+        let (copies, crew) = match living {
+            Some(living) => self.workshop.copies([living.theta, living.slopes]),
+            None => (None, self.workshop.crew()),
+        };
+        let from = range.start;
+        let single = copies.zip(living).map(|([numbers, slopes], living)| Single {
+            cells: &living.cells,
+            from,
+            numbers,
+            slopes,
+        });
+        let ahead = single.is_some();
+        let params = Params { numbers: &mut theta[range.clone()], slopes: &slopes[range], single };
+        f(params, &|pieces, job| crew.each(pieces, &job));
+        if ahead {
+            self.workshop.keep(true);
+            self.params_ahead = true;
+        }
+    }
+
     fn evaluate(&mut self) -> f64 {
+        self.catch_up();
         self.renew();
         self.workshop.during(|| self.fed.value())
     }
@@ -274,7 +342,7 @@ impl Batches {
 
     /// On so many threads, products of matrices in single precision or not.
     pub fn rows_on<'m>(&'m self, threads: usize, single: bool, model: &'m Model) -> impl Rows + 'm {
-        Feeding::on(threads, single, model.fed(), self)
+        Feeding::on(threads, single, model, self)
     }
 
     /// The model with several draws per row, if the fit steps by that: its rows, the coordinates, and their names.

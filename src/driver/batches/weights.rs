@@ -32,7 +32,7 @@ pub(super) fn row_weights(
     let mut batch = Batch::default();
     let model = compiled.model.reporting(&batches.scores.iter().map(|s| s.1).collect::<Vec<_>>());
     let again = model.redrawing(&coordinates.redrawn());
-    let mut feeding = Feeding::on(threads, plan.single, model.fed(), batches).redrawing(&again);
+    let mut feeding = Feeding::on(threads, plan.single, &model, batches).redrawing(&again);
     let (mut log_w, mut k_hats) = (vec![0.0; plan.batch], vec![]);
     for (c, own) in rows.chunks(plan.batch).enumerate() {
         batch.fill(&plan.kin, own, (plan.batch, 1), 1.0);

@@ -81,7 +81,7 @@ pub fn in_batches(
             None => shared.push((block.clone(), factor)),
         }
     }
-    let mut feeding = Feeding::on(1, false, model.fed(), &small);
+    let mut feeding = Feeding::new(model.fed(), &small);
     let mut ascent = Stochastic::new(&mut feeding, shared, own);
     let fitted = match ascent.fit(&plan, progress) {
         Ok(fitted) => fitted,

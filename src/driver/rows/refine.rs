@@ -6,7 +6,7 @@
 
 use super::RowModel;
 use super::evaluate::Evaluator;
-use crate::infer::batches::{Descent, Moments, Optimizer, Rows, Rule, Schedule};
+use crate::infer::batches::{Descent, Moments, Optimizer, Params, Rows, Rule, Schedule};
 
 /// Draws by which the better of start and end is chosen.
 const CHOOSING: usize = 50;
@@ -19,7 +19,7 @@ impl RowModel {
         let start = e.psi.clone();
         let places = e.places();
         let adam = Optimizer { rule: Rule::Adam, rate: RATE, schedule: Schedule::Linear, warm_up: 0, clip: None };
-        let mut moments = Moments::new(adam.rule, e.psi.len());
+        let mut moments = Moments::new(adam.rule, e.psi.len(), false);
         let mut streams = self.streams("refine", &e.batch.rows);
         let mut by_theta = vec![0.0; e.theta.len()];
         let (mut by_psi, mut sum) = (vec![0.0; e.psi.len()], vec![0.0; e.psi.len()]);
@@ -39,7 +39,9 @@ impl RowModel {
             }
             let rate = adam.rate_at(step, self.refine, self.refine);
             let step = Descent { optimizer: &adam, rate, scale: -0.5, length: 0.0, turn: None };
-            moments.step(&step, &mut e.psi, &sum, &decays, &|pieces, job| (0..pieces).for_each(job));
+            let params = Params::double(&mut e.psi, &sum);
+            moments.begin();
+            moments.step(&step, 0, params, &decays, &|pieces, job| (0..pieces).for_each(job));
         }
         let end = e.psi.clone();
         let after = self.bounds(e, "choose", CHOOSING);

@@ -4,6 +4,7 @@
 //! Noise that a written guide draws from has no params of its own.
 
 use std::f64::consts::TAU;
+use std::ops::Range;
 
 use super::Batch;
 use crate::infer::rng::Stream;
@@ -171,19 +172,20 @@ impl Coordinates {
         self.places.iter().any(|(kind, place)| kind.is_drawn() && matches!(place, Place::Shared(n, _) if *n > 0))
     }
 
-    /// Where theta holds ψ, one by one, if it does: only params that all rows share, and noise around them.
-    pub fn only_params(&self) -> Option<usize> {
+    /// Where theta holds ψ, stretch by stretch in its order, if it does: only params that all rows share, and noise around them.
+    pub fn only_params(&self) -> Option<Vec<Range<usize>>> {
         if self.is_scored() {
             return None;
         }
-        let (mut at, mut from, mut next) = (0, None, 0);
+        let (mut at, mut next) = (0, 0);
+        let mut found: Vec<Range<usize>> = vec![];
         for (kind, place) in &self.places {
             match (kind, place) {
                 (Kind::Noise | Kind::Switch | Kind::Terms | Kind::Score, _) => {}
-                (Kind::Point, Place::Shared(n, first)) => {
-                    let begins = *from.get_or_insert(at);
-                    if *first != next || at != begins + next {
-                        return None;
+                (Kind::Point, Place::Shared(n, first)) if *first == next => {
+                    match found.last_mut().filter(|last| last.end == at) {
+                        Some(last) => last.end += n,
+                        None => found.push(at..at + n),
                     }
                     next += n;
                 }
@@ -191,7 +193,7 @@ impl Coordinates {
             }
             at += place.len();
         }
-        from
+        (!found.is_empty()).then_some(found)
     }
 
     pub fn begin(&self) -> Vec<f64> {
@@ -218,14 +220,11 @@ impl Coordinates {
         })
     }
 
-    /// Standard normal numbers for what is drawn, those of the `n`-th use for this purpose.
+    /// Standard normal numbers for what is drawn, those of the `n`-th use for this purpose; the others stay 0.
     pub fn noise(&self, seed: u64, purpose: &str, n: usize, z: &mut [f64]) {
         let mut stream = Stream::numbered(seed, purpose, n);
-        for (kind, _, z) in self.split_mut(z) {
-            match kind {
-                Kind::Point | Kind::Switch | Kind::Terms | Kind::Score => z.fill(0.0),
-                Kind::Drawn | Kind::Noise => z.iter_mut().for_each(|z| *z = stream.normal()),
-            }
+        for (_, _, z) in self.split_mut(z).filter(|p| p.0.is_drawn()) {
+            z.iter_mut().for_each(|z| *z = stream.normal());
         }
     }
 

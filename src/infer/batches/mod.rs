@@ -15,6 +15,7 @@ mod step;
 mod train;
 mod weigh;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +23,7 @@ pub use coordinates::{Coordinates, FIRST_LOG_SD, Kind, Part};
 pub use judge::{Rise, RowWeights, Unit, judge};
 pub use kin::{Along, Kin};
 pub use order::{Batch, shuffle};
-pub use step::{Descent, Moments, Optimizer, Rule, Schedule};
+pub use step::{Descent, Each, Moments, Optimizer, Params, Rule, Schedule, Single};
 pub use weigh::{Draws, Weighing};
 
 use super::kept::{Checkpoint, CheckpointError};
@@ -46,9 +47,14 @@ pub trait Rows {
     fn binarise(&mut self, seed: u64, step: usize);
     /// Where theta is to be set before an evaluation: what is large is not copied.
     fn theta(&mut self) -> &mut [f64];
+    /// The same, to set what is drawn alone: params may stand elsewhere.
+    fn drawn(&mut self) -> &mut [f64];
     /// The log joint at theta, with its gradient in `by_theta`.
     fn gradient(&mut self) -> f64;
-    fn by_theta(&self) -> &[f64];
+    fn by_theta(&mut self) -> &[f64];
+    /// After a gradient: hand out these cells of theta, all of them params, with their slopes, and what calls a job for each of so
+    /// many pieces.
+    fn params(&mut self, range: Range<usize>, f: &mut dyn FnMut(Params, Each));
     /// The log joint at theta.
     fn evaluate(&mut self) -> f64;
     /// Call `job` for each of so many pieces, on all threads there are.

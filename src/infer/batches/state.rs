@@ -86,9 +86,14 @@ impl Keeper {
         self.before + self.started.elapsed().as_secs_f64()
     }
 
+    /// Whether it is time to write the state.
+    pub fn is_due(&self) -> bool {
+        self.path.is_some() && self.saved.elapsed() > EVERY
+    }
+
     /// Write the state if it is time.
     pub fn tick(&mut self, state: &mut impl Kept) {
-        if self.path.is_some() && self.saved.elapsed() > EVERY {
+        if self.is_due() {
             self.save(state);
         }
     }

@@ -1,8 +1,10 @@
 //! Step after step, through all epochs.
 
+use std::ops::Range;
+
 use super::held;
 use super::state::{Keeper, State};
-use super::step::{self, Descent, Moments, Squares, Turn};
+use super::step::{Descent, Each, Moments, Params, Squares, Turn};
 use super::weigh::Draws;
 use super::{Batch, Coordinates, Plan, Rows, Trouble, shuffle};
 use crate::infer::options::{Progress, Stage};
@@ -20,6 +22,9 @@ pub struct Training<'a> {
     coordinates: &'a Coordinates,
     plan: &'a Plan,
     pub state: State,
+    /// Where theta holds ψ itself, stretch by stretch, if all that is fitted are params; and whether it does by now.
+    params: Option<Vec<Range<usize>>>,
+    placed: bool,
     gradient: Vec<f64>,
     squares: Squares,
     z: Vec<f64>,
@@ -52,7 +57,8 @@ impl<'a> Training<'a> {
         state: Option<State>,
     ) -> Training<'a> {
         let psi = coordinates.begin();
-        let moments = Moments::new(plan.optimizer.rule, psi.len());
+        let params = coordinates.only_params();
+        let moments = Moments::new(plan.optimizer.rule, psi.len(), plan.single && params.is_some());
         let (fitted, held) = held::split(plan.total, plan.held, plan.seed);
         let begun = state.filter(|s| !s.psi.is_empty());
         let mut state = begun.unwrap_or_else(|| State { psi, moments, ..State::default() });
@@ -63,7 +69,9 @@ impl<'a> Training<'a> {
             target,
             coordinates,
             plan,
-            gradient: vec![0.0; if coordinates.only_params().is_some() { 0 } else { state.psi.len() }],
+            gradient: vec![0.0; if params.is_some() { 0 } else { state.psi.len() }],
+            params,
+            placed: false,
             squares: Squares::new(state.psi.len()),
             state,
             z: vec![0.0; coordinates.dim()],
@@ -79,6 +87,21 @@ impl<'a> Training<'a> {
 
     /// All epochs that are left; whether they came to their end.
     pub fn run(&mut self, keeper: &mut Keeper, progress: &mut dyn FnMut(&Progress)) -> Result<bool, Trouble> {
+        let ended = self.epochs(keeper, progress)?;
+        self.settle();
+        Ok(ended)
+    }
+
+    /// Take ψ from where steps have moved it.
+    fn settle(&mut self) {
+        let mut at = 0;
+        for part in self.params.iter().flatten().filter(|_| self.placed) {
+            self.state.psi[at..at + part.len()].copy_from_slice(&self.target.theta()[part.clone()]);
+            at += part.len();
+        }
+    }
+
+    fn epochs(&mut self, keeper: &mut Keeper, progress: &mut dyn FnMut(&Progress)) -> Result<bool, Trouble> {
         while self.state.epoch < self.plan.epochs && !self.is_over() {
             shuffle(&mut self.order, self.plan.seed, self.state.epoch);
             while self.state.batch < self.plan.batches() {
@@ -88,7 +111,10 @@ impl<'a> Training<'a> {
                     self.state.trace.push(row);
                     progress(&row);
                 }
-                keeper.tick(&mut self.state);
+                if keeper.is_due() {
+                    self.settle();
+                    keeper.save(&mut self.state);
+                }
                 if self.plan.cancelled() {
                     return Ok(false);
                 }
@@ -112,6 +138,7 @@ impl<'a> Training<'a> {
 
     /// Ask the rows that are held out.
     fn judge(&mut self) {
+        self.settle();
         self.target.soften(1.0, f64::NEG_INFINITY);
         self.target.drop_out(None);
         let s = &mut self.state;
@@ -146,11 +173,16 @@ impl<'a> Training<'a> {
         self.target.binarise(plan.seed, s.steps);
         if self.coordinates.is_scored() {
             let bound = self.scored(share);
-            return self.descend(bound, None);
+            return self.descend(bound);
         }
         self.coordinates.noise(plan.seed, "step", s.steps, &mut self.z);
-        self.coordinates.place(&s.psi, &self.batch, &self.z, self.target.theta());
-        self.coordinates.soften(self.target.theta());
+        if self.params.is_some() && self.placed {
+            self.coordinates.redraw(&s.psi, &self.batch, &self.z, self.target.drawn());
+        } else {
+            self.coordinates.place(&s.psi, &self.batch, &self.z, self.target.theta());
+            self.placed = true;
+        }
+        self.coordinates.soften(self.target.drawn());
         let own = (&s.psi[..], &self.batch, &self.z[..]);
         let rows = plan.weighing.map(|(how, _)| self.draws.weigh(how, self.target, self.coordinates, own));
         if rows.is_some() {
@@ -166,13 +198,12 @@ impl<'a> Training<'a> {
                 once + rows
             }
         };
-        // Where all that is fitted are params, the gradient is read where the kernels have left it.
-        let params = self.coordinates.only_params();
-        if params.is_none() {
+        // Where all that is fitted are params, they are moved where the kernels read them.
+        if self.params.is_none() {
             let by_theta = self.target.by_theta();
             self.coordinates.pull_back(&s.psi, &self.batch, &self.z, by_theta, share, &mut self.gradient);
         }
-        self.descend(bound, params)
+        self.descend(bound)
     }
 
     /// The gradient of a batch's bound by two draws of the guide, each the baseline of the other; the bound by both.
@@ -203,25 +234,28 @@ impl<'a> Training<'a> {
         bound
     }
 
-    /// A step along the gradient, which stands among the slopes by theta from `params` on, or in `self.gradient`; now and then a
-    /// row for the trace.
-    fn descend(&mut self, bound: f64, params: Option<usize>) -> Result<Option<Progress>, Trouble> {
+    /// A step along the gradient; now and then a row for the trace.
+    fn descend(&mut self, bound: f64) -> Result<Option<Progress>, Trouble> {
         let (plan, s) = (self.plan, &mut self.state);
         // Of the negative bound per row, so that rates mean the same for any number of rows.
         let scale = -1.0 / self.fitted.len().max(1) as f64;
-        let by_theta = self.target.by_theta();
-        let gradient = match params {
-            Some(from) => &by_theta[from..from + s.psi.len()],
-            None => &self.gradient,
-        };
-        let each: step::Each = &|pieces, job| self.target.each(pieces, job);
-        let squares = self.squares.sum(gradient, each);
-        let finite = bound.is_finite() && squares.is_finite();
+        let rate = plan.optimizer.rate_at(s.steps, plan.epochs * plan.batches(), plan.batches());
+        let turn = plan.alternate.map(|k| Turn::new(&self.coordinates.of_guide, s.steps, k));
+        let sensible = |first: f64| -scale * bound > -ASTRAY * (1.0 + first.abs());
+        // Where steps lead away, this point is told of, and not where the next one leads.
+        let away = s.first.filter(|first| !sensible(*first)).map(|_| self.target.theta().to_vec());
+        let mut squares = 0.0;
+        each_part(self.target, &self.params, (&mut s.psi, &self.gradient), &mut |_, params, each| {
+            squares += self.squares.sum(&params, each);
+        });
+        let length = scale.abs() * squares.sqrt();
+        let finite = bound.is_finite() && length.is_finite();
         if finite {
-            let rate = plan.optimizer.rate_at(s.steps, plan.epochs * plan.batches(), plan.batches());
-            let turn = plan.alternate.map(|k| Turn::new(&self.coordinates.of_guide, s.steps, k));
-            let step = Descent { optimizer: &plan.optimizer, rate, scale, length: scale.abs() * squares.sqrt(), turn };
-            s.moments.step(&step, &mut s.psi, gradient, &self.coordinates.decays, each);
+            let step = Descent { optimizer: &plan.optimizer, rate, scale, length, turn };
+            s.moments.begin();
+            each_part(self.target, &self.params, (&mut s.psi, &self.gradient), &mut |at, params, each| {
+                s.moments.step(&step, at, params, &self.coordinates.decays, each);
+            });
             s.sum += bound;
             s.finite += 1.0;
         } else {
@@ -229,10 +263,9 @@ impl<'a> Training<'a> {
             self.first_lost.get_or_insert_with(|| (self.target.theta().to_vec(), self.batch.clone()));
         }
         let first = if finite { *s.first.get_or_insert(-scale * bound) } else { f64::NAN };
-        let sensible = -scale * bound > -ASTRAY * (1.0 + first.abs());
-        s.lost = if sensible { s.lost.saturating_sub(1) } else { s.lost + 1 };
+        s.lost = if sensible(first) { s.lost.saturating_sub(1) } else { s.lost + 1 };
         if s.lost >= LOST.min(plan.epochs * plan.batches()) {
-            let (theta, batch) = (self.target.theta().to_vec(), self.batch.clone());
+            let (theta, batch) = (away.unwrap_or_else(|| self.target.theta().to_vec()), self.batch.clone());
             let begun = s.first.is_some();
             return Err(Trouble::Lost { theta, batch, bound, begun, epoch: s.epoch, step: s.steps });
         }
@@ -243,11 +276,28 @@ impl<'a> Training<'a> {
             iteration: s.steps,
             gradients: s.gradients,
             objective: -bound,
-            gradient_norm: scale.abs() * squares.sqrt(),
+            gradient_norm: length,
             seconds: 0.0,
         });
         s.steps += 1;
         s.batch += 1;
         Ok(row)
+    }
+}
+
+/// Call `f` for each stretch of ψ, with its place in it: where the target holds them, or else as they are given.
+fn each_part(
+    target: &mut dyn Rows,
+    held: &Option<Vec<Range<usize>>>,
+    (psi, gradient): (&mut [f64], &[f64]),
+    f: &mut dyn FnMut(usize, Params, Each),
+) {
+    let Some(held) = held else {
+        return f(0, Params::double(psi, gradient), &|pieces, job| target.each(pieces, job));
+    };
+    let mut at = 0;
+    for part in held {
+        target.params(part.clone(), &mut |params, each| f(at, params, each));
+        at += part.len();
     }
 }
