@@ -142,7 +142,8 @@ impl Hoister {
             && !at.must_stay(arena, e)
         {
             let longest = at.loops.iter().map(|&l| arena.size(l)).max().unwrap_or(0);
-            if arena.size(over) >= LONG_SUM && arena.size(over) > longest {
+            let long = arena.size(over) >= LONG_SUM && arena.size(over) > longest;
+            if long && !lies_along(arena, body, over, &at.loops) {
                 return self.sum(arena, e, over, body, &at.name.clone());
             }
         }
@@ -229,6 +230,20 @@ fn regrouped(arena: &mut Arena, e: E, at: &Place) -> Option<E> {
     // Unsimplified, which would take the sign and the constant out again.
     let product = arena.intern(Expr::Binary(BinOp::Mul, rest, factor));
     (product != e).then_some(product)
+}
+
+/// Whether what a sum reads lies together along a loop around it that is long enough for lanes, and not along the sum itself: as the
+/// places of an image under a kernel.
+fn lies_along(arena: &Arena, body: E, over: LoopId, loops: &[LoopId]) -> bool {
+    let long = |l: LoopId| l != over && loops.contains(&l) && arena.size(l) >= LONG_SUM;
+    let steps = |e: &E| match arena.get(*e) {
+        Expr::Load(_, addr) if addr.uses(over) && loops.iter().any(|l| long(*l) && addr.uses(*l)) => Some(&addr.terms),
+        _ => None,
+    };
+    let together = |l: LoopId, terms: &[(AddrTerm, usize)]| terms.contains(&(AddrTerm::Loop(l), 1));
+    let reached = arena.reachable([body]);
+    let read: Vec<_> = reached.iter().filter_map(steps).collect();
+    !read.is_empty() && read.iter().all(|t| !together(over, t) && loops.iter().any(|l| long(*l) && together(*l, t)))
 }
 
 fn holds_reduction(arena: &Arena, e: E) -> bool {

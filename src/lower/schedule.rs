@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::lower::contract::{self, Side};
 use crate::lower::expr::{Arena, E, Expr, is_subset};
-use crate::lower::graph::{BinOp, Loop, LoopId, Op, ReduceOp, Region, Stmt, UnOp, ValId};
+use crate::lower::graph::{AddrTerm, BinOp, Loop, LoopId, Op, ReduceOp, Region, Stmt, UnOp, ValId};
 use crate::lower::kernel::{Effect, Kernel, Root, uses};
 
 pub(crate) fn schedule(arena: &Arena, kernel: &Kernel) -> Region {
@@ -20,9 +20,12 @@ pub(crate) fn schedule(arena: &Arena, kernel: &Kernel) -> Region {
     let unit = |l: LoopId| {
         let loads = kernel.loads(arena);
         let addresses = loads.iter().map(|l| &l.1).chain(kernel.roots.iter().map(|r| &r.addr));
-        addresses.filter(|a| a.terms.contains(&(crate::lower::graph::AddrTerm::Loop(l), 1))).count()
+        addresses.filter(|a| a.terms.contains(&(AddrTerm::Loop(l), 1))).count()
     };
     loops.sort_by_cached_key(|&l| (arena.size(l), unit(l)));
+    if only_moves(arena, kernel) {
+        in_memory_order(arena, kernel, &mut loops, unit);
+    }
     if let Some((walked, _)) = kernel.walk {
         loops.retain(|&l| l != walked);
         loops.insert(0, walked);
@@ -34,6 +37,28 @@ pub(crate) fn schedule(arena: &Arena, kernel: &Kernel) -> Region {
     let loops = loops.into_iter().map(|l| named(arena, l)).collect();
     let walk = kernel.walk.map(|w| w.1);
     Region { name: kernel.name.clone(), span: kernel.span, walk, loops, body }
+}
+
+/// Whether each number that a kernel makes goes to a place of its own, or is added to one that data say: what it takes is memory, as
+/// where images are laid out for a convolution.
+fn only_moves(arena: &Arena, kernel: &Kernel) -> bool {
+    let sums = |r: &Root| arena.reachable([r.value]).iter().any(|e| matches!(arena.get(*e), Expr::Reduce(..)));
+    let apart = |r: &Root| r.inner.is_empty() && kernel.loops.iter().all(|l| r.addr.uses(*l)) && !sums(r);
+    kernel.walk.is_none() && kernel.roots.iter().all(apart)
+}
+
+/// Lanes that follow each other in memory where there are enough of them, and outside of them the longest steps outermost.
+fn in_memory_order(arena: &Arena, kernel: &Kernel, loops: &mut [LoopId], unit: impl Fn(LoopId) -> usize) {
+    const ENOUGH: usize = 32;
+    loops.sort_by_cached_key(|&l| (arena.size(l).min(ENOUGH), unit(l), arena.size(l)));
+    let loads = kernel.loads(arena);
+    let step = |l: LoopId| -> usize {
+        let addresses = loads.iter().map(|l| &l.1).chain(kernel.roots.iter().map(|r| &r.addr));
+        addresses.flat_map(|a| &a.terms).filter(|t| t.0 == AddrTerm::Loop(l)).map(|t| t.1).sum()
+    };
+    if let Some((_, outer)) = loops.split_last_mut() {
+        outer.sort_by_cached_key(|&l| std::cmp::Reverse(step(l)));
+    }
 }
 
 fn named(arena: &Arena, id: LoopId) -> Loop {
