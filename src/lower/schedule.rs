@@ -23,7 +23,7 @@ pub(crate) fn schedule(arena: &Arena, kernel: &Kernel) -> Region {
         addresses.filter(|a| a.terms.contains(&(AddrTerm::Loop(l), 1))).count()
     };
     loops.sort_by_cached_key(|&l| (arena.size(l), unit(l)));
-    if only_moves(arena, kernel) {
+    if is_apart(kernel) {
         in_memory_order(arena, kernel, &mut loops, unit);
     }
     if let Some((walked, _)) = kernel.walk {
@@ -39,18 +39,20 @@ pub(crate) fn schedule(arena: &Arena, kernel: &Kernel) -> Region {
     Region { name: kernel.name.clone(), span: kernel.span, walk, loops, body }
 }
 
-/// Whether each number that a kernel makes goes to a place of its own, or is added to one that data say: what it takes is memory, as
-/// where images are laid out for a convolution.
-fn only_moves(arena: &Arena, kernel: &Kernel) -> bool {
-    let sums = |r: &Root| arena.reachable([r.value]).iter().any(|e| matches!(arena.get(*e), Expr::Reduce(..)));
-    let apart = |r: &Root| r.inner.is_empty() && kernel.loops.iter().all(|l| r.addr.uses(*l)) && !sums(r);
+/// Whether each number that a kernel makes goes to a place of its own, or is added to one that data say.
+fn is_apart(kernel: &Kernel) -> bool {
+    let apart = |r: &Root| r.inner.is_empty() && kernel.loops.iter().all(|l| r.addr.uses(*l));
     kernel.walk.is_none() && kernel.roots.iter().all(apart)
 }
 
-/// Lanes that follow each other in memory where there are enough of them, and outside of them the longest steps outermost.
+/// The longest steps outermost. Without sums, as where images are laid out for a convolution, memory is all that it takes: then lanes
+/// are what lies together, where that is long enough.
 fn in_memory_order(arena: &Arena, kernel: &Kernel, loops: &mut [LoopId], unit: impl Fn(LoopId) -> usize) {
     const ENOUGH: usize = 32;
-    loops.sort_by_cached_key(|&l| (arena.size(l).min(ENOUGH), unit(l), arena.size(l)));
+    let reached = arena.reachable(kernel.roots.iter().map(|r| r.value));
+    if !reached.iter().any(|e| matches!(arena.get(*e), Expr::Reduce(..))) {
+        loops.sort_by_cached_key(|&l| (arena.size(l).min(ENOUGH), unit(l), arena.size(l)));
+    }
     let loads = kernel.loads(arena);
     let step = |l: LoopId| -> usize {
         let addresses = loads.iter().map(|l| &l.1).chain(kernel.roots.iter().map(|r| &r.addr));
