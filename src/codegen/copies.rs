@@ -20,7 +20,7 @@ fn product(region: &Region) -> Option<&ProductCall> {
 /// The cells of theta that only products read, all of each stretch by each, and whose slopes one product stores: of those that are
 /// `points`, in order.
 pub fn living(graph: &Graph, points: &[bool], regions: &[Region]) -> Vec<Range<usize>> {
-    let (mut reads, mut slopes): (Vec<(Range<usize>, bool)>, Vec<(Range<usize>, bool)>) = (vec![], vec![]);
+    let (mut reads, mut slopes) = (vec![], vec![]);
     for region in regions {
         let (large, all) = (product(region), 0..graph.dim);
         mentions(region, &mut |buf, how, cells| {

@@ -211,11 +211,7 @@ impl Copies {
     unsafe fn prepare(&self, call: &ProductCall, workshop: &Workshop, at: &impl Fn(BufId) -> *mut f64) {
         // Only this thread is in the workshop.
         let all = unsafe { &mut *self.numbers.get() };
-        let in_place = in_place(call);
-        for i in 0..3 {
-            if in_place[i] {
-                continue;
-            }
+        for (i, _) in in_place(call).into_iter().enumerate().filter(|own| !own.1) {
             let (buf, cells) = (buffer(call, i), call.reach(i));
             let id = buf.0 as usize;
             if all.len() <= id {
