@@ -14,6 +14,7 @@ use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
 use faer::{Accum, MatMut, MatRef, Par, Spec};
 
+use super::vector::leave_wide_registers;
 use crate::lower::graph::{BufId, MatrixCall, MatrixOp};
 
 /// Up to this size plain loops are faster than blocked ones.
@@ -204,6 +205,7 @@ fn factor_in_place(a: &mut [f64], n: usize, scratch: &mut [MaybeUninit<u8>]) -> 
     let matrix = MatMut::from_column_major_slice_mut(a, n, n);
     let stack = MemStack::new(scratch);
     let done = factor::cholesky_in_place(matrix, Default::default(), Par::Seq, stack, Spec::default());
+    leave_wide_registers();
     // A NaN anywhere reaches the last pivot.
     done.is_ok() && (0..n).all(|i| a[i + i * n].is_finite())
 }
@@ -243,6 +245,7 @@ pub fn solve(l: &[f64], x: &mut [f64], n: usize, columns: usize, transposed: boo
         true => solve_upper_triangular_in_place(l.transpose(), x, Par::Seq),
         false => solve_lower_triangular_in_place(l, x, Par::Seq),
     }
+    leave_wide_registers();
 }
 
 fn small_solve(l: &[f64], x: &mut [f64], n: usize) {
@@ -276,6 +279,7 @@ fn outer(target: &mut [f64], a: &[f64], b: &[f64], n: usize, columns: usize) {
             -1.0,
             Par::Seq,
         );
+        leave_wide_registers();
         return;
     }
     for (a, b) in a.chunks_exact(n).zip(b.chunks_exact(n)) {
@@ -330,6 +334,7 @@ pub fn cholesky_back(l: &[f64], d: &mut [f64], n: usize) {
                 matmul(part_mut(start, 0, width, start), Accum::Add, dc.transpose(), b, -1.0, Par::Seq);
             }
         }
+        leave_wide_registers();
         small_cholesky_back(l, d, n, start, end);
         if start > 0 {
             let mut both = [0.0; BLOCK * BLOCK];
@@ -344,6 +349,7 @@ pub fn cholesky_back(l: &[f64], d: &mut [f64], n: usize) {
             let base = d.as_mut_ptr();
             let dr = unsafe { MatMut::from_raw_parts_mut(base.add(start), width, start, 1, n as isize) };
             matmul(dr, Accum::Add, both, r, -1.0, Par::Seq);
+            leave_wide_registers();
         }
         end = start;
     }

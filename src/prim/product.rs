@@ -12,7 +12,7 @@ use faer::traits::ComplexField;
 use faer::{Accum, MatMut, MatRef, Par};
 
 use super::crew::Crew;
-use super::vector::widely;
+use super::vector::{leave_wide_registers, widely};
 use crate::lower::graph::{Access, BufId, Copied, ProductCall, Stored};
 
 /// Pieces of a product, whatever the number of threads: so the sums have the same bits.
@@ -200,6 +200,7 @@ unsafe fn product<T: ComplexField + Copy>([m, k, n]: [usize; 3], [a, b, c]: [Mat
         let b = MatRef::from_raw_parts(b.at.cast_const(), k, n, bk, bn);
         let c = MatMut::from_raw_parts_mut(c.at, m, n, cm, cn);
         matmul(c, accum, a, b, T::one_impl(), Par::Seq);
+        leave_wide_registers();
     }
 }
 

@@ -60,6 +60,21 @@ pub fn widely<T>(f: impl FnOnce() -> T) -> T {
     f()
 }
 
+/// After faer: its kernels end with wide registers in use, which makes narrow operations that follow many times slower.
+pub fn leave_wide_registers() {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx")]
+        fn zero_upper() {
+            std::arch::x86_64::_mm256_zeroupper();
+        }
+        if is_x86_feature_detected!("avx") {
+            // The processor has it.
+            unsafe { zero_upper() };
+        }
+    }
+}
+
 /// A function that kernels call: its name in the listing, and its address.
 #[derive(Clone, Copy, Debug)]
 pub struct Routine {
