@@ -6,7 +6,6 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Mutex;
 
 use crate::data::Values;
-use crate::prim::vector::widely;
 
 /// A variable over the rows of a table.
 pub(super) struct Store {
@@ -168,19 +167,12 @@ impl Store {
             for o in 0..self.outer {
                 for (r, row) in some.iter().enumerate() {
                     let from = &cells[row * each + o * inner..][..inner];
-                    line(from, &mut out[inner * (first + r + rows.len() * o)..][..inner], &number);
+                    let to = &mut out[inner * (first + r + rows.len() * o)..][..inner];
+                    to.iter_mut().zip(from).for_each(|(t, x)| *t = number(x));
                 }
             }
         }
     }
-}
-
-/// A function of its own, so that the compiler knows that the two do not overlap.
-fn line<T>(from: &[T], to: &mut [f64], number: &impl Fn(&T) -> f64) {
-    widely(
-        #[inline(always)]
-        || to.iter_mut().zip(from).for_each(|(t, x)| *t = number(x)),
-    );
 }
 
 #[cfg(test)]
