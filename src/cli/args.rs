@@ -302,9 +302,9 @@ pub struct ScoreArgs {
 pub struct GenerateArgs {
     #[command(flatten)]
     pub rows: RowArgs,
-    /// How many rows; a file of covariates says so itself
-    #[arg(short = 'n', long = "rows", value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub number: u32,
+    /// How many rows, where no file of covariates says so itself [default: 100]
+    #[arg(short = 'n', long = "rows", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub number: Option<u32>,
     /// Write what is expected of the observed columns given the latents, instead of drawing them
     #[arg(long)]
     pub expected: bool,

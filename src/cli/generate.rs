@@ -18,7 +18,7 @@ fn make(args: &GenerateArgs, session: &mut Session) -> Option<Made> {
     let hir = &loaded.checked.hir;
     let source =
         Source { hir, fitted: &loaded.fitted, new: &loaded.new, posterior: &loaded.fit.draws, seed: asked.seed };
-    let made = generate(&source, args.number as usize, args.expected, &mut session.diags)?;
+    let made = generate(&source, args.number.map(|n| n as usize), args.expected, &mut session.diags)?;
     let picture = sheet(&args.sheet, hir, &[&made.columns]);
     let picture = picture.map_err(|d| session.diags.push(d)).ok()?;
     let n = made.csv.rows.len();

@@ -9,6 +9,9 @@ use crate::data::{self, DataFile, Inputs, Values};
 use crate::diag::{Code, Diags};
 use crate::hir::{AxisId, Column, Expr, ExprKind, From, GuideLine, Hir, PlateId, Step, VarId, VarKind};
 
+/// Rows that are generated unless so many are asked for.
+const ROWS: usize = 100;
+
 /// Everything that rows are generated from.
 pub struct Generator<'a> {
     pub hir: &'a Hir,
@@ -18,7 +21,8 @@ pub struct Generator<'a> {
     pub new: &'a [DataFile],
     /// The draws of the fit, by the name of a cell.
     pub posterior: &'a HashMap<String, Vec<f64>>,
-    pub rows: usize,
+    /// If they are asked for; a file has its own.
+    pub rows: Option<usize>,
     /// By column: what is written in its place, such as its expected value.
     pub instead: &'a [(VarId, VarId)],
     pub seed: u64,
@@ -54,10 +58,16 @@ impl Generator<'_> {
         let varying = self.posterior.iter().filter(|(name, _)| common.iter().any(|v| prefix(name, v)));
         let draws = varying.filter(|(_, n)| drawn(n)).map(|(_, n)| n.len()).max().unwrap_or(1);
         let given = !self.new.is_empty();
-        let rounds = if given { 1 } else { draws.min(self.rows) };
-        let each = self.rows.div_ceil(rounds.max(1));
+        let asked = self.rows.unwrap_or(ROWS);
+        let rounds = if given { 1 } else { draws.min(asked) };
+        let each = asked.div_ceil(rounds.max(1));
         let file = if given { file } else { self.placeholders(each, diags)?.1 };
         let Together { inputs, first_new, .. } = together(hir, self.fitted, std::slice::from_ref(&file), diags)?;
+        if let ([file], Some(n)) = (self.new, self.rows) {
+            let help = format!("leave out `-n {n}`: each row of the file gives one; or give a file with {n} rows");
+            diags.push(super::tables::rows_of_file(&hir.tables[table], file, &help));
+            return None;
+        }
         let first = first_new[&table];
         let mut bound = data::bind(&super::tables::unobserved(hir), &inputs, diags)?;
         let names: HashMap<VarId, Vec<String>> = shared.iter().map(|v| (*v, cell_names(hir, &bound, *v))).collect();
@@ -101,7 +111,7 @@ impl Generator<'_> {
         if !apart {
             bound.keep_rows(hir, plate, &(first..total).collect::<Vec<_>>());
         }
-        let n = if given { total - first } else { self.rows };
+        let n = if given { total - first } else { asked };
         let rows = total - first;
         let skipped = if apart { 0 } else { first };
         let columns: Vec<(VarId, Values)> = columns

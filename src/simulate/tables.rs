@@ -168,15 +168,7 @@ fn sheets(hir: &Hir, inputs: &Inputs, rows: &Rows, diags: &mut Diags) -> Option<
         let count = rows.of.iter().find(|r| r.0 == table.name).map(|r| r.1);
         let sheet = match (file, count.or(rows.every)) {
             (Some(file), _) if count.is_some() => {
-                diags.push(
-                    Code::SIMULATE_NEEDS_DATA
-                        .at(
-                            table.span,
-                            format!("`{}` has its rows from `{}`, and cannot be given others", table.name, file.name),
-                        )
-                        .here("its rows are those of the file")
-                        .help("leave out `--rows`, or the file"),
-                );
+                diags.push(rows_of_file(table, file, "leave out `--rows`, or the file"));
                 continue;
             }
             (Some(file), _) => given(hir, table, file, diags),
@@ -204,6 +196,12 @@ fn sheets(hir: &Hir, inputs: &Inputs, rows: &Rows, diags: &mut Diags) -> Option<
         );
     }
     (!diags.has_errors() && out.len() == hir.tables.len()).then_some(out)
+}
+
+/// So many rows are asked for of a table whose file has its own.
+pub(super) fn rows_of_file(table: &Table, file: &DataFile, help: &str) -> Diagnostic {
+    let text = format!("`{}` has its rows from `{}`, and cannot be given others", table.name, file.name);
+    Code::SIMULATE_NEEDS_DATA.at(table.span, text).here("its rows are those of the file").help(help)
 }
 
 /// The rows of a file.

@@ -214,7 +214,7 @@ fn generated_rows_are_those_of_the_model() {
     let asked = Asked::new(fit(1.0, 0.5), NEW);
     let Asked { hir, fitted, posterior, .. } = &asked;
     let source = Source { hir, fitted, new: &[], posterior, seed: 3 };
-    let made = generate(&source, 4000, false, &mut Diags::default()).expect("it generates");
+    let made = generate(&source, Some(4000), false, &mut Diags::default()).expect("it generates");
     assert_eq!((made.csv.header.len(), made.csv.rows.len()), (3, 4000));
     let x = &made.columns[0].1.numbers;
     for j in 0..3 {

@@ -18,8 +18,8 @@ pub struct Source<'a> {
     pub seed: u64,
 }
 
-/// Generate so many rows. `expected`: observed columns as expected given the latents, not drawn.
-pub fn generate(source: &Source<'_>, rows: usize, expected: bool, diags: &mut Diags) -> Option<Generated> {
+/// Generate so many rows, by default 100; a file with covariates has as many as are generated. `expected`: observed columns as expected given the latents, not drawn.
+pub fn generate(source: &Source<'_>, rows: Option<usize>, expected: bool, diags: &mut Diags) -> Option<Generated> {
     let mut hir = source.hir.clone();
     let mut instead: Vec<(VarId, VarId)> = vec![];
     if expected {
