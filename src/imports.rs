@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use crate::diag::{Code, Diagnostic, Diags, nearest};
+use crate::diag::{Code, Diagnostic, Diags, counted, nearest};
 use crate::source::{FileId, Sources, Span};
 use crate::syntax::ast::{Ast, Decl, DeclKind, Ident, Text};
 use crate::syntax::parse;
@@ -65,7 +65,7 @@ impl Reader<'_> {
                     .help("remove this line: functions of one file see each other"),
                 n => Code::IMPORT_CYCLE
                     .at(written.span, format!("`{name}` imports this file, and this file imports it"))
-                    .here(format!("leads back here through {n} file{}", if n == 1 { "" } else { "s" }))
+                    .here(format!("leads back here through {}", counted(n, "file")))
                     .help("move what both need to a third file, and import that from both"),
             };
             return self.diags.push(d);

@@ -8,7 +8,7 @@ use super::findings::{Finding, to_github, to_json, to_sarif};
 use super::terminal::{Terminal, counts};
 use super::{ERROR, INTERRUPTED, OK, files, interrupt};
 use crate::data;
-use crate::diag::{Code, Diagnostic};
+use crate::diag::{Code, Diagnostic, counted};
 use crate::driver::{self, Session};
 use crate::source::{FileId, Sources};
 
@@ -81,7 +81,7 @@ fn once(args: &CheckArgs, models: &[&String], data: &[&String], terminal: &Termi
         }
         terminal.complain_all(&session.diags, &session.sources);
         if mended > 0 {
-            terminal.note(&format!("{model}: {mended} place{} mended\n", if mended == 1 { "" } else { "s" }));
+            terminal.note(&format!("{model}: {} mended\n", counted(mended, "place")));
         }
         if !session.diags.has_errors() && terminal.print(&format!("{model}: {}\n", counts(&session.diags))) != OK {
             return ERROR;

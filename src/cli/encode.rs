@@ -3,6 +3,7 @@
 use super::args::EncodeArgs;
 use super::rows::{Made, hand_out, load, mean, sheet};
 use super::terminal::Terminal;
+use crate::diag::counted;
 use crate::driver::Session;
 use crate::driver::rows::{Encoded, encode};
 use crate::simulate::{Csv, number};
@@ -40,15 +41,15 @@ fn make(args: &EncodeArgs, session: &mut Session) -> Option<Made> {
 }
 
 fn said(e: &Encoded, steps: u32) -> String {
-    let n = e.labels.len();
-    let rows = format!("{n} {}", if n == 1 { "row" } else { "rows" });
+    let rows = counted(e.labels.len(), "row");
     match &e.bounds {
         None => format!("{rows} encoded.\n"),
         Some((before, after)) => {
             let (before, after) = (mean(before), mean(after));
             format!(
-                "{rows} encoded and refined by {steps} steps: the lower bound rose from {before:.3} to {after:.3} nats per \
+                "{rows} encoded and refined by {}: the lower bound rose from {before:.3} to {after:.3} nats per \
                  row, an amortisation gap of {:.3}.\n",
+                counted(steps as usize, "step"),
                 after - before
             )
         }

@@ -3,6 +3,7 @@
 use super::args::GenerateArgs;
 use super::rows::{Made, hand_out, load, sheet};
 use super::terminal::Terminal;
+use crate::diag::counted;
 use crate::driver::Session;
 use crate::driver::rows::{Source, generate};
 
@@ -21,7 +22,6 @@ fn make(args: &GenerateArgs, session: &mut Session) -> Option<Made> {
     let made = generate(&source, args.number.map(|n| n as usize), args.expected, &mut session.diags)?;
     let picture = sheet(&args.sheet, hir, &[&made.columns]);
     let picture = picture.map_err(|d| session.diags.push(d)).ok()?;
-    let n = made.csv.rows.len();
-    let said = format!("{n} {} generated.\n", if n == 1 { "row" } else { "rows" });
+    let said = format!("{} generated.\n", counted(made.csv.rows.len(), "row"));
     Some(Made { csv: made.csv, sheet: picture, said })
 }

@@ -4,6 +4,7 @@ use super::args::ImputeArgs;
 use super::rows::{Made, hand_out, load, put_column, sheet};
 use super::terminal::Terminal;
 use crate::data::Values;
+use crate::diag::counted;
 use crate::driver::Session;
 use crate::driver::rows::{Holes, Imputed, ImputedColumn, Question, impute};
 use crate::hir::{Content, VarKind};
@@ -29,11 +30,10 @@ fn make(args: &ImputeArgs, session: &mut Session) -> Option<Made> {
     let picture = sheet(&args.sheet, &imputed.model.hir, &[&given, &means]);
     let picture = picture.map_err(|d| session.diags.push(d)).ok()?;
     let csv = if args.draws.is_some() { copies(&imputed) } else { cells(&imputed) };
-    let rows = imputed.labels.len();
+    let rows = counted(imputed.labels.len(), "row");
     let mut said = match holes {
-        0 => format!("No cell of the {rows} rows is empty: there is nothing to fill in.\n"),
-        1 => format!("1 cell of {rows} rows filled in.\n"),
-        _ => format!("{holes} cells of {rows} rows filled in.\n"),
+        0 => format!("No cell of {rows} is empty: there is nothing to fill in.\n"),
+        _ => format!("{} of {rows} filled in.\n", counted(holes, "cell")),
     };
     let bad = imputed.columns.iter().flat_map(|c| c.means.numbers.iter()).filter(|x| !x.is_finite()).count();
     if bad > 0 {

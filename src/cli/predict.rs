@@ -6,6 +6,7 @@ use super::args::PredictArgs;
 use super::rows::{Loaded, load};
 use super::terminal::Terminal;
 use super::{ERROR, files};
+use crate::diag::counted;
 use crate::driver::Session;
 use crate::report::{FitReport, TableStyle, listing};
 use crate::simulate::{Prediction, Predictor};
@@ -22,7 +23,7 @@ pub fn run(args: &PredictArgs, terminal: &Terminal) -> u8 {
         return ERROR;
     }
     let rows = if args.data.is_empty() { "the fitted rows".to_string() } else { args.data.join(", ") };
-    let heading = format!("{} · {rows} · {} draws of {}\n\n", args.model, made.draws, args.fit);
+    let heading = format!("{} · {rows} · {} of {}\n\n", args.model, counted(made.draws, "draw"), args.fit);
     let report = FitReport { vars: made.shown, draws: made.draws, ..FitReport::default() };
     let style = TableStyle { all: args.all, color: terminal.color_out };
     terminal.print(&(heading + &listing(&report, style, "`--all`, or the draws in `--out FILE`")))

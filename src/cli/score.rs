@@ -3,6 +3,7 @@
 use super::args::ScoreArgs;
 use super::rows::{Made, hand_out, load, mean};
 use super::terminal::Terminal;
+use crate::diag::counted;
 use crate::driver::Session;
 use crate::driver::rows::{Holes, Question, score};
 use crate::simulate::{Csv, number};
@@ -21,7 +22,7 @@ fn make(args: &ScoreArgs, session: &mut Session) -> Option<Made> {
     let n = scored.scores.len();
     let what = match args.samples {
         None => "lower bound".to_string(),
-        Some(k) => format!("log likelihood by {k} importance weights"),
+        Some(k) => format!("log likelihood by {}", counted(k as usize, "importance weight")),
     };
     // Of rows whose density is not finite there is no mean.
     let finite =
@@ -29,7 +30,7 @@ fn make(args: &ScoreArgs, session: &mut Session) -> Option<Made> {
     let known = finite(&scored.scores);
     let average = mean(&known);
     let spread = (known.iter().map(|s| (s - average).powi(2)).sum::<f64>() / known.len().max(1) as f64).sqrt();
-    let rows = format!("{n} {}", if n == 1 { "row" } else { "rows" });
+    let rows = counted(n, "row");
     let mut said = match known.is_empty() {
         true => format!("{rows}: under the model all are impossible, or their densities are not finite"),
         false => format!("{rows}, {what}: {average:.3} nats per row (sd {spread:.3} between rows)"),
@@ -52,9 +53,10 @@ fn make(args: &ScoreArgs, session: &mut Session) -> Option<Made> {
         rows.iter_mut().zip(k_hats).for_each(|(row, k)| row.push(number(*k)));
         let above = k_hats.iter().filter(|k| **k >= 0.7).count();
         if above > 0 {
-            said += &format!(
-                "k-hat is above 0.7 for {above} of them: their posteriors are wider than the guide, and their scores may be far too low.\n"
-            );
+            said += &match above {
+                1 => "k-hat is above 0.7 for 1 of them: its posterior is wider than the guide, and its score may be far too low.\n".into(),
+                n => format!("k-hat is above 0.7 for {n} of them: their posteriors are wider than the guide, and their scores may be far too low.\n"),
+            };
         }
     }
     Some(Made { csv: Csv { header, rows }, sheet: None, said })

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use super::{ERROR, OK};
-use crate::diag::{Code, Diagnostic, Diags, RenderStyle, Severity, render};
+use crate::diag::{Code, Diagnostic, Diags, RenderStyle, Severity, counted, render};
 use crate::source::Sources;
 
 /// Where text goes, and how it may look there.
@@ -83,7 +83,7 @@ impl Terminal {
 pub fn counts(diags: &Diags) -> String {
     let count = |s: Severity, word: &str| {
         let n = diags.list.iter().filter(|d| d.severity == s).count();
-        (n > 0).then(|| format!("{n} {word}{}", if n == 1 { "" } else { "s" }))
+        (n > 0).then(|| counted(n, word))
     };
     let parts = [count(Severity::Error, "error"), count(Severity::Warning, "warning")];
     let parts: Vec<String> = parts.into_iter().flatten().collect();

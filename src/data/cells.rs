@@ -1,6 +1,6 @@
 //! One cell of text as a number, and cells that are not what was declared.
 
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, and_more, counted};
 
 /// What a cell holds, read as a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -156,15 +156,6 @@ impl Problems {
         let rest = self.count - self.first.len();
         if rest > 0 { d.note(and_more(rest, "cell")) } else { d }
     }
-}
-
-pub fn counted(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
-}
-
-/// `and 4 more cells`
-pub fn and_more(n: usize, what: &str) -> String {
-    format!("and {n} more {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// A cell's text as a message shows it: in quotes, on one line, not endless.

@@ -2,7 +2,7 @@
 //! Nothing is wrong with such data; a model may make less of them than its author thinks.
 
 use crate::data::Bound;
-use crate::diag::{Code, Diags};
+use crate::diag::{Code, Diags, counted};
 use crate::hir::{Content, Hir, PlateKind, VarKind};
 
 /// Labels that a message lists.
@@ -36,7 +36,7 @@ pub fn contract(hir: &Hir, bound: &Bound, diags: &mut Diags) {
                     Code::CONSTANT_COLUMN
                         .at(var.span, format!("`{}` is {said} in every row", var.name))
                         .here("does not vary")
-                        .place(format!("{}: {} rows", rows.file, rows.size))
+                        .place(format!("{}: {}", rows.file, counted(rows.size, "row")))
                         .help("what it is multiplied with cannot be told from an intercept; see whether the file is the right one"),
                 );
                 continue;

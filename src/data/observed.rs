@@ -6,7 +6,7 @@ use super::eval::{Eval, Stop};
 use super::ranges::{Bounds, describe};
 use super::resolve::Resolved;
 use super::sheet::Sheet;
-use crate::diag::{Code, Diags};
+use crate::diag::{Code, Diags, and_more};
 use crate::hir::{AxisId, Constraint, DistUse, Expr, ExprKind, Hir, Index, PlateKind, Step, VarKind};
 use crate::source::Span;
 
@@ -115,7 +115,7 @@ fn report(search: &Search, name: &str, span: Span, dist: &DistUse, diags: &mut D
     }
     let rest = n - search.places.len();
     if rest > 0 {
-        d = d.note(super::cells::and_more(rest, "value"));
+        d = d.note(and_more(rest, "value"));
     }
     diags
         .push(d.help("mend the cells, leave these rows out with `where`, or choose a distribution that can give them"));

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::assign::listed;
 use super::bound::{self, Bound, PlateData, Values, labelled};
-use super::cells::{Origin, Problems, counted, quoted};
+use super::cells::{Origin, Problems, quoted};
 use super::eval::{Eval, Stop};
 use super::json::{Keys, Value};
 use super::order;
@@ -12,7 +12,7 @@ use super::sets::Set;
 use super::sheet::{MISSING, Part, Sheet, SheetColumn, Words};
 use super::start;
 use super::values;
-use crate::diag::{Code, Diags, nearest};
+use crate::diag::{Code, Diags, counted, nearest};
 use crate::hir::{Column, Content, Expr, Hir, Plate, PlateId, PlateKind, TableId, Ty, Var, VarId, VarKind};
 use crate::source::Span;
 

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::DataFile;
-use super::cells::{self, Cell, Origin, Problems, counted, quoted};
+use super::cells::{self, Cell, Origin, Problems, quoted};
 use super::columnar::{Datum, Frame};
 use super::header::{self, Found};
 use super::json;
-use crate::diag::{Code, Diags};
+use crate::diag::{Code, Diags, and_more, counted};
 use crate::hir::{Content, Hir, Table, Var, VarId, VarKind};
 
 /// The rows of one table.
@@ -558,7 +558,7 @@ impl Ragged {
         }
         let rest = self.count - self.first.len();
         if rest > 0 {
-            d = d.note(cells::and_more(rest, "row"));
+            d = d.note(and_more(rest, "row"));
         }
         diags.push(d.help(if self.runs_over {
             "a quote that opens a cell there may never be closed"
@@ -580,7 +580,7 @@ fn report_blank(file: &str, blank: &[u64], table: &Table, diags: &mut Diags) {
         d = d.place(format!("{file}:{line}"));
     }
     if blank.len() > cells::SHOWN {
-        d = d.note(cells::and_more(blank.len() - cells::SHOWN, "line"));
+        d = d.note(and_more(blank.len() - cells::SHOWN, "line"));
     }
     diags.push(d);
 }

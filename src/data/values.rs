@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::bound::{PlateData, Values};
 use super::cells::{self, Cell, quoted};
 use super::json::{Keys, Value};
-use crate::diag::{Code, Diagnostic, Diags};
+use crate::diag::{Code, Diagnostic, Diags, and_more, counted};
 use crate::hir::{Ty, Var};
 
 /// The value of a key, and the file that it comes from. Of several files the first counts: a key in two is reported.
@@ -59,7 +59,7 @@ pub fn numbers(
             d = d.place(at.clone());
         }
         if reader.bad.len() > cells::SHOWN {
-            d = d.note(cells::and_more(reader.bad.len() - cells::SHOWN, "value"));
+            d = d.note(and_more(reader.bad.len() - cells::SHOWN, "value"));
         }
         diags.push(d.help("mend the values in the file, or the type of the declaration"));
         return None;
@@ -148,7 +148,7 @@ impl Reader<'_> {
         let d = Code::DATA_SHAPE
             .at(
                 self.var.span,
-                format!("`{}` needs {} there, and finds {found}", self.var.name, cells::counted(plate.size, "value")),
+                format!("`{}` needs {} there, and finds {found}", self.var.name, counted(plate.size, "value")),
             )
             .here("declared over a plate of that size")
             .place(format!("{}: {at}", self.file))

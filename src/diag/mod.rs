@@ -172,3 +172,36 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .min_by_key(|(d, c)| (*d, c.len()))
         .map(|(_, c)| c)
 }
+
+/// `1 cell` or `12 cells`
+pub fn counted(n: usize, what: &str) -> String {
+    match n {
+        1 => format!("1 {what}"),
+        _ => format!("{n} {}", several(what)),
+    }
+}
+
+/// `and 4 more cells`
+pub fn and_more(n: usize, what: &str) -> String {
+    format!("and {n} more {}", if n == 1 { what.into() } else { several(what) })
+}
+
+fn several(what: &str) -> String {
+    format!("{what}{}", if what.ends_with("tch") { "es" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_told_from_several() {
+        let said: Vec<String> = [0, 1, 2].map(|n| counted(n, "row")).into();
+        assert_eq!(said, ["0 rows", "1 row", "2 rows"]);
+        assert_eq!(
+            (counted(1, "batch"), counted(3, "batch"), counted(3, "epoch")),
+            ("1 batch".into(), "3 batches".into(), "3 epochs".into())
+        );
+        assert_eq!((and_more(1, "cell"), and_more(4, "cell")), ("and 1 more cell".into(), "and 4 more cells".into()));
+    }
+}

@@ -4,6 +4,7 @@
 //! Salakhutdinov 2016, section 4.2). Units that are not have collapsed to their prior, and the model does without them.
 
 use super::Compiled;
+use crate::diag::counted;
 use crate::hir::{GuideLine, PlateKind};
 use crate::report::{ReportVar, Units};
 
@@ -61,9 +62,13 @@ fn variances(var: &ReportVar, dim: usize) -> Option<Vec<f64>> {
 pub fn collapse(units: &Units) -> Option<String> {
     let Units { latent, active, of, .. } = units;
     (2 * active < *of || *active == 0).then(|| {
+        let vary = if *active == 1 { "varies" } else { "vary" };
+        let others = if of - active == 1 { "the other is as in its prior" } else { "the others are as in their prior" };
+        let them = if of - active == 1 { "it" } else { "them" };
         format!(
-            "Posterior collapse: {active} of {of} units of `{latent}` vary with the rows; the others are as in their prior, \
-             and the model does without them. Fewer units, a smaller decoder, or KL warm-up may help."
+            "Posterior collapse: {active} of {} of `{latent}` {vary} with the rows; {others}, \
+             and the model does without {them}. Fewer units, a smaller decoder, or KL warm-up may help.",
+            counted(*of, "unit")
         )
     })
 }

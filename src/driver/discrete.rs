@@ -3,7 +3,7 @@
 use super::Compiled;
 use crate::data::Bound;
 use crate::derive::{self, Purpose};
-use crate::diag::Diags;
+use crate::diag::{Diags, counted};
 use crate::hir::{Discrete, Hir, Ty, VarId};
 use crate::infer;
 use crate::lower;
@@ -163,9 +163,10 @@ fn unknown(found: &[ReportDiscrete]) -> impl Iterator<Item = String> {
         let without = |c: &usize| (0..z.values.len()).any(|v| z.probability(*c, v).is_nan());
         let cells: Vec<usize> = (0..z.cells()).filter(without).collect();
         let first = z.cell_name(*cells.first()?);
-        let (n, all) = (cells.len(), z.cells());
+        let (n, all) = (cells.len(), counted(z.cells(), "cell"));
+        let such = if n == 1 { "" } else { "such as " };
         Some(format!(
-            "The probabilities of `{}` are not known in {n} of its {all} cells, such as `{first}`: the log joint is not finite there at any draw.",
+            "The probabilities of `{}` are not known in {n} of its {all}, {such}`{first}`: the log joint is not finite there at any draw.",
             z.name
         ))
     })

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use crate::diag::counted;
+
 /// The figures of a fit with what they say, as text.
 pub fn diagnosis(fit: &Value) -> String {
     let mut out = String::new();
@@ -195,10 +197,12 @@ fn rows(figures: &Value, say: &mut impl FnMut(String)) {
         (0, _) => "weights of the guide's draws can correct what it says of a member and its rows",
         _ => "there the posterior of a member and its rows is wider than their guide",
     };
+    let are = if above == 1 { "is" } else { "are" };
     say(format!(
-        "\n{title}\n  Of {n} {unit}s from all over the table, the importance weights of {} draws each: the middle k-hat is {}, a tenth of\n  \
-         the {unit}s is above {}, and {above} of them are above 0.7: {meaning}.",
-        rows["draws"],
+        "\n{title}\n  Of {} from all over the table, the importance weights of {} each: the middle k-hat is {}, a tenth of\n  \
+         the {unit}s is above {}, and {above} of them {are} above 0.7: {meaning}.",
+        counted(n as usize, unit),
+        counted(rows["draws"].as_u64().unwrap_or(0) as usize, "draw"),
         quantile("half"),
         quantile("tenth")
     ));

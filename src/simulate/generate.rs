@@ -6,7 +6,7 @@ use super::tables::{cell_names, fields, write};
 use super::{Csv, Given, Together, draw, needed, observed, together};
 use crate::check::walk;
 use crate::data::{self, DataFile, Inputs, Values};
-use crate::diag::{Code, Diags};
+use crate::diag::{Code, Diags, counted};
 use crate::hir::{AxisId, Column, Expr, ExprKind, From, GuideLine, Hir, PlateId, Step, VarId, VarKind};
 
 /// Rows that are generated unless so many are asked for.
@@ -64,7 +64,10 @@ impl Generator<'_> {
         let file = if given { file } else { self.placeholders(each, diags)?.1 };
         let Together { inputs, first_new, .. } = together(hir, self.fitted, std::slice::from_ref(&file), diags)?;
         if let ([file], Some(n)) = (self.new, self.rows) {
-            let help = format!("leave out `-n {n}`: each row of the file gives one; or give a file with {n} rows");
+            let help = format!(
+                "leave out `-n {n}`: each row of the file gives one; or give a file with {}",
+                counted(n, "row")
+            );
             diags.push(super::tables::rows_of_file(&hir.tables[table], file, &help));
             return None;
         }

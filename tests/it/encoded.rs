@@ -230,5 +230,5 @@ fit { batch: rows(2), epochs: 3 }
         let sum = k.probability(cell, 0) + k.probability(cell, 1);
         assert!(if cell == 3 { sum.is_nan() } else { (sum - 1.0).abs() < 1e-12 }, "{cell}: {sum}");
     }
-    assert!(report.doubts.iter().any(|d| d.contains("1 of its 6 cells, such as `k[4]`")), "{:?}", report.doubts);
+    assert!(report.doubts.iter().any(|d| d.contains("1 of its 6 cells, `k[4]`")), "{:?}", report.doubts);
 }

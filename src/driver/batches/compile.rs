@@ -16,7 +16,7 @@ use crate::derive::joint::{Joint, Unconstrained};
 use crate::derive::several::{Several, several};
 use crate::derive::soften::Soft;
 use crate::derive::{self, Purpose};
-use crate::diag::{Code, Diagnostic, Diags};
+use crate::diag::{Code, Diagnostic, Diags, counted};
 use crate::driver::discrete::is_drawn;
 use crate::driver::{Compiled, Session};
 use crate::hir::{FitValue, Hir, PlateId, VarId, VarKind, Written};
@@ -41,10 +41,14 @@ pub fn compile(
     let held = held(&hir, total);
     if rows + held > total {
         let name = hir.plate(plate).name.clone();
-        let left = if held > 0 { format!(", of which {held} are held out") } else { String::new() };
+        let left = match held {
+            0 => String::new(),
+            1 => ", of which 1 is held out".into(),
+            n => format!(", of which {n} are held out"),
+        };
         session.diags.push(
             Code::BATCH_SIZE
-                .at(at, format!("a batch of {rows} rows, and `{name}` has {total}{left}"))
+                .at(at, format!("a batch of {}, and `{name}` has {total}{left}", counted(rows, "row")))
                 .here("larger than the table")
                 .help("remove `batch`: the whole table is then used in every step; or take smaller batches"),
         );

@@ -8,6 +8,7 @@ use super::draws::describe_draws;
 use super::options::plan;
 use super::trouble::{explain, met_in};
 use super::weights::row_weights;
+use crate::diag::counted;
 use crate::driver::fit::{heading, trace};
 use crate::driver::plan::doubt_of_batch;
 use crate::driver::posterior::check_draws;
@@ -84,8 +85,10 @@ pub fn fit(
     (report.gradients, report.evaluations) = (fitted.gradients as u64, (fitted.gradients + fitted.values) as u64);
     if fitted.non_finite > 0 {
         report.doubts.push(format!(
-            "The log joint was not finite in {} of {} batches, which were left out.",
-            fitted.non_finite, fitted.gradients
+            "The log joint was not finite in {} of {}, which {} left out.",
+            fitted.non_finite,
+            counted(fitted.gradients, "batch"),
+            if fitted.non_finite == 1 { "was" } else { "were" }
         ));
     }
     if let Some((theta, batch)) = &fitted.first_lost {
@@ -141,17 +144,28 @@ fn own(plan: &Plan) -> Vec<(String, String)> {
     out
 }
 
+/// `3 epochs of 14 batches are done`
+pub(in crate::driver) fn done(plan: &Plan, epochs: usize, what: &str) -> String {
+    let verb = if epochs == 1 { "is" } else { "are" };
+    format!("{} of {}{what} {verb} done", counted(epochs, "epoch"), counted(plan.batches(), "batch"))
+}
+
 /// How the fit ended, in words.
 fn ending(plan: &Plan, fitted: &Fitted) -> String {
     let unit = plan.unit();
-    let mut done = format!("{} epochs of {} batches are done", fitted.epochs, plan.batches());
+    let mut done = done(plan, fitted.epochs, "");
     if let Some(bound) = fitted.weighed {
         let (k, rows) = (plan.draws(), (plan.total - plan.held) as f64);
-        done += &format!(", the bound of {k} weighted draws is {:.3} nats per {unit}", bound / rows);
+        done += &format!(", the bound of {} is {:.3} nats per {unit}", counted(k, "weighted draw"), bound / rows);
     }
     if let Some((epoch, bound)) = fitted.best {
-        let held = format!("The bound of the {} {unit}s that were held out was best after epoch {epoch}", plan.held);
-        return format!("{done}. {held}, {bound:.3} nats per {unit}: what is reported is from there.");
+        let held = match plan.held {
+            1 => format!("the {unit} that was held out"),
+            n => format!("the {n} {unit}s that were held out"),
+        };
+        return format!(
+            "{done}. The bound of {held} was best after epoch {epoch}, {bound:.3} nats per {unit}: what is reported is from there."
+        );
     }
     match fitted.rise {
         None => format!("{done}."),

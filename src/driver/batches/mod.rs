@@ -26,6 +26,7 @@ pub(in crate::driver) use discrete::describe_discrete;
 pub(in crate::driver) use draws::describe_draws;
 pub use feed::Feeding;
 use feed::{Mask, Whole};
+pub(in crate::driver) use fit::done;
 pub use fit::fit;
 pub use kin::Kinship;
 pub(in crate::driver) use options::plan;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Conjugate, in_the_way, in_trouble};
 use crate::derive::statistics::{self, Obstacle};
-use crate::driver::batches::{self, Batches, Feeding, describe_discrete, describe_draws, plan};
+use crate::driver::batches::{self, Batches, Feeding, describe_discrete, describe_draws, done, plan};
 use crate::driver::fit::{heading, trace};
 use crate::driver::posterior::check_draws;
 use crate::driver::trouble::{of_checkpoint, unsaved};
@@ -129,9 +129,7 @@ pub fn in_batches(
     report.converged = !fitted.cancelled;
     report.stop_reason = match fitted.cancelled {
         true => "The fit was interrupted.".into(),
-        false => {
-            format!("{} epochs of {} batches of closed-form updates are done.", fitted.epochs, plan.batches())
-        }
+        false => format!("{}.", done(&plan, fitted.epochs, " of closed-form updates")),
     };
     report.verdict = Some(judge(&fitted, &whole.coordinates(), (plan.total, Unit::Row), None));
     report.evaluations = (fitted.gradients + fitted.values) as u64;

@@ -13,7 +13,7 @@ use super::{Compiled, Session};
 use crate::data::Bound;
 use crate::derive::statistics::{self, Obstacle};
 use crate::derive::{self, Purpose};
-use crate::diag::{Code, Diagnostic, Diags};
+use crate::diag::{Code, Diagnostic, Diags, counted};
 use crate::hir::{Centering, Hir, PlateId, Step, VarId};
 use crate::infer::conjugate::{self, Ascent, Block, Form, Plan, Trouble, TroubleKind};
 use crate::infer::{FitOptions, Method, Progress};
@@ -163,15 +163,10 @@ impl Conjugate {
         report.guide = self.factors(self.exact());
         report.elbo = Some((elbo, se));
         report.options.push(("sweeps".into(), sweeps.to_string()));
-        report.stop_reason = format!(
-            "{} sweep{} of closed-form updates. {}",
-            sweeps,
-            if sweeps == 1 { "" } else { "s" },
-            report.stop_reason
-        );
+        report.stop_reason = format!("{} of closed-form updates. {}", counted(sweeps, "sweep"), report.stop_reason);
         if let Some(trouble) = failed.first() {
             let n = failed.len();
-            report.doubts.push(format!("{n} of {} starts came to nothing: {}.", starts, in_words(trouble)));
+            report.doubts.push(format!("{n} of {} came to nothing: {}.", counted(starts, "start"), in_words(trouble)));
         }
         Ok(report)
     }

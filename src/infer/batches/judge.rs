@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Coordinates, Fitted};
+use crate::diag::counted;
 use crate::infer::importance::USABLE;
 use crate::infer::verdict::{Fault, Figures, Remedy, Trust, Verdict, verdict};
 
@@ -106,7 +107,9 @@ pub fn judge(
         // The rows that were held out have said when to stop.
         _ if fitted.best.is_some_and(|b| b.0 < fitted.epochs) => {}
         None => {
-            let text = format!("{} epochs are too few to see whether the bound still rises", fitted.epochs);
+            let verb = if fitted.epochs == 1 { "is" } else { "are" };
+            let epochs = counted(fitted.epochs, "epoch");
+            let text = format!("{epochs} {verb} too few to see whether the bound still rises");
             fault(Trust::MeansOnly, text, more);
         }
         Some(r) if r.nats.abs() > left && r.nats.abs() > CERTAIN * r.error => {
@@ -130,10 +133,9 @@ pub fn judge(
         fault(Trust::DoNotTrust, text.into(), Remedy::Whole);
     }
     if let Some(w) = weights.as_ref().filter(|w| w.above as f64 > NARROW * w.rows as f64) {
-        let text = format!(
-            "k-hat is above {USABLE} for {} of {} {unit}s: their posteriors are wider than the guide",
-            w.above, w.rows
-        );
+        let whose = if w.above == 1 { "its posterior is" } else { "their posteriors are" };
+        let rows = counted(w.rows, &unit.to_string());
+        let text = format!("k-hat is above {USABLE} for {} of {rows}: {whose} wider than the guide", w.above);
         fault(Trust::MeansOnly, text, Remedy::Wider(unit));
     }
     if coordinates.has_latents() {
