@@ -224,8 +224,12 @@ fn refused_along(hir: &Hir, at: Span) -> Option<Diagnostic> {
     let closed = |v: &FitValue| matches!(v, FitValue::Word(w) if matches!(w.as_str(), "cavi" | "em"));
     let o = hir.fit.iter().find(|o| o.name == "method" && closed(&o.value))?;
     let what = "this method takes rows one by one, and the members of a batch have rows of their own";
-    let d =
-        Code::BATCH_WITH.at(if o.span == Span::default() { at } else { o.span }, what).here("not with such batches");
+    if o.span == Span::default() {
+        // An option of the command stands nowhere in the model.
+        let d = Code::BATCH_WITH.at(at, what).here("batches are asked for here");
+        return Some(d.help("remove the option of the command, or take batches of the rows"));
+    }
+    let d = Code::BATCH_WITH.at(o.span, what).here("not with such batches");
     Some(d.label(at, "batches are asked for here").help("remove it, or take batches of the rows"))
 }
 
