@@ -60,18 +60,22 @@ pub(super) fn sizes(compiled: &Compiled, d: &Discrete) -> (usize, usize) {
 /// Averages of the probabilities of a discrete latent's values: those of value `v` of cell `c` stand at `c + cells * v`. Draws at
 /// which a cell has none, since the log joint is not finite there, count for nothing in it.
 pub(super) struct Average {
+    values: usize,
     sums: Vec<f64>,
     /// By cell.
     counts: Vec<f64>,
 }
 
 impl Average {
-    pub fn new(cells: usize, values: usize) -> Average {
-        Average { sums: vec![0.0; cells * values], counts: vec![0.0; cells] }
+    /// Of a latent with so many values, before the first draw.
+    pub fn of(values: usize) -> Average {
+        Average { values, sums: vec![], counts: vec![] }
     }
 
     pub fn add(&mut self, p: &[f64]) {
-        let cells = self.counts.len();
+        let cells = p.len() / self.values.max(1);
+        self.sums.resize(p.len(), 0.0);
+        self.counts.resize(cells, 0.0);
         for (c, count) in self.counts.iter_mut().enumerate() {
             let own = || (c..p.len()).step_by(cells);
             if own().all(|i| p[i].is_finite()) && own().any(|i| p[i] > 0.0) {

@@ -119,11 +119,7 @@ impl Scene<'_> {
         self.through(|batch, place| {
             feeding.take(batch);
             mean.fill(0.0);
-            let average = |(at, dims): (&Range<usize>, &Vec<usize>)| {
-                let values = dims.last().copied().unwrap_or(1).max(1);
-                Average::new(at.len() / values, values)
-            };
-            let mut averages: Vec<Average> = places.iter().zip(&dims).map(average).collect();
+            let mut averages: Vec<Average> = latents.iter().map(|d| Average::of(sizes(compiled, d).1)).collect();
             let mut add = |theta: &[f64]| {
                 feeding.value_grad(theta, &mut gradient);
                 averages.iter_mut().zip(&places).for_each(|(sum, at)| sum.add(&gradient[at.clone()]));

@@ -95,14 +95,9 @@ impl RowModel {
         e: &mut Evaluator<'_>,
         each: impl FnOnce(&mut Evaluator<'_>, &mut dyn FnMut(&mut Evaluator<'_>)),
     ) -> Vec<Vec<f64>> {
-        let mut averages: Vec<Average> = vec![];
+        let mut averages: Vec<Average> = self.discrete.iter().map(|d| Average::of(d.values.len())).collect();
         each(e, &mut |e| {
             let at_draw = self.at_draw(e, false);
-            if averages.is_empty() {
-                let new =
-                    |(d, p): (&Discrete, &Vec<f64>)| Average::new(p.len() / d.values.len().max(1), d.values.len());
-                averages = self.discrete.iter().zip(&at_draw).map(new).collect();
-            }
             averages.iter_mut().zip(&at_draw).for_each(|(a, p)| a.add(p));
         });
         let means: Vec<Vec<f64>> = averages.iter().map(Average::mean).collect();
