@@ -71,6 +71,10 @@ pub fn together(hir: &Hir, old: &Inputs, new: &[DataFile], diags: &mut Diags) ->
             return None;
         };
         for (id, _) in observed(hir).into_iter().filter(|o| table.columns.contains(&o.0)) {
+            if has_part(hir, id, &fitted, &mut new) {
+                found.push(id);
+                continue;
+            }
             // What only the fitted file tells, such as the columns of a pattern, is filled in from there.
             let before = new.header.clone();
             if fill(hir, id, &mut new).is_none() {
@@ -201,6 +205,21 @@ fn in_own_line(text: &str, old: &str, new: &str, n: usize) -> String {
         out += &part[digits..];
     }
     out
+}
+
+/// Whether a new file has some fields of a column whose cells may be empty: those that it has not are then empty.
+fn has_part(hir: &Hir, id: VarId, fitted: &Csv, new: &mut Csv) -> bool {
+    let VarKind::Column(column) = &hir.var(id).kind else { return false };
+    let Some(names) = fields(column, &fitted.header).filter(|_| column.optional) else { return false };
+    let (there, absent): (Vec<&String>, Vec<&String>) = names.iter().partition(|n| new.place(n).is_some());
+    if there.is_empty() {
+        return false;
+    }
+    for name in absent {
+        let empty = vec![String::new(); new.rows.len()];
+        new.put(name, empty.into_iter());
+    }
+    true
 }
 
 fn replaced(inputs: &Inputs, at: usize, file: DataFile) -> Inputs {

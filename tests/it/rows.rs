@@ -208,6 +208,32 @@ fn holes_are_filled_by_the_conditional() {
     }
 }
 
+/// A field that a file does not have is empty in each of its rows, whatever names the fields of a vector.
+#[test]
+fn an_absent_field_is_an_empty_cell() {
+    let posterior = || fit(1.0, precision().powf(-0.5));
+    for from in ["\"x*\"", "[\"x1\", \"x2\", \"x3\"]", "\"x1\"..\"x3\""] {
+        // Of lists and ranges, labels are whole names.
+        let named = |n: String| if from.contains('*') { n } else { n.replace('[', "[x") };
+        let posterior = || posterior().into_iter().map(|(n, x)| (named(n), x)).collect();
+        let made = |new: &str| {
+            let asked = Asked { hir: hir(&MODEL.replace("\"x*\"", from)), ..Asked::new(posterior(), new) };
+            let question = Question { holes: Holes::Columns, ..asked.question() };
+            let mut diags = Diags::default();
+            let made = impute(&question, 5, &mut diags).unwrap_or_else(|| panic!("{from}: {:?}", diags.list));
+            (made.columns[0].mask.numbers.clone(), made.columns[0].means.numbers.clone())
+        };
+        for (absent, empty) in [
+            ("x1,x2\n1.2,-0.3\n-0.4,0.9\n", "x1,x2,x3\n1.2,-0.3,\n-0.4,0.9,\n"),
+            ("x3\n1.2\n-0.4\n", "x1,x2,x3\n,,1.2\n,,-0.4\n"),
+        ] {
+            let (absent, empty) = (made(absent), made(empty));
+            assert!(absent.0.contains(&1.0) && absent.0.contains(&0.0), "{from}: {absent:?}");
+            assert_eq!(absent, empty, "{from}");
+        }
+    }
+}
+
 /// 4000 generated rows have the model's covariance, within five standard errors.
 #[test]
 fn generated_rows_are_those_of_the_model() {
