@@ -23,15 +23,7 @@ fn make(args: &EncodeArgs, session: &mut Session) -> Option<Made> {
         encoded.expected.iter().filter_map(|(c, _)| Some((*c, encoded.model.bound.values.get(c)?.clone()))).collect();
     let picture = sheet(&args.sheet, &encoded.model.hir, &[&given, &encoded.expected]);
     let picture = picture.map_err(|d| session.diags.push(d)).ok()?;
-    let mut said = said(&encoded, args.refine);
-    let of_row = [&encoded.means, &encoded.sds, &encoded.probabilities];
-    let finite = |r: &usize| of_row.iter().all(|v| v[*r].iter().all(|x| x.is_finite()));
-    let bad = (0..encoded.labels.len()).filter(|r| !finite(r)).count();
-    if bad > 0 {
-        said += &format!(
-            "{bad} of them have numbers that are not finite: the guide or the log joint is not finite there.\n"
-        );
-    }
+    let said = said(&encoded, args.refine);
     let csv = match (args.reconstruct, args.draws) {
         (true, _) => reconstructed(&encoded),
         (false, 0) => moments(&encoded),

@@ -31,16 +31,10 @@ fn make(args: &ImputeArgs, session: &mut Session) -> Option<Made> {
     let picture = picture.map_err(|d| session.diags.push(d)).ok()?;
     let csv = if args.draws.is_some() { copies(&imputed) } else { cells(&imputed) };
     let rows = counted(imputed.labels.len(), "row");
-    let mut said = match holes {
+    let said = match holes {
         0 => format!("No cell of {rows} is empty: there is nothing to fill in.\n"),
         _ => format!("{} of {rows} filled in.\n", counted(holes, "cell")),
     };
-    let bad = imputed.columns.iter().flat_map(|c| c.means.numbers.iter()).filter(|x| !x.is_finite()).count();
-    if bad > 0 {
-        said += &format!(
-            "{bad} of them have no finite mean: what is known of their rows is impossible under the model, or its density is not finite.\n"
-        );
-    }
     Some(Made { csv, sheet: picture, said })
 }
 

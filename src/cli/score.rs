@@ -32,19 +32,20 @@ fn make(args: &ScoreArgs, session: &mut Session) -> Option<Made> {
     let spread = (known.iter().map(|s| (s - average).powi(2)).sum::<f64>() / known.len().max(1) as f64).sqrt();
     let rows = counted(n, "row");
     let mut said = match known.is_empty() {
-        true => format!("{rows}: under the model all are impossible, or their densities are not finite"),
-        false => format!("{rows}, {what}: {average:.3} nats per row (sd {spread:.3} between rows)"),
+        true => format!("{rows}, none with a finite {what}"),
+        false => {
+            let what = match known.len() {
+                all if all == n => what,
+                1 => format!("of which 1 has a finite {what}"),
+                some => format!("of which {some} have a finite {what}"),
+            };
+            format!("{rows}, {what}: {average:.3} nats per row (sd {spread:.3} between rows)")
+        }
     };
     if let Some(before) = scored.before.as_ref().filter(|_| !known.is_empty()) {
         said += &format!(", {:.3} before refinement", mean(&finite(before)));
     }
     said += ".\n";
-    if known.len() < n && !known.is_empty() {
-        let bad = n - known.len();
-        said += &format!(
-            "{bad} of them are impossible under the model, or their density is not finite: the mean is that of the others.\n"
-        );
-    }
     let mut header = vec!["row".into(), "score".into()];
     let row = |(l, s): (&String, &f64)| vec![l.clone(), number(*s)];
     let mut rows: Vec<Vec<String>> = scored.labels.iter().zip(&scored.scores).map(row).collect();

@@ -283,6 +283,7 @@ codes! {
     CANNOT_IMPUTE "V0945" error "cells that cannot be filled in one by one";
     SHEET_WIDTH "V0946" error "images whose width does not divide their pixels";
     SHEET_OF_NUMBERS "V0947" error "a picture of what is no image";
+    ROWS_NOT_FINITE "V0948" warning "rows whose result is not finite";
     NO_EDITOR "V0960" error "a conversation with an editor that broke off";
     // V1xxx: warnings
     LATENT_UNREACHED "V1001" warning "a latent that never reaches the data";

@@ -3,7 +3,11 @@
 
 use super::Compiled;
 use crate::check::walk;
-use crate::hir::{AxisId, BinOp, Expr, ExprKind, Index, LocalId, PlateId, Reduction, Step, VarId};
+use crate::data::Bound;
+use crate::hir::{
+    AxisId, BinOp, DistUse, Expr, ExprKind, GuideLine, Hir, Index, LocalId, PlateId, Reduction, Step, VarId,
+};
+use crate::lower::Layout;
 use crate::prim::scalar;
 use crate::run::interp::Interp;
 use crate::source::Span;
@@ -21,9 +25,23 @@ pub struct Culprit {
     pub within: Vec<(String, usize)>,
 }
 
+/// A program with its data, and where its numbers stand.
+#[derive(Clone, Copy)]
+pub struct Program<'a> {
+    pub hir: &'a Hir,
+    pub bound: &'a Bound,
+    pub layout: &'a Layout,
+}
+
+impl Program<'_> {
+    pub fn of(compiled: &Compiled) -> Program<'_> {
+        Program { hir: &compiled.hir, bound: &compiled.bound, layout: &compiled.layout }
+    }
+}
+
 /// A statement at one cell, where the buffers of a report are filled.
 pub struct Place<'a> {
-    pub compiled: &'a Compiled,
+    pub program: Program<'a>,
     pub report: &'a Interp<'a>,
     /// Plates and 0-based positions.
     pub cell: &'a [(String, usize)],
@@ -33,27 +51,14 @@ pub struct Place<'a> {
 
 /// Search the statement at this place of the model.
 pub fn culprit(place: &Place<'_>, statement: Span) -> Option<Culprit> {
-    let compiled = place.compiled;
+    let program = place.program;
     let here = |s: &Span| s.file == statement.file && s.start <= statement.start && statement.end <= s.end;
-    let of = |s: &Step| match s {
-        Step::Observe { span, .. }
-        | Step::Latent { span, .. }
-        | Step::Let { span, .. }
-        | Step::Factor { span, .. }
-        | Step::Param { span, .. } => here(span),
-    };
+    let lines = program.hir.written.iter().flat_map(|w| &w.lines).map(of_line);
+    let all: Vec<(Span, Vec<&Expr>)> = program.hir.steps.iter().map(of_step).chain(lines).collect();
     // What stands for several statements at once, as the rows of a batch do, is looked for in all of them.
-    let any = !compiled.hir.steps.iter().any(of);
-    let steps = compiled.hir.steps.iter().filter(|s| any || of(s));
-    let parts = steps.flat_map(|step| -> Vec<&Expr> {
-        match step {
-            Step::Observe { dist, .. } | Step::Latent { dist, .. } => dist.args.iter().map(|a| &a.2).collect(),
-            Step::Let { value, .. } | Step::Factor { value, .. } => vec![value],
-            Step::Param { .. } => vec![],
-        }
-    });
+    let any = !all.iter().any(|s| here(&s.0));
     let mut search = Search { place, locals: vec![], axes: vec![], found: None };
-    for part in parts {
+    for part in all.iter().filter(|s| any || here(&s.0)).flat_map(|s| s.1.iter().copied()) {
         let value = search.value(part);
         if search.found.is_none() && value.is_some_and(|v| v.abs() > HUGE) {
             search.found = value.map(|value| Found { part: part.clone(), value, axes: vec![] });
@@ -65,19 +70,41 @@ pub fn culprit(place: &Place<'_>, statement: Span) -> Option<Culprit> {
                 if let ExprKind::Read { var, index } = &e.kind
                     && let Some(value) = search.read(*var, index)
                 {
-                    let name = compiled.hir.var(*var).name.clone();
+                    let name = program.hir.var(*var).name.clone();
                     if reads.iter().all(|(n, _)| *n != name) {
                         reads.push((name, value));
                     }
                 }
             });
-            let within = axes.iter().map(|(a, i)| (compiled.hir.plate(compiled.hir.axis(*a).plate).name.clone(), *i));
+            let within = axes.iter().map(|(a, i)| (program.hir.plate(program.hir.axis(*a).plate).name.clone(), *i));
             let within = within.collect();
             // In a body of the library it is of no use to the reader.
             return (part.span.file == statement.file).then_some(Culprit { span: part.span, value, reads, within });
         }
     }
     None
+}
+
+/// Where a statement stands, and what it computes.
+fn of_step(step: &Step) -> (Span, Vec<&Expr>) {
+    match step {
+        Step::Observe { dist, span, .. } | Step::Latent { dist, span, .. } => (*span, arguments(dist)),
+        Step::Let { value, span, .. } | Step::Factor { value, span, .. } => (*span, vec![value]),
+        Step::Param { span, .. } => (*span, vec![]),
+    }
+}
+
+/// The same of a line of the guide.
+fn of_line(line: &GuideLine) -> (Span, Vec<&Expr>) {
+    match line {
+        GuideLine::Own(step) => of_step(step),
+        GuideLine::Draw { dist, span, .. } => (*span, arguments(dist)),
+        GuideLine::Family { span, .. } => (*span, vec![]),
+    }
+}
+
+fn arguments(dist: &DistUse) -> Vec<&Expr> {
+    dist.args.iter().map(|a| &a.2).collect()
 }
 
 struct Found {
@@ -194,7 +221,7 @@ impl Search<'_> {
     }
 
     fn plate(&self, axis: AxisId) -> PlateId {
-        self.place.compiled.hir.axis(axis).plate
+        self.place.program.hir.axis(axis).plate
     }
 
     /// The rows of a plate that the graph has, if it has only some.
@@ -204,7 +231,7 @@ impl Search<'_> {
 
     /// How many cells of a plate there are in the graph at hand.
     fn size(&self, plate: PlateId) -> usize {
-        self.rows(plate).map_or_else(|| self.place.compiled.bound.plate(plate).size, <[usize]>::len)
+        self.rows(plate).map_or_else(|| self.place.program.bound.plate(plate).size, <[usize]>::len)
     }
 
     /// Where an axis stands: in a sum around, or in the cell of the statement.
@@ -212,7 +239,7 @@ impl Search<'_> {
         if let Some((_, at)) = self.axes.iter().rev().find(|a| a.0 == axis) {
             return Some(*at);
         }
-        let name = &self.place.compiled.hir.plate(self.plate(axis)).name;
+        let name = &self.place.program.hir.plate(self.plate(axis)).name;
         Some(self.place.cell.iter().find(|c| c.0 == *name)?.1)
     }
 
@@ -229,22 +256,22 @@ impl Search<'_> {
                 let at = at as usize;
                 self.rows(plate).map_or(Some(at), |rows| rows.iter().position(|r| *r == at))
             }
-            Index::Label(label, _) => self.place.compiled.bound.plate(plate).labels.iter().position(|l| l == label),
+            Index::Label(label, _) => self.place.program.bound.plate(plate).labels.iter().position(|l| l == label),
         }
     }
 
     fn read(&mut self, var: VarId, index: &[Index]) -> Option<f64> {
-        let Place { compiled, report, .. } = self.place;
-        let data = compiled.bound.values.get(&var);
+        let Place { program, report, .. } = self.place;
+        let data = program.bound.values.get(&var);
         let (mut at, mut stride) = (0, 1);
-        for (i, axis) in index.iter().zip(&compiled.hir.var(var).axes) {
-            let plate = compiled.hir.axis(*axis).plate;
+        for (i, axis) in index.iter().zip(&program.hir.var(var).axes) {
+            let plate = program.hir.axis(*axis).plate;
             let mut position = self.index(i, plate)?;
             // Data hold the whole table, the graph only the rows of the batch.
             let size = match (self.rows(plate), data) {
                 (Some(rows), Some(_)) => {
                     position = *rows.get(position)?;
-                    compiled.bound.plate(plate).size
+                    program.bound.plate(plate).size
                 }
                 _ => self.size(plate),
             };
@@ -253,7 +280,7 @@ impl Search<'_> {
         }
         match data {
             Some(values) => values.numbers.get(at).copied(),
-            None => report.buffer(compiled.layout.buffer(var)?).get(at).copied(),
+            None => report.buffer(program.layout.buffer(var)?).get(at).copied(),
         }
     }
 }

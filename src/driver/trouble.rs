@@ -1,6 +1,6 @@
 //! Numerical trouble of a fit, traced to the declaration and the row.
 
-use super::culprit::{Culprit, Place, culprit};
+use super::culprit::{Culprit, Place, Program, culprit};
 use super::{Compiled, Session};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::{PlateId, VarId, VarKind};
@@ -13,9 +13,9 @@ use crate::run::{self, Cause, NonFinite};
 /// Most coordinates of methods that factor full matrices again and again.
 const LARGEST: usize = 1500;
 
-/// Where the log joint is not finite: the data that it was evaluated on.
+/// Where the log joint is not finite: the program, and the data that it was evaluated on.
 pub struct Scene<'a> {
-    pub compiled: &'a Compiled,
+    pub program: Program<'a>,
     pub graph: &'a Graph,
     /// If these are some rows of tables: their plates, and which.
     pub rows: Vec<(PlateId, Vec<usize>)>,
@@ -24,7 +24,7 @@ pub struct Scene<'a> {
 impl Scene<'_> {
     /// All data, where the model is fitted to them at once.
     pub fn whole(compiled: &Compiled) -> Scene<'_> {
-        Scene { compiled, graph: compiled.model.graph(), rows: vec![] }
+        Scene { program: Program::of(compiled), graph: compiled.model.graph(), rows: vec![] }
     }
 
     /// The position on a whole plate of one in the batch.
@@ -39,9 +39,9 @@ impl Scene<'_> {
     fn rows_of(&self, found: &NonFinite) -> (String, Vec<String>) {
         let (mut cells, mut places) = (vec![], vec![]);
         for (plate, position) in &found.cell {
-            let Some(i) = self.compiled.hir.plates.iter().position(|p| p.name == *plate) else { continue };
+            let Some(i) = self.program.hir.plates.iter().position(|p| p.name == *plate) else { continue };
             let Some(position) = self.row(i, *position) else { continue };
-            let data = &self.compiled.bound.plates[i];
+            let data = &self.program.bound.plates[i];
             if let Some(label) = data.labels.get(position) {
                 cells.push(format!("{plate} {label}"));
             }
@@ -57,16 +57,16 @@ impl Scene<'_> {
     fn part(&self, found: &NonFinite, theta: &[f64]) -> Option<Culprit> {
         let mut report = Interp::new(self.graph);
         report.report(theta);
-        let place = Place { compiled: self.compiled, report: &report, cell: &found.cell, rows: &self.rows };
+        let place = Place { program: self.program, report: &report, cell: &found.cell, rows: &self.rows };
         culprit(&place, found.span?)
     }
 
     /// The cells of the sums around a part: `, feature income`.
     fn cells_within(&self, part: &Culprit) -> String {
         let label = |(plate, at): &(String, usize)| {
-            let i = self.compiled.hir.plates.iter().position(|p| p.name == *plate)?;
+            let i = self.program.hir.plates.iter().position(|p| p.name == *plate)?;
             let at = self.row(i, *at)?;
-            Some(format!(", {plate} {}", self.compiled.bound.plates[i].labels.get(at)?))
+            Some(format!(", {plate} {}", self.program.bound.plates[i].labels.get(at)?))
         };
         part.within.iter().filter_map(label).collect()
     }
@@ -115,13 +115,25 @@ fn nonfinite(scene: &Scene, found: &NonFinite, theta: &[f64]) -> Diagnostic {
 /// A warning of the first point that a fit met where the log joint is not finite, though it went on from elsewhere.
 pub fn met(scene: &Scene, theta: &[f64]) -> Option<Diagnostic> {
     let found = run::trace_nonfinite(scene.graph, theta)?;
-    let what = match found.cause {
+    let what = format!("at a point that the fit tried, {}", was(&found));
+    let d = placed(scene, &found, theta, Code::NONFINITE_MET, &what);
+    Some(d.help("keep the arguments in their domain by the types and priors of latents, if such values are of no interest: `latent s: real > 0`"))
+}
+
+/// A warning of rows whose results are not finite, `told` in words, with what the log joint was at a draw of the guide of the first.
+pub fn of_rows(scene: &Scene, theta: &[f64], told: &str) -> Option<Diagnostic> {
+    let found = run::trace_nonfinite(scene.graph, theta)?;
+    let what = format!("{told}: at a draw of the guide, {}", was(&found));
+    Some(placed(scene, &found, theta, Code::ROWS_NOT_FINITE, &what))
+}
+
+/// What was met at a point.
+fn was(found: &NonFinite) -> String {
+    match found.cause {
         Cause::Arithmetic => format!("the log joint was {}, first", said(found.value)),
         Cause::Indefinite => "a matrix had no Cholesky factor".to_string(),
         Cause::Ode(failure) => format!("an `ode` was not solved beyond time {:.6}", failure.time),
-    };
-    let d = placed(scene, &found, theta, Code::NONFINITE_MET, &format!("at a point that the fit tried, {what}"));
-    Some(d.help("keep the arguments in their domain by the types and priors of latents, if such values are of no interest: `latent s: real > 0`"))
+    }
 }
 
 /// Where a value is not finite: the part of the statement with what it reads, the rows, the latents. `what` goes on with the place.
@@ -154,8 +166,8 @@ pub fn exploded(scene: &Scene, theta: &[f64], bound: f64, epoch: usize, step: us
     let most = if bound.is_finite() { 1e-3 * bound.abs() / rows as f64 } else { f64::MAX };
     let when = format!("the steps of the fit lead away: in epoch {epoch}, step {step}, the bound is {}", said(bound));
     // Params that have grown are seen in what they do to rows.
-    let plates: Vec<&str> = scene.rows.iter().map(|r| scene.compiled.hir.plate(r.0).name.as_str()).collect();
-    let of_rows = |region: &Region| region.loops.iter().any(|l| plates.contains(&&*l.plate));
+    let plates: Vec<&str> = scene.rows.iter().map(|r| scene.program.hir.plate(r.0).name.as_str()).collect();
+    let of_rows = |region: &Region| run::is_written(region) && region.loops.iter().any(|l| plates.contains(&&*l.plate));
     let found = run::trace_beyond(scene.graph, theta, most, of_rows);
     let d = match found.or_else(|| run::trace_beyond(scene.graph, theta, most, |_| true)) {
         Some(found) => {
@@ -175,10 +187,10 @@ pub fn exploded(scene: &Scene, theta: &[f64], bound: f64, epoch: usize, step: us
 
 /// A matrix without a Cholesky factor, with the values of the single latents there.
 fn indefinite(scene: &Scene, found: &NonFinite, theta: &[f64]) -> Diagnostic {
-    let compiled = scene.compiled;
+    let program = scene.program;
     let (at, places) = scene.rows_of(found);
     let of = found.region.trim_start_matches("Cholesky factor of ");
-    let what = match compiled.hir.vars.iter().any(|v| v.name == of) {
+    let what = match program.hir.vars.iter().any(|v| v.name == of) {
         true => format!("the matrix `{of}`"),
         false => "a matrix".to_string(),
     };
@@ -221,18 +233,18 @@ fn unsolved(scene: &Scene, found: &NonFinite, failure: Failure, theta: &[f64]) -
 
 /// A start of one param with which the log joint is finite, if a few others are tried.
 fn better_start(scene: &Scene, theta: &[f64]) -> Option<(String, String)> {
-    let Scene { compiled, graph, rows } = scene;
+    let Scene { program, graph, rows } = scene;
     if !rows.is_empty() {
         return None;
     }
-    let names = compiled.layout.theta_names(&compiled.bound);
+    let names = program.layout.theta_names(program.bound);
     let mut tried = Interp::new(graph);
-    let params = (0..compiled.hir.vars.len() as u32).map(VarId).filter(|v| {
-        let var = compiled.hir.var(*v);
+    let params = (0..program.hir.vars.len() as u32).map(VarId).filter(|v| {
+        let var = program.hir.var(*v);
         matches!(var.kind, VarKind::Param { .. }) && var.axes.is_empty()
     });
     for var in params {
-        let name = &compiled.hir.var(var).name;
+        let name = &program.hir.var(var).name;
         let Some(at) = names.iter().position(|n| n == name) else { continue };
         // On the unconstrained scale: beside the start, and then farther and farther away.
         for step in [1.0, -1.0, 2.0, -2.0, 5.0, -5.0, 10.0, -10.0, 100.0, -100.0, 1e4, -1e4] {
@@ -240,7 +252,7 @@ fn better_start(scene: &Scene, theta: &[f64]) -> Option<(String, String)> {
             other[at] += step;
             if tried.value(&other).is_finite() {
                 tried.report(&other);
-                let value = *tried.buffer(compiled.layout.buffer(var)?).first()?;
+                let value = *tried.buffer(program.layout.buffer(var)?).first()?;
                 return Some((name.clone(), short(value)));
             }
         }
@@ -250,19 +262,19 @@ fn better_start(scene: &Scene, theta: &[f64]) -> Option<(String, String)> {
 
 /// With the values of the single latents.
 fn at_values(scene: &Scene, theta: &[f64], d: Diagnostic) -> Diagnostic {
-    let compiled = scene.compiled;
+    let program = scene.program;
     let mut report = Interp::new(scene.graph);
     report.report(theta);
     let single = |v: &VarId| {
-        let var = compiled.hir.var(*v);
+        let var = program.hir.var(*v);
         matches!(var.kind, VarKind::Latent | VarKind::Param { .. }) && var.axes.is_empty()
     };
-    let values: Vec<String> = (0..compiled.hir.vars.len() as u32)
+    let values: Vec<String> = (0..program.hir.vars.len() as u32)
         .map(VarId)
         .filter(single)
         .filter_map(|v| {
-            let value = report.buffer(compiled.layout.buffer(v)?).first()?;
-            Some(format!("{} = {value:.4}", compiled.hir.var(v).name))
+            let value = report.buffer(program.layout.buffer(v)?).first()?;
+            Some(format!("{} = {value:.4}", program.hir.var(v).name))
         })
         .take(8)
         .collect();

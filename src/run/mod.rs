@@ -10,5 +10,5 @@ mod workspace;
 
 pub use interp::Cause;
 pub use model::{Fed, Model, Reporter};
-pub use trace::{NonFinite, trace_beyond, trace_nonfinite};
+pub use trace::{NonFinite, is_written, trace_beyond, trace_nonfinite};
 pub use workspace::Workspace;

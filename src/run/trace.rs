@@ -18,7 +18,12 @@ pub struct NonFinite {
 
 /// Runs the program declaration by declaration at `theta`; `None` if every cell is finite.
 pub fn trace_nonfinite(graph: &Graph, theta: &[f64]) -> Option<NonFinite> {
-    trace_beyond(graph, theta, f64::MAX, |_| true)
+    trace_beyond(graph, theta, f64::MAX, is_written).or_else(|| trace_beyond(graph, theta, f64::MAX, |_| true))
+}
+
+/// Whether a region stands in the model. What sums up several statements, such as the log joint of a row, says nothing of which.
+pub fn is_written(region: &Region) -> bool {
+    region.span.is_some_and(|s| s != Span::default())
 }
 
 /// The same for numbers that are larger than this, whatever their sign, in these regions.

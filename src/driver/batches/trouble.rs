@@ -3,6 +3,7 @@
 use super::Batches;
 use super::feed::Feeding;
 use crate::diag::Diagnostic;
+use crate::driver::culprit::Program;
 use crate::driver::trouble::{Scene, explain_nonfinite, exploded, met, of_checkpoint};
 use crate::driver::{Compiled, Session};
 use crate::hir::PlateId;
@@ -30,7 +31,7 @@ pub(super) fn explain(
     let mut feeding = Feeding::new(model.fed_plainly(), batches);
     feeding.take(&batch);
     let graph = feeding.fed.graph().expect("it was made so above");
-    let scene = Scene { compiled, graph, rows: rows(batches, &batch) };
+    let scene = Scene { program: Program::of(compiled), graph, rows: rows(batches, &batch) };
     if !begun {
         return explain_nonfinite(session, &scene, &theta);
     }
@@ -57,5 +58,5 @@ pub(super) fn met_in(
     let mut feeding = Feeding::new(model.fed_plainly(), batches);
     feeding.take(batch);
     let graph = feeding.fed.graph().expect("it was made so above");
-    met(&Scene { compiled, graph, rows: rows(batches, batch) }, theta)
+    met(&Scene { program: Program::of(compiled), graph, rows: rows(batches, batch) }, theta)
 }

@@ -96,6 +96,9 @@ pub fn encode(question: &Question<'_>, draws: usize, reconstruct: bool, diags: &
         }
     }
     out.bounds = bounds;
+    let of_row = [&out.means, &out.sds, &out.probabilities];
+    let finite = |r: usize| of_row.iter().all(|v| v[r].iter().all(|x| x.is_finite()));
+    diags.list.extend(out.model.not_finite("posterior", finite));
     Some(out)
 }
 

@@ -52,7 +52,7 @@ impl RowModel {
         all.into_iter().map(|(_, t)| t).collect()
     }
 
-    fn evaluator(&self) -> Evaluator<'_> {
+    pub(super) fn evaluator(&self) -> Evaluator<'_> {
         let coordinates = self.coordinates(self.refine > 0);
         let dim = coordinates.dim();
         Evaluator {
@@ -76,7 +76,8 @@ impl RowModel {
 }
 
 impl Evaluator<'_> {
-    fn take(&mut self, rows: std::ops::Range<usize>) {
+    /// Stand at these rows, at most as many as a batch has.
+    pub(super) fn take(&mut self, rows: std::ops::Range<usize>) {
         let size = self.model.batches.rows;
         self.own = rows.len();
         self.batch.rows = rows.clone().cycle().take(size).collect();

@@ -86,7 +86,10 @@ pub fn impute(question: &Question<'_>, draws: usize, diags: &mut Diags) -> Optio
             draws: (0..draws).map(copy).collect(),
         }
     });
-    let columns = columns.collect();
+    let columns: Vec<ImputedColumn> = columns.collect();
+    // Rows are the first dimension of a column.
+    let finite = |r: usize| columns.iter().all(|c| c.means.numbers.iter().skip(r).step_by(n).all(|x| x.is_finite()));
+    diags.list.extend(model.not_finite("imputation", finite));
     Some(Imputed { labels: model.labels(), columns, draws, model })
 }
 

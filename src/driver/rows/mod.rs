@@ -11,6 +11,7 @@ mod evaluate;
 mod generate;
 mod given;
 mod impute;
+mod not_finite;
 mod refine;
 mod score;
 
@@ -212,6 +213,7 @@ impl Question<'_> {
         let computed = lower::evaluate(&hir, &whole, &of_fit, &wanted);
         joint.unconstrained.iter_mut().for_each(|u| u.start = None);
         bound.keep_rows(&hir, plate, &(first..total).collect::<Vec<_>>());
+        self.by_themselves(&lines, &mut bound, plate);
         let n = total - first;
         for (s, numbers) in statistics.iter().zip(computed) {
             let dims = s.axes.iter().map(|a| bound.size(hir.axis(*a).plate)).collect();
@@ -253,6 +255,21 @@ impl Question<'_> {
             seed,
             threads,
         })
+    }
+
+    /// Tell new rows by their own file and its lines, and without a key by numbers from 1.
+    fn by_themselves(&self, lines: &[(String, String, usize)], bound: &mut Bound, plate: PlateId) {
+        let (Some((_, name, before)), Some(file)) = (lines.first(), self.new.first()) else { return };
+        let data = &mut bound.plates[plate.0 as usize];
+        data.file.clone_from(name);
+        data.lines = match data::columnar::is_columnar(file) {
+            true => (1..=data.size as u64).collect(),
+            false => data.lines.iter().map(|line| line - *before as u64 + 1).collect(),
+        };
+        let keyed = self.hir.tables.iter().any(|t| t.plate == plate && t.key.is_some());
+        if !keyed {
+            data.labels = (1..=data.size).map(|i| i.to_string()).collect();
+        }
     }
 
     /// New rows that have no field of this name.
@@ -303,11 +320,7 @@ impl RowModel {
 
     /// The rows as they are called: by the key of their table, or by number.
     pub fn labels(&self) -> Vec<String> {
-        let table = self.hir.tables.iter().find(|t| t.plate == self.plate);
-        match table.and_then(|t| t.key) {
-            Some(_) => self.bound.plate(self.plate).labels.to_vec(),
-            None => (1..=self.rows()).map(|i| i.to_string()).collect(),
-        }
+        self.bound.plate(self.plate).labels.to_vec()
     }
 
     /// Whether the guide says how the latents of rows that it has not seen are drawn.

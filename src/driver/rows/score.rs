@@ -44,7 +44,9 @@ pub fn score(question: &Question<'_>, samples: Option<usize>, diags: &mut Diags)
     let before = refined.then(|| batches.iter().flat_map(|b| b.1.clone().unwrap_or_default()).collect());
     let drawn = samples.is_some_and(|k| k >= TAILED) && !model.latents.is_empty();
     let k_hats = drawn.then(|| batches.iter().flat_map(|b| b.2.clone()).collect());
-    Some(Score { labels: model.labels(), scores: batches.into_iter().flat_map(|b| b.0).collect(), before, k_hats })
+    let scores: Vec<f64> = batches.into_iter().flat_map(|b| b.0).collect();
+    diags.list.extend(model.not_finite("score", |r| scores[r].is_finite()));
+    Some(Score { labels: model.labels(), scores, before, k_hats })
 }
 
 /// log (1/k) Σ exp(log w) per row, and k-hat of these weights.
