@@ -103,8 +103,8 @@ impl Question<'_> {
         let mut hir = self.hir.clone();
         // Empty cells that are latents of the model stay so where rows are scored as they are.
         let latents = |id: &VarId| self.holes == Holes::Cells && hir.missing.iter().any(|m| m.column == *id);
-        let observed = crate::simulate::observed(&hir).into_iter().map(|o| o.0);
-        let observed: Vec<VarId> = observed.filter(|id| !latents(id)).collect();
+        let seen: Vec<VarId> = crate::simulate::observed(&hir).into_iter().map(|o| o.0).collect();
+        let observed: Vec<VarId> = seen.iter().copied().filter(|id| !latents(id)).collect();
         let holes = self.holes != Holes::None;
         if holes {
             for id in &observed {
@@ -125,7 +125,7 @@ impl Question<'_> {
         };
         let plate = self.plate(&first_new, diags)?;
         if self.holes != Holes::Columns && !first_new.is_empty() {
-            let absent = observed.iter().find(|id| !found.contains(id) && has_axis(&hir, **id, plate));
+            let absent = seen.iter().find(|id| !found.contains(id) && has_axis(&hir, **id, plate));
             if let Some(id) = absent {
                 diags.push(self.without_column(*id, &hir.var(*id).name));
                 return None;
