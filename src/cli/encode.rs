@@ -37,11 +37,17 @@ fn said(e: &Encoded, steps: u32) -> String {
     match &e.bounds {
         None => format!("{rows} encoded.\n"),
         Some((before, after)) => {
-            let (before, after) = (mean(before), mean(after));
+            let steps = counted(steps as usize, "step");
+            let finite = before.iter().zip(after).filter(|(b, a)| b.is_finite() && a.is_finite());
+            let (some, refined): (Vec<f64>, Vec<f64>) = finite.unzip();
+            if some.is_empty() {
+                return format!("{rows} encoded and refined by {steps}, none with a finite lower bound.\n");
+            }
+            let those = if some.len() < before.len() { " of those where it is finite" } else { "" };
+            let (before, after) = (mean(&some), mean(&refined));
             format!(
-                "{rows} encoded and refined by {}: the lower bound rose from {before:.3} to {after:.3} nats per \
+                "{rows} encoded and refined by {steps}: the lower bound{those} rose from {before:.3} to {after:.3} nats per \
                  row, an amortisation gap of {:.3}.\n",
-                counted(steps as usize, "step"),
                 after - before
             )
         }

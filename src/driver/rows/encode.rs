@@ -97,7 +97,8 @@ pub fn encode(question: &Question<'_>, draws: usize, reconstruct: bool, diags: &
     }
     out.bounds = bounds;
     let of_row = [&out.means, &out.sds, &out.probabilities];
-    let finite = |r: usize| of_row.iter().all(|v| v[r].iter().all(|x| x.is_finite()));
+    let refined = |r: usize| out.bounds.as_ref().is_none_or(|(_, after)| after[r].is_finite());
+    let finite = |r: usize| refined(r) && of_row.iter().all(|v| v[r].iter().all(|x| x.is_finite()));
     diags.list.extend(out.model.not_finite("posterior", finite));
     Some(out)
 }
