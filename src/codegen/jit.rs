@@ -111,6 +111,8 @@ pub struct Imports {
     isa: Isa,
     /// Whether the processor multiplies and adds in one instruction.
     pub fused: bool,
+    /// Whether blocks of activations are computed in single precision.
+    pub single: bool,
     declared: HashMap<&'static str, FuncRef>,
 }
 
@@ -118,7 +120,7 @@ impl Imports {
     fn new(module: JITModule) -> Imports {
         let isa = Isa::detect();
         let fused = isa != Isa::Baseline || cfg!(not(target_arch = "x86_64"));
-        Imports { module, isa, fused, declared: HashMap::new() }
+        Imports { module, isa, fused, single: false, declared: HashMap::new() }
     }
 
     pub fn target(&self) -> TargetFrontendConfig {
@@ -138,6 +140,8 @@ impl Imports {
             all.extend([routines.scalar, routines.block]);
         }
         all.extend(vector::PAIRS.iter().filter_map(|(a, b)| vector::pair(isa, *a, *b)));
+        all.extend(vector::FUNCTIONS.iter().filter_map(|op| vector::single(isa, *op)));
+        all.extend(vector::PAIRS.iter().filter_map(|(a, b)| vector::single_pair(isa, *a, *b)));
         all
     }
 
@@ -156,8 +160,14 @@ impl Imports {
     /// A block routine: how many lanes, then addresses.
     pub fn call_block(&mut self, b: &mut FunctionBuilder, callee: Callee, args: &[Value]) {
         let routine = match callee {
-            Callee::Unary(op) => vector::unary(self.isa, op).map(|r| r.block),
-            Callee::Pair(first, second) => vector::pair(self.isa, first, second),
+            Callee::Unary(op) => {
+                let single = self.single.then(|| vector::single(self.isa, op)).flatten();
+                single.or_else(|| vector::unary(self.isa, op).map(|r| r.block))
+            }
+            Callee::Pair(first, second) => {
+                let single = self.single.then(|| vector::single_pair(self.isa, first, second)).flatten();
+                single.or_else(|| vector::pair(self.isa, first, second))
+            }
             Callee::Binary(op) => vector::binary(self.isa, op).map(|r| r.1),
         };
         let routine = routine.expect("phases call what has routines");

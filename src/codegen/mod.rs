@@ -151,6 +151,7 @@ fn program(
     let mut regions = regions.to_vec();
     let zeroed = begin::begin_sums(graph, &mut regions);
     let none = HashSet::new();
+    let in_single = single.is_some();
     let in_place = match single {
         Some(single) => {
             single.living = copies::living(graph, single.points, &regions);
@@ -175,6 +176,7 @@ fn program(
     let mut scratch = 0;
     let code = jit::compile(name, listing, |b, imports, table| {
         let target = imports.target();
+        imports.single = in_single;
         let mut emitter = emit::Emitter::new(b, imports, graph, &odes, table, in_place);
         for plan in &plans {
             emitter.region(plan);

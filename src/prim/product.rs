@@ -1,4 +1,5 @@
-//! Products of matrices that lie anywhere in memory, by faer's blocked kernels.
+//! Products of matrices that lie anywhere in memory, by faer's blocked kernels; large ones in single precision in tile registers,
+//! where the processor has them.
 //!
 //! In a [`Workshop`] a product is cut into pieces, which several threads take, and may be made in single precision: from copies
 //! of its factors, rounded to `f32`, whose products are summed so, and stored or added in double precision. A copy has the same
@@ -12,6 +13,7 @@ use faer::traits::ComplexField;
 use faer::{Accum, MatMut, MatRef, Par};
 
 use super::crew::Crew;
+use super::tiles::Tiles;
 use super::vector::{leave_wide_registers, widely};
 use crate::lower::graph::{Access, BufId, Copied, ProductCall, Stored};
 
@@ -41,11 +43,13 @@ struct Copies {
     numbers: UnsafeCell<Vec<Vec<f32>>>,
     /// Whether those of params that only products read are made outside, and are as they should be.
     kept: Cell<bool>,
+    tiles: Option<Tiles>,
 }
 
 impl Workshop {
     pub fn new(threads: usize, single: bool) -> Workshop {
-        let copies = single.then(|| Copies { numbers: UnsafeCell::new(vec![]), kept: Cell::new(false) });
+        let copies =
+            single.then(|| Copies { numbers: UnsafeCell::new(vec![]), kept: Cell::new(false), tiles: Tiles::there() });
         Workshop { crew: Crew::new(threads), copies }
     }
 
@@ -87,9 +91,9 @@ pub fn is_large(call: &ProductCall) -> bool {
 
 /// A matrix in memory: its first cell, and the steps from row to row and from column to column.
 #[derive(Clone, Copy)]
-struct Matrix<T> {
-    at: *mut T,
-    steps: [usize; 2],
+pub(super) struct Matrix<T> {
+    pub at: *mut T,
+    pub steps: [usize; 2],
 }
 
 // Who uses one from several threads reads it, or writes parts that do not overlap.
@@ -103,7 +107,8 @@ impl<T> Matrix<T> {
         unsafe { self.at.add(i * self.steps[0] + j * self.steps[1]) }
     }
 
-    fn from(self, i: usize, j: usize) -> Matrix<T> {
+    /// The part whose first cell that is.
+    pub fn from(self, i: usize, j: usize) -> Matrix<T> {
         Matrix { at: self.at.wrapping_add(i * self.steps[0] + j * self.steps[1]), ..self }
     }
 
@@ -281,12 +286,20 @@ impl Workshop {
     ///
     /// # Safety
     /// As for [`run`].
-    unsafe fn single(&self, [m, k, n]: [usize; 3], [a, b, c]: [Matrix<f32>; 3], to: Option<Matrix<f64>>, add: bool) {
+    unsafe fn single(&self, sizes: [usize; 3], all: [Matrix<f32>; 3], to: Option<Matrix<f64>>, add: bool) {
+        let ([m, k, n], [a, b, c]) = (sizes, all);
+        let tiles = self.copies.as_ref().and_then(|copies| copies.tiles.as_ref());
+        let made = tiles.is_some_and(|tiles| unsafe { tiles.product(&self.crew, sizes, all) });
+        if made && to.is_none() {
+            return;
+        }
         let part = Workshop::parts([m, n]);
         self.crew.each(PIECES, &|p| {
             let [i, rows, j, cols] = part(p);
             unsafe {
-                product([rows, k, cols], [a.from(i, 0), b.from(0, j), c.from(i, j)], false);
+                if !made {
+                    product([rows, k, cols], [a.from(i, 0), b.from(0, j), c.from(i, j)], false);
+                }
                 if let Some(to) = to {
                     widen(c.from(i, j), to.from(i, j), [rows, cols], add);
                 }

@@ -3,7 +3,10 @@
 //! The kernels call these through pointers, so all have the C calling convention. Each routine also has a form for one
 //! number with the same arithmetic, for code outside lane loops: both give the same bits.
 
-use super::{contract, gamma_draw as d, lanes, scalar, vector_elementary as e, vector_gamma as g, vector_normal as n};
+use super::{
+    contract, gamma_draw as d, lanes, scalar, vector_elementary as e, vector_gamma as g, vector_normal as n,
+    vector_single as s,
+};
 use crate::lower::graph::{BinOp, UnOp};
 
 pub use e::softplus_sigmoid;
@@ -247,6 +250,25 @@ pub fn pair(isa: Isa, first: UnOp, second: UnOp) -> Option<Routine> {
             Some((gamma(x, scalar::lgamma)?, scalar::digamma(x)))
         })),
         (UnOp::LogPhi, UnOp::InvMills) => Some(pair!(isa, "log_phi_inv_mills", n::log_phi_inv_mills::<F>)),
+        _ => None,
+    }
+}
+
+/// The block routine of an activation of nets in single precision.
+pub fn single(isa: Isa, op: UnOp) -> Option<Routine> {
+    let routines = match op {
+        UnOp::Softplus => unary!(isa, "softplus_single", s::softplus::<F>),
+        UnOp::Sigmoid => unary!(isa, "sigmoid_single", s::sigmoid::<F>),
+        UnOp::Tanh => unary!(isa, "tanh_single", s::tanh::<F>),
+        _ => return None,
+    };
+    Some(routines.block)
+}
+
+/// The same for two of them together.
+pub fn single_pair(isa: Isa, first: UnOp, second: UnOp) -> Option<Routine> {
+    match (first, second) {
+        (UnOp::Softplus, UnOp::Sigmoid) => Some(pair!(isa, "softplus_sigmoid_single", s::softplus_sigmoid::<F>)),
         _ => None,
     }
 }

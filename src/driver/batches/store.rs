@@ -164,6 +164,15 @@ impl Store {
         let (inner, each) = (self.inner, self.inner * self.outer);
         for (block, some) in rows.chunks(TOGETHER).enumerate() {
             let first = block * TOGETHER;
+            if let (1, Ok(some)) = (inner, <[usize; TOGETHER]>::try_from(some)) {
+                // One number of each row at a time, and how many is known: so there are no loops within.
+                let from = some.map(|row| &cells[row * each..][..each]);
+                for o in 0..each {
+                    let to = &mut out[first + rows.len() * o..][..TOGETHER];
+                    to.iter_mut().zip(from).for_each(|(t, from)| *t = number(&from[o]));
+                }
+                continue;
+            }
             for o in 0..self.outer {
                 for (r, row) in some.iter().enumerate() {
                     let from = &cells[row * each + o * inner..][..inner];

@@ -1,0 +1,159 @@
+//! Lines of single precision as tiles of numbers of 8 bits.
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use super::{CHUNK, PANEL, SIDE, TILES, Tile};
+
+/// From this exponent on, with the bits below it, a number's first part may be infinite.
+const BEYOND: i32 = 0x7f00_0000;
+
+/// Lines of a factor in memory: where the first begins, and the steps from line to line and from number to number.
+#[derive(Clone, Copy)]
+pub struct Lines {
+    pub at: *const f32,
+    pub lines: usize,
+    pub length: usize,
+    pub steps: [usize; 2],
+}
+
+// Who uses them from several threads reads.
+unsafe impl Sync for Lines {}
+
+/// What packing has seen of the numbers.
+#[derive(Clone, Copy, Default)]
+pub struct Seen {
+    /// Whether each is its own first part.
+    pub whole: bool,
+    /// Whether one is too large for parts, or not finite.
+    pub beyond: bool,
+}
+
+/// Pack chunks of a panel. A row of a tile has the numbers of a line if `by_lines`, as a first factor has; else one number of each
+/// line. With each number, in the upper half of its four bytes, is the one half a chunk further on.
+///
+/// # Safety
+/// The tiles [are there](super::multiply::tiles_are_there), with room for the chunks, and so are the lines.
+pub unsafe fn pack(from: &Lines, by_lines: bool, panel: usize, chunks: Range<usize>, to: *mut Tile) -> Seen {
+    // Processors with tiles have these.
+    unsafe { pack_wide(from, by_lines, panel, chunks, to) }
+}
+
+#[target_feature(enable = "avx512f")]
+unsafe fn pack_wide(from: &Lines, by_lines: bool, panel: usize, chunks: Range<usize>, to: *mut Tile) -> Seen {
+    let (mut rests, mut largest) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+    for (c, chunk) in chunks.enumerate() {
+        for half in 0..2 {
+            let first = [panel * PANEL + half * SIDE, chunk * CHUNK];
+            let mut squares = [[_mm512_setzero_ps(); SIDE]; 2];
+            for (square, number) in squares.iter_mut().zip([first[1], first[1] + SIDE]) {
+                unsafe { load_square(from, by_lines, [first[0], number], square) };
+            }
+            let tile = to.wrapping_add(c * TILES + half);
+            for row in 0..SIDE {
+                let [mut low, mut high] = [squares[0][row], squares[1][row]];
+                for x in [low, high] {
+                    let size = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(i32::MAX));
+                    largest = _mm512_max_epu32(largest, size);
+                }
+                for part in 0..3 {
+                    let (first, second) = (rounded(low), rounded(high));
+                    let pairs = _mm512_or_si512(_mm512_srli_epi32::<16>(first), second);
+                    // Within the room, by the caller's promise.
+                    unsafe { _mm512_store_si512(tile.add(2 * part).cast::<__m512i>().add(row), pairs) };
+                    if part == 1 {
+                        rests = _mm512_or_si512(rests, pairs);
+                    }
+                    low = _mm512_sub_ps(low, _mm512_castsi512_ps(first));
+                    high = _mm512_sub_ps(high, _mm512_castsi512_ps(second));
+                }
+            }
+        }
+    }
+    Seen {
+        whole: _mm512_test_epi32_mask(rests, rests) == 0,
+        beyond: _mm512_cmpge_epu32_mask(largest, _mm512_set1_epi32(BEYOND)) != 0,
+    }
+}
+
+/// The nearest numbers of 8 bits.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn rounded(x: __m512) -> __m512i {
+    let up = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
+    _mm512_and_si512(up, _mm512_set1_epi32(!0xffff))
+}
+
+/// Sixteen numbers of sixteen lines from there on, as rows of lines or of numbers; `to` stays as it is past the end.
+///
+/// # Safety
+/// The lines are there.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load_square(from: &Lines, by_lines: bool, [line, number]: [usize; 2], to: &mut [__m512; SIDE]) {
+    let left = |all: usize, first: usize| all.saturating_sub(first).min(SIDE);
+    let (mut sizes, mut steps) = ([left(from.lines, line), left(from.length, number)], from.steps);
+    let at = from.at.wrapping_add(line * steps[0] + number * steps[1]);
+    if !by_lines {
+        sizes.reverse();
+        steps.reverse();
+    }
+    let ([rows, columns], [to_row, to_column]) = (sizes, steps);
+    if to_column == 1 {
+        unsafe { load(at, to_row, [rows, columns], to) };
+    } else if to_row == 1 {
+        unsafe { load(at, to_column, [columns, rows], to) };
+        transpose(to);
+    } else {
+        let mut numbers = [[0.0f32; SIDE]; SIDE];
+        for (i, row) in numbers.iter_mut().enumerate().take(rows) {
+            for (j, x) in row.iter_mut().enumerate().take(columns) {
+                *x = unsafe { *at.add(i * to_row + j * to_column) };
+            }
+        }
+        unsafe { load(numbers.as_ptr().cast(), SIDE, [SIDE; 2], to) };
+    }
+}
+
+/// # Safety
+/// The numbers are there.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load(at: *const f32, to_row: usize, [rows, columns]: [usize; 2], to: &mut [__m512; SIDE]) {
+    let mask = ((1u32 << columns) - 1) as __mmask16;
+    if rows == SIDE {
+        // Apart, for a loop whose length is known.
+        for (i, row) in to.iter_mut().enumerate() {
+            *row = unsafe { _mm512_maskz_loadu_ps(mask, at.wrapping_add(i * to_row)) };
+        }
+    } else {
+        for (i, row) in to.iter_mut().enumerate().take(rows) {
+            *row = unsafe { _mm512_maskz_loadu_ps(mask, at.wrapping_add(i * to_row)) };
+        }
+    }
+}
+
+/// Columns for rows: pairs of numbers change places, then fours, then halves of registers, then quarters.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transpose(x: &mut [__m512; SIDE]) {
+    let mut y = *x;
+    for i in 0..SIDE {
+        let (a, b) = (x[i & !1], x[i | 1]);
+        y[i] = if i & 1 == 0 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) };
+    }
+    for i in 0..SIDE {
+        let [a, b] = [0, 2].map(|pair| (i & !3) + pair + (i >> 1 & 1));
+        let (a, b) = (_mm512_castps_pd(y[a]), _mm512_castps_pd(y[b]));
+        x[i] = _mm512_castpd_ps(if i & 1 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) });
+    }
+    // Even and odd quarters.
+    for i in 0..SIDE {
+        let (a, b) = (x[(i & 3) + (i & 8)], x[(i & 3) + (i & 8) + 4]);
+        y[i] = if i & 4 == 0 { _mm512_shuffle_f32x4::<0x88>(a, b) } else { _mm512_shuffle_f32x4::<0xdd>(a, b) };
+    }
+    for i in 0..SIDE {
+        let (a, b) = (y[i & 7], y[(i & 7) + 8]);
+        x[i] = if i < 8 { _mm512_shuffle_f32x4::<0x88>(a, b) } else { _mm512_shuffle_f32x4::<0xdd>(a, b) };
+    }
+}
