@@ -72,6 +72,18 @@ pub fn in_place(graph: &Graph) -> HashSet<BufId> {
     found
 }
 
+/// Whether a buffer holds what whoever runs the program has written, but not theta: a batch's data.
+fn is_input(graph: &Graph, buf: BufId) -> bool {
+    matches!(graph.buffers[buf.0 as usize].kind, BufKind::Input) && Some(buf) != graph.theta
+}
+
+/// The inputs that products in single precision read.
+pub fn given(graph: &Graph) -> Vec<BufId> {
+    let calls = [&graph.value, &graph.gradient].into_iter().flatten().filter_map(product);
+    let factors = calls.flat_map(|call| &call.operands[..2]).filter_map(|o| o.buf);
+    factors.filter(|buf| is_input(graph, *buf)).collect::<HashSet<_>>().into_iter().collect()
+}
+
 /// The buffers that statements do anything with but load and store single numbers.
 fn other_uses(body: &[Stmt], found: &mut HashSet<BufId>) {
     for stmt in body {
@@ -118,6 +130,7 @@ pub fn mark(graph: &Graph, regions: &mut [Region], living: &[Range<usize>], in_p
                 _ if in_place.contains(&buf) => Copied::InPlace,
                 true => Copied::Before,
                 false if Some(buf) == graph.theta && living.contains(&cells) => Copied::Outside,
+                false if is_input(graph, buf) => Copied::Given,
                 false => Copied::No,
             };
             if !before {

@@ -60,6 +60,7 @@ pub struct SingleKernels {
     value: Program,
     gradient: Program,
     living: Option<Living>,
+    given: Vec<BufId>,
 }
 
 /// Params that only products of matrices read in a gradient run, and whose slopes only these write: they may live in the workshop's
@@ -81,7 +82,8 @@ pub fn compile_single(graph: &Graph, points: &[bool]) -> Result<SingleKernels, C
     let gradient = program(graph, "gradient", &graph.gradient, false, systems, Some(&mut single))?;
     let cells = single.living;
     let living = graph.theta.zip(graph.grad).filter(|_| !cells.is_empty());
-    Ok(SingleKernels { value, gradient, living: living.map(|(theta, slopes)| Living { theta, slopes, cells }) })
+    let living = living.map(|(theta, slopes)| Living { theta, slopes, cells });
+    Ok(SingleKernels { value, gradient, living, given: copies::given(graph) })
 }
 
 /// What is single in a program.
@@ -109,6 +111,11 @@ impl SingleKernels {
     /// The params that may live in single precision, if there are some.
     pub fn living(&self) -> Option<&Living> {
         self.living.as_ref()
+    }
+
+    /// The inputs whose copies may be given.
+    pub fn given(&self) -> &[BufId] {
+        &self.given
     }
 }
 

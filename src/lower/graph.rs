@@ -325,6 +325,8 @@ pub enum Copied {
     Before,
     /// Params that only products read: whoever runs the program may keep the copy instead.
     Outside,
+    /// An input: whoever runs the program may give the copy of all of it.
+    Given,
     /// Its buffer holds numbers in single precision itself.
     InPlace,
 }

@@ -43,13 +43,19 @@ struct Copies {
     numbers: UnsafeCell<Vec<Vec<f32>>>,
     /// Whether those of params that only products read are made outside, and are as they should be.
     kept: Cell<bool>,
+    /// By buffer: whether the copy of all of it was made outside. Buffers further on were not given.
+    given: Vec<bool>,
     tiles: Option<Tiles>,
 }
 
 impl Workshop {
     pub fn new(threads: usize, single: bool) -> Workshop {
-        let copies =
-            single.then(|| Copies { numbers: UnsafeCell::new(vec![]), kept: Cell::new(false), tiles: Tiles::there() });
+        let copies = single.then(|| Copies {
+            numbers: UnsafeCell::new(vec![]),
+            kept: Cell::new(false),
+            given: vec![],
+            tiles: Tiles::there(),
+        });
         Workshop { crew: Crew::new(threads), copies }
     }
 
@@ -65,6 +71,23 @@ impl Workshop {
     pub fn keep(&self, kept: bool) {
         if let Some(copies) = &self.copies {
             copies.kept.set(kept);
+        }
+    }
+
+    /// Give the copy of an input ([`Copied::Given`]) of so many cells, if it can be filled, for as long as it is not taken back.
+    pub fn give(&mut self, id: BufId, cells: usize, fill: impl FnOnce(&mut [f32]) -> bool) {
+        let Some(copies) = &mut self.copies else { return };
+        let (id, all) = (id.0 as usize, copies.numbers.get_mut());
+        all.resize_with(all.len().max(id + 1), Vec::new);
+        copies.given.resize(copies.given.len().max(id + 1), false);
+        all[id].resize(cells, 0.0);
+        copies.given[id] = fill(&mut all[id]);
+    }
+
+    /// Inputs have changed: their copies are made anew.
+    pub fn take_back(&mut self) {
+        if let Some(copies) = &mut self.copies {
+            copies.given.fill(false);
         }
     }
 
@@ -229,6 +252,7 @@ impl Copies {
             let made = match call.copies.factors.get(i) {
                 None | Some(Copied::Before) => true,
                 Some(Copied::Outside) => self.kept.get(),
+                Some(Copied::Given) => self.given.get(id).is_some_and(|given| *given),
                 Some(Copied::No | Copied::InPlace) => false,
             };
             if made {

@@ -33,8 +33,10 @@ const PANEL: usize = 2 * SIDE;
 const CHUNK: usize = 2 * SIDE;
 /// Tiles of a chunk of a panel: two for each of three parts, the largest first.
 const TILES: usize = 6;
-/// Chunks that are summed in registers: two panels of them fit in the second-level cache beside much else.
-const CHUNKS: usize = 8;
+/// Chunks that are summed in registers at most: a panel of them stays in the second-level cache.
+const CHUNKS: usize = 32;
+/// Fewest chunks that are summed before the result is read again, if there are more.
+const FEW: usize = 8;
 /// Chunks of panels that are packed for all threads at a time: 1.5 MiB.
 const PACKED: usize = 256;
 
@@ -122,10 +124,10 @@ impl Job {
     /// As for [`Tiles::product`].
     unsafe fn run(&self, crew: &Crew, packed: &mut Packed) -> bool {
         let (chunks, panels) = (self.own.length.div_ceil(CHUNK), self.shared.lines.div_ceil(PANEL));
-        let stretch = even(chunks, CHUNKS);
-        let each = even(chunks.div_ceil(stretch), (PACKED / (panels * stretch)).max(1)) * stretch;
+        let each = even(chunks, (PACKED / panels).max(FEW));
+        let stretch = even(each, CHUNKS);
         packed.tiles.resize(packed.tiles.len().max(panels * each * TILES), Tile([0; SIDE * SIDE]));
-        packed.seen.resize(packed.seen.len().max(panels * each / stretch), Seen::default());
+        packed.seen.resize(packed.seen.len().max(panels * each.div_ceil(stretch)), Seen::default());
         let beyond = AtomicBool::new(false);
         for begin in (0..chunks).step_by(each) {
             let range = begin..chunks.min(begin + each);

@@ -79,3 +79,72 @@ pub fn tanh<const F: bool>(x: f64) -> f64 {
     let e = fma::<F>(power, q, power - 1.0);
     (-e / (2.0 + e)).copysign(x).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::lower::graph::UnOp;
+    use crate::prim::scalar;
+    use crate::prim::vector::{self, Isa};
+
+    const ALL: [UnOp; 3] = [UnOp::Softplus, UnOp::Sigmoid, UnOp::Tanh];
+
+    /// What the routines of the best kind of processor here, and of the least, make of the numbers.
+    fn made(op: UnOp, x: &[f64]) -> Vec<Vec<f64>> {
+        let of = |isa: Isa| {
+            let address = vector::single(isa, op).expect("an activation").address;
+            let f: unsafe extern "C" fn(usize, *const f64, *mut f64) = unsafe { std::mem::transmute(address) };
+            let mut out = vec![7.0; x.len() + 1];
+            unsafe { f(x.len(), x.as_ptr(), out.as_mut_ptr()) };
+            assert_eq!(out.pop(), Some(7.0), "it writes no further");
+            out
+        };
+        [Isa::Baseline, Isa::detect()].map(of).into()
+    }
+
+    /// Numbers of single precision, so that rounding them changes nothing.
+    fn numbers() -> Vec<f64> {
+        let spread = (0..20_001).map(|i| (f64::from(i) - 10_000.0) * 0.0086);
+        let small = (0..600).map(|i| 10f64.powf(-0.06 * f64::from(i)) * if i % 2 == 0 { 1.0 } else { -1.0 });
+        spread.chain(small).map(|x| f64::from(x as f32)).collect()
+    }
+
+    #[test]
+    fn errors_are_those_of_single_precision() {
+        let x = numbers();
+        for op in ALL {
+            for out in made(op, &x) {
+                for (x, got) in x.iter().zip(out) {
+                    let want = scalar::unary(op, *x);
+                    assert!((got - want).abs() <= 4e-7 * want.abs(), "{op:?}({x:e}) = {got:e}, not {want:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pairs_are_as_alone() {
+        let x = numbers();
+        let isa = Isa::detect();
+        let pair = vector::single_pair(isa, UnOp::Softplus, UnOp::Sigmoid).expect("a pair").address;
+        let pair: unsafe extern "C" fn(usize, *const f64, *mut f64, *mut f64) = unsafe { std::mem::transmute(pair) };
+        let (mut first, mut second) = (x.clone(), x.clone());
+        unsafe { pair(x.len(), x.as_ptr(), first.as_mut_ptr(), second.as_mut_ptr()) };
+        assert_eq!(Some(&first), made(UnOp::Softplus, &x).last());
+        // Alone it divides once; together it shares a division.
+        let alone = made(UnOp::Sigmoid, &x).pop().expect("the best");
+        assert!(second.iter().zip(alone).all(|(x, y)| (x - y).abs() <= 4e-7 * y.abs()));
+    }
+
+    #[test]
+    fn ends_are_kept() {
+        for op in ALL {
+            for out in made(op, &[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, -1e300, -95.0]) {
+                assert!(out[0].is_nan(), "{op:?}(NaN)");
+                let most = if op == UnOp::Softplus { f64::INFINITY } else { 1.0 };
+                assert_eq!([out[1], out[3]], [most; 2], "{op:?} far up");
+                let least = scalar::unary(op, f64::NEG_INFINITY);
+                assert!([out[2], out[4], out[5]].iter().all(|y| (y - least).abs() < 2e-38), "{op:?} far down: {out:?}");
+            }
+        }
+    }
+}

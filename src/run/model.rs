@@ -315,6 +315,14 @@ impl<'m> Fed<'m> {
         }
     }
 
+    /// The inputs of which products read copies in single precision.
+    pub fn given(&self) -> &'m [BufId] {
+        match &self.0 {
+            Kept::Compiled(_, single, _) => single.map_or(&[], |s| s.given()),
+            Kept::Interpreted(..) => &[],
+        }
+    }
+
     /// The graph with its present data, if it is interpreted.
     pub fn graph(&self) -> Option<&Graph> {
         match &self.0 {

@@ -161,6 +161,7 @@ impl<'m> Feeding<'m> {
     /// Give a column of the batch other numbers.
     pub fn put(&mut self, column: VarId, numbers: &[f64]) {
         self.renew();
+        self.workshop.take_back();
         for whole in self.batches.whole.iter().filter(|w| w.feed.var == column) {
             match whole.index {
                 true => self.fed.positions(whole.feed.buf, |out| {
@@ -183,6 +184,7 @@ impl Rows for Feeding<'_> {
                 rows.iter().enumerate().rev().for_each(|(at, row)| places[*row] = at as u32);
             }
         }
+        let given = self.fed.given();
         for whole in &self.batches.whole {
             let rows = &self.rows[whole.level];
             let store = match &whole.numbers {
@@ -210,7 +212,14 @@ impl Rows for Feeding<'_> {
                     out.iter_mut().zip(numbers).for_each(|(o, x)| *o = *x as u32);
                 });
             } else {
-                self.fed.numbers(whole.feed.buf, |out| store.gather(rows, out));
+                let mut cells = 0;
+                self.fed.numbers(whole.feed.buf, |out| {
+                    cells = out.len();
+                    store.gather(rows, out);
+                });
+                if given.contains(&whole.feed.buf) && whole.shades.is_none() {
+                    self.workshop.give(whole.feed.buf, cells, |out| store.gather_single(rows, out));
+                }
             }
         }
         if let Some(draws) = &self.batches.draws {

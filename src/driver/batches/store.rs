@@ -130,6 +130,16 @@ impl Store {
         self.inner * self.outer
     }
 
+    /// Copy rows in single precision, if that holds them: whether it does.
+    pub fn gather_single(&self, rows: &[usize], out: &mut [f32]) -> bool {
+        match &self.cells {
+            Cells::Bytes(cells) => self.put(cells, |x| f32::from(*x), rows, out),
+            Cells::Single(cells) => self.put(cells, |x| *x, rows, out),
+            Cells::Double(_) | Cells::File(_) => return false,
+        }
+        true
+    }
+
     /// Copy rows, one after the other along their dimension.
     pub fn gather(&self, rows: &[usize], out: &mut [f64]) {
         match &self.cells {
@@ -160,7 +170,7 @@ impl Store {
         }
     }
 
-    fn put<T>(&self, cells: &[T], number: impl Fn(&T) -> f64, rows: &[usize], out: &mut [f64]) {
+    fn put<T, N>(&self, cells: &[T], number: impl Fn(&T) -> N, rows: &[usize], out: &mut [N]) {
         let (inner, each) = (self.inner, self.inner * self.outer);
         for (block, some) in rows.chunks(TOGETHER).enumerate() {
             let first = block * TOGETHER;

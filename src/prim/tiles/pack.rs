@@ -5,9 +5,6 @@ use std::ops::Range;
 
 use super::{CHUNK, PANEL, SIDE, TILES, Tile};
 
-/// From this exponent on, with the bits below it, a number's first part may be infinite.
-const BEYOND: i32 = 0x7f00_0000;
-
 /// Lines of a factor in memory: where the first begins, and the steps from line to line and from number to number.
 #[derive(Clone, Copy)]
 pub struct Lines {
@@ -25,7 +22,7 @@ unsafe impl Sync for Lines {}
 pub struct Seen {
     /// Whether each is its own first part.
     pub whole: bool,
-    /// Whether one is too large for parts, or not finite.
+    /// Whether one is not finite, or so large that its first part is not.
     pub beyond: bool,
 }
 
@@ -41,7 +38,7 @@ pub unsafe fn pack(from: &Lines, by_lines: bool, panel: usize, chunks: Range<usi
 
 #[target_feature(enable = "avx512f")]
 unsafe fn pack_wide(from: &Lines, by_lines: bool, panel: usize, chunks: Range<usize>, to: *mut Tile) -> Seen {
-    let (mut rests, mut largest) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+    let (mut rests, mut lost) = (_mm512_setzero_si512(), _mm512_setzero_ps());
     for (c, chunk) in chunks.enumerate() {
         for half in 0..2 {
             let first = [panel * PANEL + half * SIDE, chunk * CHUNK];
@@ -51,37 +48,51 @@ unsafe fn pack_wide(from: &Lines, by_lines: bool, panel: usize, chunks: Range<us
             }
             let tile = to.wrapping_add(c * TILES + half);
             for row in 0..SIDE {
-                let [mut low, mut high] = [squares[0][row], squares[1][row]];
-                for x in [low, high] {
-                    let size = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(i32::MAX));
-                    largest = _mm512_max_epu32(largest, size);
-                }
+                let mut numbers = [squares[0][row], squares[1][row]];
                 for part in 0..3 {
-                    let (first, second) = (rounded(low), rounded(high));
-                    let pairs = _mm512_or_si512(_mm512_srli_epi32::<16>(first), second);
+                    // What two parts leave has 8 bits.
+                    let parts = if part < 2 { rounded(numbers) } else { bits(numbers) };
+                    let pairs = _mm512_or_si512(_mm512_srli_epi32::<16>(parts[0]), parts[1]);
                     // Within the room, by the caller's promise.
                     unsafe { _mm512_store_si512(tile.add(2 * part).cast::<__m512i>().add(row), pairs) };
-                    if part == 1 {
-                        rests = _mm512_or_si512(rests, pairs);
+                    match part {
+                        1 => rests = _mm512_or_si512(rests, pairs),
+                        // Of what is not finite or nearly so, no number is left.
+                        2 => {
+                            for x in numbers {
+                                lost = _mm512_fmadd_ps(x, _mm512_setzero_ps(), lost);
+                            }
+                        }
+                        _ => {}
                     }
-                    low = _mm512_sub_ps(low, _mm512_castsi512_ps(first));
-                    high = _mm512_sub_ps(high, _mm512_castsi512_ps(second));
+                    for (x, part) in numbers.iter_mut().zip(parts) {
+                        *x = _mm512_sub_ps(*x, _mm512_castsi512_ps(part));
+                    }
                 }
             }
         }
     }
     Seen {
         whole: _mm512_test_epi32_mask(rests, rests) == 0,
-        beyond: _mm512_cmpge_epu32_mask(largest, _mm512_set1_epi32(BEYOND)) != 0,
+        beyond: _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(lost, lost) != 0,
     }
 }
 
 /// The nearest numbers of 8 bits.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn rounded(x: __m512) -> __m512i {
-    let up = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
-    _mm512_and_si512(up, _mm512_set1_epi32(!0xffff))
+fn rounded(numbers: [__m512; 2]) -> [__m512i; 2] {
+    let [mut low, mut high] = bits(numbers);
+    for x in [&mut low, &mut high] {
+        *x = _mm512_and_si512(_mm512_add_epi32(*x, _mm512_set1_epi32(0x8000)), _mm512_set1_epi32(!0xffff));
+    }
+    [low, high]
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn bits([low, high]: [__m512; 2]) -> [__m512i; 2] {
+    [_mm512_castps_si512(low), _mm512_castps_si512(high)]
 }
 
 /// Sixteen numbers of sixteen lines from there on, as rows of lines or of numbers; `to` stays as it is past the end.
