@@ -256,21 +256,33 @@ pub fn pair(isa: Isa, first: UnOp, second: UnOp) -> Option<Routine> {
 
 /// The block routine of an activation of nets in single precision.
 pub fn single(isa: Isa, op: UnOp) -> Option<Routine> {
-    let routines = match op {
-        UnOp::Softplus => unary!(isa, "softplus_single", s::softplus::<F>),
-        UnOp::Sigmoid => unary!(isa, "sigmoid_single", s::sigmoid::<F>),
-        UnOp::Tanh => unary!(isa, "tanh_single", s::tanh::<F>),
-        _ => return None,
-    };
-    Some(routines.block)
+    macro_rules! single {
+        ($name:literal, $f:path) => {{
+            #[inline(always)]
+            unsafe fn many<const F: bool>(n: usize, x: *const f64, out: *mut f64) {
+                unsafe { s::each(read(n, x), written(n, out), |x| $f(x)) };
+            }
+            Some(variants!(isa, $name, fn(n: usize, x: *const f64, out: *mut f64), many))
+        }};
+    }
+    match op {
+        UnOp::Softplus => single!("softplus_single", s::softplus::<F>),
+        UnOp::Sigmoid => single!("sigmoid_single", s::sigmoid::<F>),
+        UnOp::Tanh => single!("tanh_single", s::tanh::<F>),
+        _ => None,
+    }
 }
 
 /// The same for two of them together.
 pub fn single_pair(isa: Isa, first: UnOp, second: UnOp) -> Option<Routine> {
-    match (first, second) {
-        (UnOp::Softplus, UnOp::Sigmoid) => Some(pair!(isa, "softplus_sigmoid_single", s::softplus_sigmoid::<F>)),
-        _ => None,
+    #[inline(always)]
+    unsafe fn many<const F: bool>(n: usize, x: *const f64, first: *mut f64, second: *mut f64) {
+        let out = unsafe { [written(n, first), written(n, second)] };
+        unsafe { s::each_pair(read(n, x), out, |x| s::softplus_sigmoid::<F>(x)) };
     }
+    let both = (first, second) == (UnOp::Softplus, UnOp::Sigmoid);
+    let name = "softplus_sigmoid_single";
+    both.then(|| variants!(isa, name, fn(n: usize, x: *const f64, first: *mut f64, second: *mut f64), many))
 }
 
 /// Functions of two numbers that are called.

@@ -1,5 +1,5 @@
 //! Activations of neural nets in single precision: what [`super::vector_elementary`] has, for numbers that come from products in
-//! that precision. Arguments and results are double, rounded on the way, so that kernels need not know.
+//! that precision. Blocks of arguments and results are double, rounded on the way, so that kernels need not know.
 //!
 //! Relative errors are at most 4e-7. Below e^-87, where single precision ends, e^x stays at that.
 
@@ -40,10 +40,38 @@ fn exp_neg<const F: bool>(x: f32) -> f32 {
     fma::<F>(power, q, power)
 }
 
+/// Numbers that are rounded, computed with and widened together: loops over one width alone use whole registers.
+const TOGETHER: usize = 64;
+
+/// `f` of each number.
+#[inline(always)]
+pub fn each(x: &[f64], out: &mut [f64], f: impl Fn(f32) -> f32) {
+    let mut some = [0.0; TOGETHER];
+    for (x, out) in x.chunks(TOGETHER).zip(out.chunks_mut(TOGETHER)) {
+        some.iter_mut().zip(x).for_each(|(s, x)| *s = *x as f32);
+        some.iter_mut().for_each(|s| *s = f(*s));
+        out.iter_mut().zip(&some).for_each(|(o, s)| *o = f64::from(*s));
+    }
+}
+
+/// The two that `f` makes of each number.
+#[inline(always)]
+pub fn each_pair(x: &[f64], out: [&mut [f64]; 2], f: impl Fn(f32) -> (f32, f32)) {
+    let [first, second] = out;
+    let mut some = [[0.0; TOGETHER]; 2];
+    let out = first.chunks_mut(TOGETHER).zip(second.chunks_mut(TOGETHER));
+    for (x, (first, second)) in x.chunks(TOGETHER).zip(out) {
+        let [one, two] = &mut some;
+        one.iter_mut().zip(x).for_each(|(s, x)| *s = *x as f32);
+        one.iter_mut().zip(two.iter_mut()).for_each(|(a, b)| (*a, *b) = f(*a));
+        first.iter_mut().zip(one).for_each(|(o, s)| *o = f64::from(*s));
+        second.iter_mut().zip(two).for_each(|(o, s)| *o = f64::from(*s));
+    }
+}
+
 /// log(1 + e^x) and 1 / (1 + e^-x).
 #[inline(always)]
-pub fn softplus_sigmoid<const F: bool>(x: f64) -> (f64, f64) {
-    let x = x as f32;
+pub fn softplus_sigmoid<const F: bool>(x: f32) -> (f32, f32) {
     let e = exp_neg::<F>(x);
     // One division serves 1/(1 + e) and s = e/(2 + e), of which log(1 + e) = 2 artanh s is a series in odd powers.
     let (u, d) = (1.0 + e, 2.0 + e);
@@ -55,29 +83,27 @@ pub fn softplus_sigmoid<const F: bool>(x: f64) -> (f64, f64) {
     let high = fma::<F>(z, fma::<F>(z, 2.0 / 15.0, 2.0 / 13.0), 2.0 / 11.0);
     let p = fma::<F>(z * z, fma::<F>(z * z, high, middle), low);
     let log = fma::<F>(s * z, p, 2.0 * s);
-    ((sel(x > 0.0, x, 0.0) + log).into(), sel(x >= 0.0, inverse, e * inverse).into())
+    (sel(x > 0.0, x, 0.0) + log, sel(x >= 0.0, inverse, e * inverse))
 }
 
 #[inline(always)]
-pub fn softplus<const F: bool>(x: f64) -> f64 {
+pub fn softplus<const F: bool>(x: f32) -> f32 {
     softplus_sigmoid::<F>(x).0
 }
 
 #[inline(always)]
-pub fn sigmoid<const F: bool>(x: f64) -> f64 {
-    let x = x as f32;
+pub fn sigmoid<const F: bool>(x: f32) -> f32 {
     let e = exp_neg::<F>(x);
-    (sel(x >= 0.0, 1.0, e) / (1.0 + e)).into()
+    sel(x >= 0.0, 1.0, e) / (1.0 + e)
 }
 
 #[inline(always)]
-pub fn tanh<const F: bool>(x: f64) -> f64 {
-    let x = x as f32;
+pub fn tanh<const F: bool>(x: f32) -> f32 {
     let size = x.abs();
     let (power, q) = reduce::<F>(sel(size > 43.0, -86.0, -2.0 * size));
     // e^-2|x| - 1, with every digit of a small x.
     let e = fma::<F>(power, q, power - 1.0);
-    (-e / (2.0 + e)).copysign(x).into()
+    (-e / (2.0 + e)).copysign(x)
 }
 
 #[cfg(test)]

@@ -319,9 +319,6 @@ impl<'o> Turn<'o> {
 /// Numbers of a piece, whatever the number of threads.
 const PIECE: usize = 1 << 14;
 
-/// Sums of squares at a time.
-const LANES: usize = 32;
-
 /// The sum of squares, piece by piece, in the order of the pieces.
 pub struct Squares(Vec<f64>);
 
@@ -337,8 +334,8 @@ impl Squares {
         let (cells, from) = single.as_ref().map_or((&[][..], 0), |s| (s.cells, s.from));
         let sums = Parts::of(&mut self.0);
         each(pieces, &|i| {
-            // In a few registers, so that no sum waits for another.
-            let mut lanes = [0.0; LANES];
+            // Eight sums at a time, which the compiler keeps in one register.
+            let mut lanes = [0.0; 8];
             stretches(cells, from, i * PIECE..slopes.len().min((i + 1) * PIECE), &mut |range, own| match single {
                 Some(single) if own => add_squares(&single.slopes[from + range.start..from + range.end], &mut lanes),
                 _ => add_squares(&slopes[range], &mut lanes),
@@ -350,15 +347,15 @@ impl Squares {
     }
 }
 
-fn add_squares<T: Number>(numbers: &[T], lanes: &mut [f64; LANES]) {
+fn add_squares<T: Number>(numbers: &[T], lanes: &mut [f64; 8]) {
     *lanes = widely(
         #[inline(always)]
         || {
             let mut lanes = *lanes;
-            let (whole, rest) = numbers.as_chunks::<LANES>();
-            for some in whole {
-                let some = some.map(T::double);
-                lanes.iter_mut().zip(some).for_each(|(l, x)| *l += x * x);
+            let (eights, rest) = numbers.as_chunks::<8>();
+            for eight in eights {
+                let eight = eight.map(T::double);
+                lanes.iter_mut().zip(eight).for_each(|(l, x)| *l += x * x);
             }
             lanes.iter_mut().zip(rest).for_each(|(l, x)| *l += x.double() * x.double());
             lanes
