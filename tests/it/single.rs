@@ -18,8 +18,9 @@ const FEATURES: usize = 61;
 /// Odd sizes, so that no loop ends with its registers full. The last layer of the decoder has a prior: a kernel reads it too.
 fn model() -> Compiled {
     let header = (0..FEATURES).map(|i| format!("x{i}")).collect::<Vec<_>>().join(",");
-    let row =
-        |r: usize| (0..FEATURES).map(|i| format!("{:.3}", (0.7 * (r * FEATURES + i) as f64).sin())).collect::<Vec<_>>();
+    // Eighths, which single precision holds: so a batch is given in it.
+    let number = |i: usize| (8.0 * (0.7 * i as f64).sin()).round() / 8.0;
+    let row = |r: usize| (0..FEATURES).map(|i| number(r * FEATURES + i).to_string()).collect::<Vec<_>>();
     let data = csv(&format!("{header}\n{}\n", (0..ROWS).map(|r| row(r).join(",")).collect::<Vec<_>>().join("\n")));
     let text = format!(
         "data rows {{ x: real[feature] from \"x*\" }}

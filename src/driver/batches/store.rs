@@ -198,6 +198,26 @@ impl Store {
 mod tests {
     use super::*;
 
+    /// Rows first, so that one number of each lies together: more rows than are put in place together, and fewer.
+    #[test]
+    fn columns_are_those_of_the_table() {
+        for (scale, is_single) in [(1.0, true), (0.5, true), (0.1, false)] {
+            let numbers: Vec<f64> = (0..77).map(|i| scale * f64::from(i)).collect();
+            let values = Values { dims: vec![11, 7], numbers: numbers.into() };
+            let store = Store::new(&values, 0);
+            for count in [1, TOGETHER - 1, TOGETHER, 2 * TOGETHER + 3] {
+                let rows: Vec<usize> = (0..count).map(|i| (i * 7) % 11).collect();
+                let (mut here, mut there) = (vec![0.0; 7 * count], vec![0.0; 7 * count]);
+                let mut single = vec![0.0f32; 7 * count];
+                store.gather(&rows, &mut here);
+                values.gather(0, &rows, &mut there);
+                assert_eq!(here, there);
+                assert_eq!(store.gather_single(&rows, &mut single), is_single);
+                assert!(!is_single || single.iter().zip(&here).all(|(s, x)| f64::from(*s) == *x));
+            }
+        }
+    }
+
     /// As `Values::gather` copies, whatever bytes the numbers take.
     #[test]
     fn rows_are_those_of_the_table() {
