@@ -111,7 +111,7 @@ pub struct Imports {
     isa: Isa,
     /// Whether the processor multiplies and adds in one instruction.
     pub fused: bool,
-    /// Whether blocks of activations are computed in single precision.
+    /// Whether blocks of activations are computed in single precision: of what products have made in it.
     pub single: bool,
     declared: HashMap<&'static str, FuncRef>,
 }

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use cranelift_codegen::ir::InstBuilder;
 
-use crate::lower::Product;
 use crate::lower::graph::{BufId, Call, Graph, Region, Stmt};
+use crate::lower::{Product, mentions};
 use crate::run::Workspace;
 pub use jit::CompileError;
 use ode::{OdeCode, Systems};
@@ -158,7 +158,6 @@ fn program(
     let mut regions = regions.to_vec();
     let zeroed = begin::begin_sums(graph, &mut regions);
     let none = HashSet::new();
-    let in_single = single.is_some();
     let in_place = match single {
         Some(single) => {
             single.living = copies::living(graph, single.points, &regions);
@@ -183,9 +182,9 @@ fn program(
     let mut scratch = 0;
     let code = jit::compile(name, listing, |b, imports, table| {
         let target = imports.target();
-        imports.single = in_single;
         let mut emitter = emit::Emitter::new(b, imports, graph, &odes, table, in_place);
         for plan in &plans {
+            emitter.imports.single = is_touched(plan.region, in_place);
             emitter.region(plan);
         }
         scratch = emitter.scratch;
@@ -194,6 +193,13 @@ fn program(
         emitter.b.finalize(target);
     })?;
     Ok(Program { code, scratch, zeroed, _calls: calls, _odes: odes })
+}
+
+/// Whether a region reads or writes one of the buffers.
+fn is_touched(region: &Region, bufs: &HashSet<BufId>) -> bool {
+    let mut found = false;
+    mentions(region, &mut |buf, _, _| found |= bufs.contains(&buf));
+    found
 }
 
 impl Program {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{CompileError, Kernels};
 use crate::lower::graph::{BufId, Call, OdeCall};
+use crate::prim::product;
 use crate::run::Workspace;
 use crate::run::ode::{Engine, Rates, Space, run};
 
@@ -84,6 +85,8 @@ pub unsafe extern "C" fn run_ode(code: *const OdeCode, table: *const *mut u8) {
     let engine = Compiled { kernels: &code.kernels, workspace: &mut state.workspace };
     let mut rates = Rates { system, engine };
     // The table has an address for every buffer of the graph that the call was verified in.
-    unsafe { run(&code.call, |b| (*table.add(b.0 as usize)).cast(), &mut state.space, &mut rates) };
+    product::outside(|| unsafe {
+        run(&code.call, |b| (*table.add(b.0 as usize)).cast(), &mut state.space, &mut rates);
+    });
     STATES.with_borrow_mut(|states| states.insert(system.id, state));
 }

@@ -107,6 +107,14 @@ impl Workshop {
     }
 }
 
+/// Outside of all workshops: what is run for another graph, whose buffers have the same numbers as other ones here.
+pub fn outside<T>(f: impl FnOnce() -> T) -> T {
+    let before = AT.replace(ptr::null());
+    let out = f();
+    AT.set(before);
+    out
+}
+
 /// Whether a product is one that a workshop makes, in its precision.
 pub fn is_large(call: &ProductCall) -> bool {
     call.sizes.iter().product::<usize>() >= WORTH

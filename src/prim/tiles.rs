@@ -1,10 +1,11 @@
 //! Products of matrices in single precision by the tile registers of processors that have them (Intel's AMX).
 //!
-//! Tiles multiply numbers of 8 bits (bfloat16) and sum in single precision. A number of single precision is the sum of three
-//! such parts. Of the nine products of the parts of two numbers the six largest are taken; what the others would add is less
-//! than the rounding of the sum. After Henry, Tang and Heinecke (2019), "Leveraging the bfloat16 artificial intelligence
-//! datatype for higher-precision computations", section 2. Numbers of at most 8 bits, such as 0 and 1, have one part, and take
-//! three products or one.
+//! Tiles multiply numbers of 8 significant bits (bfloat16) and sum in single precision. A number of single precision is the sum of
+//! three such parts; one below 1e-33 of fewer, since what is left of it is too small for a part. Of the nine products of the
+//! parts of two numbers the six largest are taken; what the others would add is less than the rounding of the sum. After Henry,
+//! Tang and Heinecke (2019), "Leveraging the bfloat16 artificial intelligence datatype for higher-precision computations",
+//! section 2. Where all numbers of a panel have one part, as 0 and 1 have, three products are enough, or one. A sum that is too
+//! large for single precision is infinite or no number.
 //!
 //! The *lines* of a factor are what is multiplied with each other: rows of the first, columns of the second. The factor of
 //! fewer lines is packed as tiles for all threads, as much of the lines as stays in a near cache; then each thread takes panels
@@ -37,13 +38,14 @@ const TILES: usize = 6;
 const CHUNKS: usize = 32;
 /// Fewest chunks that are summed before the result is read again, if there are more.
 const FEW: usize = 8;
-/// Chunks of panels that are packed for all threads at a time: 1.5 MiB.
+/// Chunks of panels that are packed for all threads at a time: 1.5 MiB, or more where there are very many panels.
 const PACKED: usize = 256;
 
-/// Numbers of a line, for each line that they are multiplied with, that are worth packing.
-const WORTH: usize = 64;
+/// Most numbers of a line, for each of the lines that are multiplied with it: of long sums with few results, fetching the numbers
+/// takes the time, and faer does that better.
+const LONGEST: usize = 64;
 
-/// What a tile register holds: pairs of numbers of 8 bits.
+/// What a tile register holds: pairs of parts.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Tile([u32; SIDE * SIDE]);
@@ -99,7 +101,7 @@ impl Tiles {
     /// # Safety
     /// The matrices have these sizes, and c overlaps no other. One product at a time.
     pub unsafe fn product(&self, crew: &Crew, [m, k, n]: [usize; 3], [a, b, c]: [Matrix<f32>; 3]) -> bool {
-        if [m, k, n].iter().any(|size| *size < PANEL) || k > WORTH * m.min(n) {
+        if [m, k, n].iter().any(|size| *size < PANEL) || k > LONGEST * m.min(n) {
             return false;
         }
         let [ai, ak] = a.steps;
@@ -149,7 +151,7 @@ impl Job {
             crew.each(self.own.lines.div_ceil(PANEL), &|panel| {
                 let mut room = MaybeUninit::<[Tile; CHUNKS * TILES]>::uninit();
                 let own = room.as_mut_ptr().cast::<Tile>();
-                // Who has these has tiles.
+                // There is a `Tiles` only where there are tiles.
                 let tiles = unsafe { InUse::begin() };
                 for s in 0..stretches {
                     // A stretch has at most as many chunks as there is room for.

@@ -1,7 +1,8 @@
 //! Block routines: one function over many lanes, compiled by LLVM for each kind of processor and chosen at run time.
 //!
 //! The kernels call these through pointers, so all have the C calling convention. Each routine also has a form for one
-//! number with the same arithmetic, for code outside lane loops: both give the same bits.
+//! number with the same arithmetic, for code outside lane loops: both give the same bits. Those in
+//! single precision have no such form.
 
 use super::{
     contract, gamma_draw as d, lanes, scalar, vector_elementary as e, vector_gamma as g, vector_normal as n,
@@ -260,7 +261,7 @@ pub fn single(isa: Isa, op: UnOp) -> Option<Routine> {
         ($name:literal, $f:path) => {{
             #[inline(always)]
             unsafe fn many<const F: bool>(n: usize, x: *const f64, out: *mut f64) {
-                unsafe { s::each(read(n, x), written(n, out), |x| $f(x)) };
+                unsafe { s::each(read(n, x), written(n, out), $f) };
             }
             Some(variants!(isa, $name, fn(n: usize, x: *const f64, out: *mut f64), many))
         }};
@@ -278,7 +279,7 @@ pub fn single_pair(isa: Isa, first: UnOp, second: UnOp) -> Option<Routine> {
     #[inline(always)]
     unsafe fn many<const F: bool>(n: usize, x: *const f64, first: *mut f64, second: *mut f64) {
         let out = unsafe { [written(n, first), written(n, second)] };
-        unsafe { s::each_pair(read(n, x), out, |x| s::softplus_sigmoid::<F>(x)) };
+        unsafe { s::each_pair(read(n, x), out, s::softplus_sigmoid::<F>) };
     }
     let both = (first, second) == (UnOp::Softplus, UnOp::Sigmoid);
     let name = "softplus_sigmoid_single";

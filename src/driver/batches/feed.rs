@@ -217,6 +217,7 @@ impl Rows for Feeding<'_> {
                     cells = out.len();
                     store.gather(rows, out);
                 });
+                // Binarised columns are drawn after this.
                 if given.contains(&whole.feed.buf) && whole.shades.is_none() {
                     self.workshop.give(whole.feed.buf, cells, |out| store.gather_single(rows, out));
                 }

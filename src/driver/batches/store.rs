@@ -175,7 +175,7 @@ impl Store {
         for (block, some) in rows.chunks(TOGETHER).enumerate() {
             let first = block * TOGETHER;
             if let (1, Ok(some)) = (inner, <[usize; TOGETHER]>::try_from(some)) {
-                // One number of each row at a time, and how many is known: so there are no loops within.
+                // One number of each row at a time: the loop over them has a known length, and is unrolled.
                 let from = some.map(|row| &cells[row * each..][..each]);
                 for o in 0..each {
                     let to = &mut out[first + rows.len() * o..][..TOGETHER];

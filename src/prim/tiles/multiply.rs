@@ -10,7 +10,7 @@ use super::{SIDE, TILES, Tile};
 pub fn tiles_are_there() -> bool {
     static THERE: OnceLock<bool> = OnceLock::new();
     *THERE.get_or_init(|| {
-        // Leaf 7: bit 22 is for products of numbers of 8 bits, bit 24 for tiles.
+        // Leaf 7: bit 22 is for products of bfloat16, bit 24 for tiles.
         let tiles = || __cpuid(0).eax >= 7 && (__cpuid_count(7, 0).edx >> 22) & 0b101 == 0b101;
         is_x86_feature_detected!("avx512f") && tiles() && permitted()
     })

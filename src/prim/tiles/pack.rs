@@ -1,4 +1,4 @@
-//! Lines of single precision as tiles of numbers of 8 bits.
+//! Lines of single precision as tiles of their parts.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -47,12 +47,14 @@ unsafe fn pack_wide(from: &Lines, by_lines: bool, panel: usize, chunks: Range<us
                 unsafe { load_square(from, by_lines, [first[0], number], square) };
             }
             let tile = to.wrapping_add(c * TILES + half);
-            for row in 0..SIDE {
-                let mut numbers = [squares[0][row], squares[1][row]];
+            for (row, (low, high)) in squares[0].iter().zip(&squares[1]).enumerate() {
+                let mut numbers = [*low, *high];
                 for part in 0..3 {
-                    // What two parts leave has 8 bits.
+                    // What two parts leave is a part, unless it is so small that it has no exponent of its own.
                     let parts = if part < 2 { rounded(numbers) } else { bits(numbers) };
-                    let pairs = _mm512_or_si512(_mm512_srli_epi32::<16>(parts[0]), parts[1]);
+                    let (low, high) = (_mm512_srli_epi32::<16>(parts[0]), parts[1]);
+                    // low | (high & !0xffff)
+                    let pairs = _mm512_ternarylogic_epi32::<0xf2>(low, _mm512_set1_epi32(0xffff), high);
                     // Within the room, by the caller's promise.
                     unsafe { _mm512_store_si512(tile.add(2 * part).cast::<__m512i>().add(row), pairs) };
                     match part {
@@ -78,7 +80,7 @@ unsafe fn pack_wide(from: &Lines, by_lines: bool, panel: usize, chunks: Range<us
     }
 }
 
-/// The nearest numbers of 8 bits.
+/// The nearest numbers of 8 significant bits, halves away from 0. Of what is not a number it may make one, and none of what is left.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn rounded(numbers: [__m512; 2]) -> [__m512i; 2] {
@@ -149,22 +151,22 @@ unsafe fn load(at: *const f32, to_row: usize, [rows, columns]: [usize; 2], to: &
 #[target_feature(enable = "avx512f")]
 fn transpose(x: &mut [__m512; SIDE]) {
     let mut y = *x;
-    for i in 0..SIDE {
+    for (i, to) in y.iter_mut().enumerate() {
         let (a, b) = (x[i & !1], x[i | 1]);
-        y[i] = if i & 1 == 0 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) };
+        *to = if i & 1 == 0 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) };
     }
-    for i in 0..SIDE {
+    for (i, to) in x.iter_mut().enumerate() {
         let [a, b] = [0, 2].map(|pair| (i & !3) + pair + (i >> 1 & 1));
         let (a, b) = (_mm512_castps_pd(y[a]), _mm512_castps_pd(y[b]));
-        x[i] = _mm512_castpd_ps(if i & 1 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) });
+        *to = _mm512_castpd_ps(if i & 1 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) });
     }
     // Even and odd quarters.
-    for i in 0..SIDE {
+    for (i, to) in y.iter_mut().enumerate() {
         let (a, b) = (x[(i & 3) + (i & 8)], x[(i & 3) + (i & 8) + 4]);
-        y[i] = if i & 4 == 0 { _mm512_shuffle_f32x4::<0x88>(a, b) } else { _mm512_shuffle_f32x4::<0xdd>(a, b) };
+        *to = if i & 4 == 0 { _mm512_shuffle_f32x4::<0x88>(a, b) } else { _mm512_shuffle_f32x4::<0xdd>(a, b) };
     }
-    for i in 0..SIDE {
+    for (i, to) in x.iter_mut().enumerate() {
         let (a, b) = (y[i & 7], y[(i & 7) + 8]);
-        x[i] = if i < 8 { _mm512_shuffle_f32x4::<0x88>(a, b) } else { _mm512_shuffle_f32x4::<0xdd>(a, b) };
+        *to = if i < 8 { _mm512_shuffle_f32x4::<0x88>(a, b) } else { _mm512_shuffle_f32x4::<0xdd>(a, b) };
     }
 }

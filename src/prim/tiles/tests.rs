@@ -65,7 +65,7 @@ fn products_are_as_good_as_single_precision() {
     }
 }
 
-/// Integers of 1, 2 and 3 parts, whose sums single precision holds: no error at all.
+/// Integers of 1, 2 and 3 parts, whose sums single precision holds, so that no sum is rounded: no error at all.
 #[test]
 fn integers_are_exact() {
     let Some(tiles) = Tiles::there() else { return };
@@ -79,6 +79,36 @@ fn integers_are_exact() {
         for i in 0..m {
             for j in 0..n {
                 assert_eq!(c.at(i, j), (0..k).map(|l| a.at(i, l) * b.at(l, j)).sum::<f64>(), "{of_a} {of_b}: {i} {j}");
+            }
+        }
+    }
+}
+
+/// Numbers so small that the third part, or even the second, has no exponent of its own: they are next to nothing, and change
+/// nothing of their neighbours. As near as in [`products_are_as_good_as_single_precision`].
+#[test]
+fn tiny_numbers_keep_to_themselves() {
+    let Some(tiles) = Tiles::there() else { return };
+    let [m, k, n] = [32, 64, 32];
+    let tiny = [2f32.powi(-112) * (1.0 + f32::EPSILON), (-83f32).exp(), f32::from_bits(0x7f00), f32::from_bits(0x7f80)];
+    for tiny in tiny.into_iter().flat_map(|x| [x, -x]) {
+        for [of_a, of_b] in [[true, true], [true, false], [false, true]] {
+            // In both halves of chunks, every third number of either factor.
+            let number = |here: bool| move |i: usize| if here && i % 3 == 1 { tiny } else { (0.7 * i as f32).sin() };
+            let mut a = Numbers::of([m, k], [k, 1], number(of_a));
+            let mut b = Numbers::of([k, n], [n, 1], number(of_b));
+            let mut c = Numbers::of([m, n], [n, 1], |_| f32::NAN);
+            assert!(made(&tiles, 1, [m, k, n], [&mut a, &mut b, &mut c]));
+            for i in 0..m {
+                for j in 0..n {
+                    let terms = || (0..k).map(|l| a.at(i, l) * b.at(l, j));
+                    let error = (c.at(i, j) - terms().sum::<f64>()).abs();
+                    let squares: f64 = terms().map(|t| t * t).sum();
+                    assert!(
+                        error <= 6.0 * 2f64.powi(-24) * (k as f64 * squares).sqrt(),
+                        "{tiny:e} at {i} {j}: {error:e}"
+                    );
+                }
             }
         }
     }
