@@ -108,42 +108,39 @@ pub fn mark(graph: &Graph, regions: &mut [Region], living: &[Range<usize>], in_p
             }
         });
         let large = product(region).is_some();
-        let forget = |copied: &mut Vec<(BufId, Range<usize>)>| {
-            copied.retain(|(buf, own)| {
-                !written.iter().any(|(b, cells)| b == buf && own.start < cells.end && cells.start < own.end)
-            });
-        };
-        let [Stmt::Call(Call::Product(call))] = &mut region.body[..] else {
-            forget(&mut copied);
-            continue;
-        };
-        if !large {
-            forget(&mut copied);
-            continue;
-        }
-        let call = Arc::make_mut(call);
-        for i in 0..2 {
-            let Some(buf) = call.operands[i].buf else { continue };
-            let cells = call.reach(i);
-            let before = copied.iter().any(|(b, own)| *b == buf && own.start <= cells.start && cells.end <= own.end);
-            call.copies.factors[i] = match before {
-                _ if in_place.contains(&buf) => Copied::InPlace,
-                true => Copied::Before,
-                false if Some(buf) == graph.theta && living.contains(&cells) => Copied::Outside,
-                false if is_input(graph, buf) => Copied::Given,
-                false => Copied::No,
-            };
-            if !before {
-                copied.push((buf, cells));
+        let mut stored = None;
+        if let [Stmt::Call(Call::Product(call))] = &mut region.body[..]
+            && large
+        {
+            let call = Arc::make_mut(call);
+            for i in 0..2 {
+                let Some(buf) = call.operands[i].buf else { continue };
+                let cells = call.reach(i);
+                let own =
+                    |(b, own): &(BufId, Range<usize>)| *b == buf && own.start <= cells.start && cells.end <= own.end;
+                let before = copied.iter().any(own);
+                call.copies.factors[i] = match before {
+                    _ if in_place.contains(&buf) => Copied::InPlace,
+                    true => Copied::Before,
+                    false if Some(buf) == graph.theta && living.contains(&cells) => Copied::Outside,
+                    false if is_input(graph, buf) => Copied::Given,
+                    false => Copied::No,
+                };
+                if !before {
+                    copied.push((buf, cells));
+                }
             }
+            call.copies.result = match call.operands[2].buf {
+                Some(buf) if in_place.contains(&buf) => Stored::InPlace,
+                buf if buf == graph.grad && living.contains(&call.reach(2)) => Stored::Copy,
+                _ => Stored::Widened,
+            };
+            stored = fills(call, Access::Store);
         }
-        forget(&mut copied);
+        copied.retain(|(buf, own)| {
+            !written.iter().any(|(b, cells)| b == buf && own.start < cells.end && cells.start < own.end)
+        });
         // What is stored is the copy itself, widened.
-        copied.extend(fills(call, Access::Store));
-        call.copies.result = match call.operands[2].buf {
-            Some(buf) if in_place.contains(&buf) => Stored::InPlace,
-            buf if buf == graph.grad && living.contains(&call.reach(2)) => Stored::Copy,
-            _ => Stored::Widened,
-        };
+        copied.extend(stored);
     }
 }

@@ -27,10 +27,15 @@ use ode::{OdeCode, Systems};
 
 /// The compiled form of a graph: one function for each of its programs. Shared by threads; each brings a [`Workspace`].
 pub struct Kernels {
-    value: Program,
-    gradient: Program,
+    pub log_joint: LogJoint,
     report: Program,
     time: Duration,
+}
+
+/// The programs for the log joint alone, and with its gradient.
+pub struct LogJoint {
+    value: Program,
+    gradient: Program,
 }
 
 struct Program {
@@ -51,14 +56,13 @@ pub fn compile(graph: &Graph) -> Result<Kernels, CompileError> {
     let value = program(graph, "value", &graph.value, false, systems, None)?;
     let gradient = program(graph, "gradient", &graph.gradient, false, systems, None)?;
     let report = program(graph, "report", &graph.report, false, systems, None)?;
-    Ok(Kernels { value, gradient, report, time: start.elapsed() })
+    Ok(Kernels { log_joint: LogJoint { value, gradient }, report, time: start.elapsed() })
 }
 
 /// The log joint and its gradient with products of matrices in single precision, and what they hand on to each other. To be run in a
 /// workshop of that precision.
 pub struct SingleKernels {
-    value: Program,
-    gradient: Program,
+    pub log_joint: LogJoint,
     living: Option<Living>,
     given: Vec<BufId>,
 }
@@ -83,7 +87,7 @@ pub fn compile_single(graph: &Graph, points: &[bool]) -> Result<SingleKernels, C
     let cells = single.living;
     let living = graph.theta.zip(graph.grad).filter(|_| !cells.is_empty());
     let living = living.map(|(theta, slopes)| Living { theta, slopes, cells });
-    Ok(SingleKernels { value, gradient, living, given: copies::given(graph) })
+    Ok(SingleKernels { log_joint: LogJoint { value, gradient }, living, given: copies::given(graph) })
 }
 
 /// What is single in a program.
@@ -96,18 +100,6 @@ struct Single<'p> {
 }
 
 impl SingleKernels {
-    /// The log joint at the workspace's theta.
-    pub fn value(&self, ws: &mut Workspace) -> f64 {
-        self.value.run(ws);
-        ws.log_joint()
-    }
-
-    /// The log joint, with its gradient in the workspace, or in the workshop where it lives there.
-    pub fn gradient(&self, ws: &mut Workspace) -> f64 {
-        self.gradient.run(ws);
-        ws.log_joint()
-    }
-
     /// The params that may live in single precision, if there are some.
     pub fn living(&self) -> Option<&Living> {
         self.living.as_ref()
@@ -213,19 +205,21 @@ impl Program {
     }
 }
 
-impl Kernels {
+impl LogJoint {
     /// The log joint at the workspace's theta.
     pub fn value(&self, ws: &mut Workspace) -> f64 {
         self.value.run(ws);
         ws.log_joint()
     }
 
-    /// The log joint, with its gradient in the workspace.
+    /// The log joint, with its gradient in the workspace, or in the workshop where it lives there.
     pub fn gradient(&self, ws: &mut Workspace) -> f64 {
         self.gradient.run(ws);
         ws.log_joint()
     }
+}
 
+impl Kernels {
     /// What the report reads: constrained latents, lets, reports, each in its buffer.
     pub fn report(&self, ws: &mut Workspace) {
         self.report.run(ws);

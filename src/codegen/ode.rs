@@ -62,7 +62,7 @@ impl Engine for Compiled<'_> {
     }
 
     fn gradient(&mut self) {
-        self.kernels.gradient(self.workspace);
+        self.kernels.log_joint.gradient(self.workspace);
     }
 
     fn buffer(&self, id: BufId) -> &[f64] {

@@ -104,8 +104,8 @@ impl Maker {
         let kernels = compile(&self.graph).expect("this machine compiles kernels");
         let mut ws = Workspace::new(&self.graph);
         // Twice: the second run must not see the first.
-        kernels.value(&mut ws);
-        kernels.value(&mut ws);
+        kernels.log_joint.value(&mut ws);
+        kernels.log_joint.value(&mut ws);
         for i in 0..self.graph.buffers.len() {
             let id = BufId(i as u32);
             let (expected, found) = (oracle.buffer(id), ws.buffer(id));
@@ -455,7 +455,7 @@ fn recurrences() {
         m.accum(sum, Addr::constant(0), v);
         m.region();
         let mut ws = Workspace::new(&m.graph);
-        compile(&m.graph).expect("this machine compiles kernels").value(&mut ws);
+        compile(&m.graph).expect("this machine compiles kernels").log_joint.value(&mut ws);
         let (mut state, mut total) = (0.0f64, 0.0);
         for (i, e) in noise(n, 3).enumerate() {
             state = state.mul_add(0.9, e);

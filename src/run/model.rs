@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use super::Workspace;
 use super::interp::Interp;
-use crate::codegen::{self, CompileError, Kernels, Living, ProductKernel, SingleKernels};
+use crate::codegen::{self, CompileError, Kernels, Living, LogJoint, ProductKernel, SingleKernels};
 use crate::infer::{Evaluator, Role, Target};
 use crate::lower::graph::{BufId, BufKind, Graph};
 use crate::lower::{self, Product};
@@ -243,7 +243,7 @@ impl Evaluator for Engine<'_> {
         match &mut self.first {
             First::Compiled(kernels, workspace) => {
                 workspace.theta_mut().copy_from_slice(theta);
-                let value = kernels.gradient(workspace);
+                let value = kernels.log_joint.gradient(workspace);
                 grad.copy_from_slice(workspace.grad());
                 value
             }
@@ -255,7 +255,7 @@ impl Evaluator for Engine<'_> {
         match &mut self.first {
             First::Compiled(kernels, workspace) => {
                 workspace.theta_mut().copy_from_slice(theta);
-                kernels.value(workspace)
+                kernels.log_joint.value(workspace)
             }
             First::Interpreted(interp) => interp.value(theta),
         }
@@ -304,6 +304,11 @@ pub struct Fed<'m>(Kept<'m>);
 enum Kept<'m> {
     Compiled(&'m Kernels, Option<&'m SingleKernels>, Workspace),
     Interpreted(Box<Graph>, Vec<f64>, Vec<f64>),
+}
+
+/// In single precision if that is asked for.
+fn log_joint<'m>(kernels: &'m Kernels, single: Option<&'m SingleKernels>) -> &'m LogJoint {
+    single.map_or(&kernels.log_joint, |s| &s.log_joint)
 }
 
 impl<'m> Fed<'m> {
@@ -378,8 +383,7 @@ impl<'m> Fed<'m> {
     /// The log joint at theta, with its gradient in `by_theta`.
     pub fn gradient(&mut self) -> f64 {
         match &mut self.0 {
-            Kept::Compiled(_, Some(single), workspace) => single.gradient(workspace),
-            Kept::Compiled(kernels, None, workspace) => kernels.gradient(workspace),
+            Kept::Compiled(kernels, single, workspace) => log_joint(kernels, *single).gradient(workspace),
             Kept::Interpreted(graph, theta, gradient) => Interp::new(graph).value_grad(theta, gradient),
         }
     }
@@ -394,8 +398,7 @@ impl<'m> Fed<'m> {
     /// The log joint at theta.
     pub fn value(&mut self) -> f64 {
         match &mut self.0 {
-            Kept::Compiled(_, Some(single), workspace) => single.value(workspace),
-            Kept::Compiled(kernels, None, workspace) => kernels.value(workspace),
+            Kept::Compiled(kernels, single, workspace) => log_joint(kernels, *single).value(workspace),
             Kept::Interpreted(graph, theta, _) => Interp::new(graph).value(theta),
         }
     }

@@ -268,7 +268,7 @@ fit { batch: rows(32), epochs: 1 }";
 }
 
 /// A fit that is interrupted after so many steps of this run, or what is said instead.
-fn piece(compiled: &Compiled, steps: usize, at: Option<(&Path, bool)>) -> Result<FitReport, &'static str> {
+pub fn piece(compiled: &Compiled, steps: usize, at: Option<(&Path, bool)>) -> Result<FitReport, &'static str> {
     let cancel = Arc::new(AtomicBool::new(false));
     let checkpoint = at.map(|(path, resume)| Checkpoint { path: path.into(), resume });
     let request = FitRequest { cancel: Some(cancel.clone()), checkpoint, ..FitRequest::default() };

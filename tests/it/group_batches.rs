@@ -1,17 +1,13 @@
 //! Batches of members with all rows that belong to them: unbiased over an epoch, fitted as the whole data are, and refused where a row
 //! belongs to two.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use vic::data::{DataFile, Inputs};
 use vic::driver::{self, Compiled, FitRequest, Session};
+use vic::infer::Target;
 use vic::infer::batches::{Batch, Rows, shuffle};
-use vic::infer::{Checkpoint, Target};
 use vic::report::FitReport;
 
-use super::batches::plan;
+use super::batches::{piece, plan};
 use super::support::{compile, fit, summaries, theta};
 
 pub fn files(tables: &[(&str, String)]) -> Inputs {
@@ -222,24 +218,13 @@ fn members_are_gone_on_with() {
         "{GROUPS}fit {{ batch: groups(16), epochs: 4, optimizer: adam(0.01), kl_warmup: 2, clip: 10, precision: f32 }}"
     );
     let compiled = compile(&text, &groups(false));
-    let piece = |steps: usize, at: Option<(&Path, bool)>| {
-        let cancel = Arc::new(AtomicBool::new(false));
-        let checkpoint = at.map(|(path, resume)| Checkpoint { path: path.into(), resume });
-        let request = FitRequest { cancel: Some(cancel.clone()), checkpoint, ..FitRequest::default() };
-        let (mut session, mut done) = (Session::default(), 0);
-        let options = driver::options(&compiled, &request);
-        let report = driver::fit(&mut session, &compiled, &options, &mut |_| {
-            done += 1;
-            cancel.store(done == steps, Ordering::Relaxed);
-        });
-        report.expect("it is fitted")
-    };
+    let piece = |steps, at| piece(&compiled, steps, at).expect("it is fitted");
     let whole = piece(usize::MAX, None);
     let folder = tempfile::tempdir().expect("a temporary directory");
     let path = folder.path().join("fit.checkpoint");
     let (mut pieces, mut last) = (0, None);
     while last.as_ref().is_none_or(|r: &FitReport| !r.converged) {
-        last = Some(piece(5, Some((&path, pieces > 0))));
+        last = Some(piece(5, Some((path.as_path(), pieces > 0))));
         pieces += 1;
     }
     assert_eq!(pieces, 4, "16 steps by 5");

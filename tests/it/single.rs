@@ -1,14 +1,11 @@
 //! Products in single precision, and params that live in it, against the same in double.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use vic::driver::{self, Compiled, FitRequest, Session};
+use vic::driver::Compiled;
+use vic::infer::Target;
 use vic::infer::batches::{Batch, Descent, Each, Moments, Optimizer, Params, Rows, Rule, Schedule};
-
-use vic::infer::{Checkpoint, Target};
 use vic::report::FitReport;
 
+use super::batches::piece;
 use super::support::{compile, csv};
 
 const ROWS: usize = 90;
@@ -140,16 +137,7 @@ fn a_fit_in_single_precision_goes_on_in_the_same_bits() {
         r.weights.iter().flat_map(|w| &w.draws).map(|w| w.to_bits()).chain(r.elbo.map(|e| e.0.to_bits())).collect()
     };
     let run = |steps: usize, resume: Option<bool>| {
-        let cancel = Arc::new(AtomicBool::new(false));
-        let checkpoint = resume.map(|resume| Checkpoint { path: path.clone(), resume });
-        let request = FitRequest { cancel: Some(cancel.clone()), checkpoint, ..FitRequest::default() };
-        let (mut session, mut done) = (Session::default(), 0);
-        let options = driver::options(&compiled, &request);
-        let report = driver::fit(&mut session, &compiled, &options, &mut |_| {
-            done += 1;
-            cancel.store(done == steps, Ordering::Relaxed);
-        });
-        report.expect("it is fitted")
+        piece(&compiled, steps, resume.map(|resume| (path.as_path(), resume))).expect("it is fitted")
     };
     let whole = run(usize::MAX, None);
     assert!(!run(5, Some(false)).converged);

@@ -286,9 +286,9 @@ fn check_kernels(graph: &Graph, layout: &Layout, interp: &mut Interp, theta: &[f
     let mut ws = Workspace::new(graph);
     ws.theta_mut().copy_from_slice(theta);
     let mut grad = vec![0.0; graph.dim];
-    close(kernels.value(&mut ws), interp.value(theta), 1e-12, || format!("log joint of the kernel\n{graph}"));
+    close(kernels.log_joint.value(&mut ws), interp.value(theta), 1e-12, || format!("log joint of the kernel\n{graph}"));
     let want = interp.value_grad(theta, &mut grad);
-    close(kernels.gradient(&mut ws), want, 1e-12, || format!("log joint of the gradient kernel\n{graph}"));
+    close(kernels.log_joint.gradient(&mut ws), want, 1e-12, || format!("log joint of the gradient kernel\n{graph}"));
     for (i, (got, want)) in ws.grad().iter().zip(&grad).enumerate() {
         close(*got, *want, 1e-12, || format!("d/d theta[{i}] by the kernel\n{graph}"));
     }

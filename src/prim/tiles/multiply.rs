@@ -98,53 +98,15 @@ macro_rules! take {
     };
 }
 
-/// Add the products of the tiles that are loaded.
-macro_rules! add {
-    () => {
-        "tdpbf16ps tmm0, tmm4, tmm6
-        tdpbf16ps tmm1, tmm4, tmm7
-        tdpbf16ps tmm2, tmm5, tmm6
-        tdpbf16ps tmm3, tmm5, tmm7"
-    };
-}
-
-/// 32 rows and columns of a product: the steps of a chunk, for all chunks.
-macro_rules! product {
-    ($a:ident, $b:ident, $chunks:ident, $to:ident, $to_row:ident, $add:ident, $($step:expr),+) => {
-        asm!(
-            "test {add:e}, {add:e}",
-            "jz 2f",
-            "tileloadd tmm0, [{to} + {step}*1]",
-            "tileloadd tmm1, [{to} + {step}*1 + 64]",
-            "tileloadd tmm2, [{lower} + {step}*1]",
-            "tileloadd tmm3, [{lower} + {step}*1 + 64]",
-            "jmp 3f",
-            "2:",
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "3:",
-            $($step,)+
-            "add {a}, 6144",
-            "add {b}, 6144",
-            "cmp {a}, {end}",
-            "jne 3b",
-            "tilestored [{to} + {step}*1], tmm0",
-            "tilestored [{to} + {step}*1 + 64], tmm1",
-            "tilestored [{lower} + {step}*1], tmm2",
-            "tilestored [{lower} + {step}*1 + 64], tmm3",
-            add = in(reg) u32::from($add),
-            to = in(reg) $to,
-            lower = in(reg) $to.wrapping_add(SIDE * $to_row),
-            step = in(reg) $to_row * size_of::<f32>(),
-            row = in(reg) 64usize,
-            a = inout(reg) $a => _,
-            b = inout(reg) $b => _,
-            end = in(reg) $a.wrapping_add($chunks * TILES),
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack),
+/// Load a part, and add its products with the part of the other factor that is loaded.
+macro_rules! with {
+    ($of:ident $part:literal) => {
+        concat!(
+            take!($of $part),
+            "\ntdpbf16ps tmm0, tmm4, tmm6\n",
+            "tdpbf16ps tmm1, tmm4, tmm7\n",
+            "tdpbf16ps tmm2, tmm5, tmm6\n",
+            "tdpbf16ps tmm3, tmm5, tmm7",
         )
     };
 }
@@ -164,60 +126,54 @@ pub unsafe fn multiply(
     add: bool,
 ) {
     const { assert!(TILES * size_of::<Tile>() == 6144) };
+    // The steps of a chunk, for all chunks.
+    macro_rules! product {
+        ($($step:expr),+) => {
+            asm!(
+                "test {add:e}, {add:e}",
+                "jz 2f",
+                "tileloadd tmm0, [{to} + {step}*1]",
+                "tileloadd tmm1, [{to} + {step}*1 + 64]",
+                "tileloadd tmm2, [{lower} + {step}*1]",
+                "tileloadd tmm3, [{lower} + {step}*1 + 64]",
+                "jmp 3f",
+                "2:",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "3:",
+                $($step,)+
+                "add {a}, 6144",
+                "add {b}, 6144",
+                "cmp {a}, {end}",
+                "jne 3b",
+                "tilestored [{to} + {step}*1], tmm0",
+                "tilestored [{to} + {step}*1 + 64], tmm1",
+                "tilestored [{lower} + {step}*1], tmm2",
+                "tilestored [{lower} + {step}*1 + 64], tmm3",
+                add = in(reg) u32::from(add),
+                to = in(reg) to,
+                lower = in(reg) to.wrapping_add(SIDE * to_row),
+                step = in(reg) to_row * size_of::<f32>(),
+                row = in(reg) 64usize,
+                a = inout(reg) a => _,
+                b = inout(reg) b => _,
+                end = in(reg) a.wrapping_add(chunks * TILES),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            )
+        };
+    }
     unsafe {
         match whole {
-            [false, false] => product!(
-                a,
-                b,
-                chunks,
-                to,
-                to_row,
-                add,
-                take!(a 0),
-                take!(b 2),
-                add!(),
-                take!(b 1),
-                add!(),
-                take!(a 1),
-                add!(),
-                take!(b 0),
-                add!(),
-                take!(a 2),
-                add!(),
-                take!(a 0),
-                add!()
-            ),
-            [true, false] => product!(
-                a,
-                b,
-                chunks,
-                to,
-                to_row,
-                add,
-                take!(a 0),
-                take!(b 2),
-                add!(),
-                take!(b 1),
-                add!(),
-                take!(b 0),
-                add!()
-            ),
-            [false, true] => product!(
-                a,
-                b,
-                chunks,
-                to,
-                to_row,
-                add,
-                take!(b 0),
-                take!(a 2),
-                add!(),
-                take!(a 1),
-                add!(),
-                take!(a 0),
-                add!()
-            ),
-            [true, true] => product!(a, b, chunks, to, to_row, add, take!(a 0), take!(b 0), add!()),
+            [false, false] => {
+                product!(take!(a 0), with!(b 2), with!(b 1), with!(a 1), with!(b 0), with!(a 2), with!(a 0))
+            }
+            [true, false] => product!(take!(a 0), with!(b 2), with!(b 1), with!(b 0)),
+            [false, true] => product!(take!(b 0), with!(a 2), with!(a 1), with!(a 0)),
+            [true, true] => product!(take!(a 0), with!(b 0)),
         }
     }
 }
